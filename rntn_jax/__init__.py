@@ -1,0 +1,48 @@
+"""Classic structured models of language as pure JAX functions with hand-derived gradients.
+
+>>> import jax, rntn_jax as rj
+>>> trees = [rj.data.parse_tree("(3 (2 not) (4 (2 very) (0 bad)))")]
+>>> vocab = rj.data.Vocabulary.build(w for t in trees for w in t.tokens)
+>>> batch = rj.trees.pack(trees, vocab)
+>>> config = rj.rntn.Config(vocab_size=len(vocab), dim=4, num_classes=5)
+>>> params = rj.rntn.init(jax.random.key(0), config)
+>>> grad = jax.jit(jax.value_and_grad(rj.rntn.loss, has_aux=True))
+>>> (loss, aux), grads = grad(params, batch)
+>>> grads.cell.v.shape
+(4, 8, 8)
+
+The modules are imported when they are first used, so that ``import rntn_jax`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rntn_jax import data, ops, plots, recursive, training, trees
+    from rntn_jax.models import rntn
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "data": "rntn_jax.data",
+    "ops": "rntn_jax.ops",
+    "plots": "rntn_jax.plots",
+    "recursive": "rntn_jax.recursive",
+    "rntn": "rntn_jax.models.rntn",
+    "training": "rntn_jax.training",
+    "trees": "rntn_jax.trees",
+}
+
+__all__ = ["__version__", "data", "ops", "plots", "recursive", "rntn", "training", "trees"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
+    raise AttributeError(f"module 'rntn_jax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

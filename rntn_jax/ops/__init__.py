@@ -1,0 +1,31 @@
+"""Array functions with hand-derived gradients: the level everything else stands on."""
+
+from rntn_jax.ops.activations import ACTIVATIONS, activate, derivative_from_output
+from rntn_jax.ops.cross_entropy import linear_cross_entropy, softmax_cross_entropy
+from rntn_jax.ops.embedding import embed
+from rntn_jax.ops.loops import bounded_loop
+from rntn_jax.ops.masking import accumulator, cast_like, masked, masked_mean
+from rntn_jax.ops.tensor import (
+    outer_sum,
+    slice_products,
+    symmetric_slices,
+    tensor_product,
+)
+
+__all__ = [
+    "ACTIVATIONS",
+    "accumulator",
+    "activate",
+    "bounded_loop",
+    "cast_like",
+    "derivative_from_output",
+    "embed",
+    "linear_cross_entropy",
+    "masked",
+    "masked_mean",
+    "outer_sum",
+    "slice_products",
+    "softmax_cross_entropy",
+    "symmetric_slices",
+    "tensor_product",
+]

@@ -1,0 +1,67 @@
+"""A loop whose length is data and which can still be differentiated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+__all__ = ["bounded_loop"]
+
+
+def bounded_loop(
+    step: Callable[[jax.Array, Any, Any], Any],
+    bound: int,
+    length: jax.Array,
+    carry: Any,
+    operands: Any,
+) -> Any:
+    """``for i in range(length): carry = step(i, carry, operands)`` with ``length <= bound``.
+
+    A ``fori_loop`` of traced length runs no step too many, so that one compiled program serves
+    minibatches of all lengths; but JAX cannot reverse it. Here its derivative is that of the scan
+    over ``bound`` steps that skips those from ``length`` on. Rules that derive their own gradient
+    never ask for it; the derivative *of* such a rule does.
+
+    Args:
+        step: a function that closes over no traced array.
+        bound: static upper limit of ``length``.
+        length: integer scalar.
+        carry: pytree of arrays.
+        operands: pytree of arrays that the steps read.
+
+    Example:
+        >>> double = lambda i, carry, _: 2 * carry
+        >>> jax.value_and_grad(lambda x: bounded_loop(double, 8, jnp.int32(3), x, None))(1.0)
+        (Array(8., dtype=float32, weak_type=True), Array(8., dtype=float32, weak_type=True))
+    """
+    return _bounded_loop(step, bound, jnp.asarray(length), carry, operands)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _bounded_loop(step, bound, length, carry, operands):
+    return lax.fori_loop(0, length, lambda i, carry: step(i, carry, operands), carry)
+
+
+def _bounded_loop_reference(step, bound, length, carry, operands):
+    def body(carry, i):
+        return lax.cond(i < length, lambda c: step(i, c, operands), lambda c: c, carry), None
+
+    return lax.scan(body, carry, jnp.arange(bound, dtype=length.dtype))[0]
+
+
+def _bounded_loop_fwd(step, bound, length, carry, operands):
+    return _bounded_loop(step, bound, length, carry, operands), (length, carry, operands)
+
+
+def _bounded_loop_bwd(step, bound, res, cotangents):
+    length, *args = res
+    reference = partial(_bounded_loop_reference, step, bound, length)
+    return None, *jax.vjp(reference, *args)[1](cotangents)
+
+
+_bounded_loop.defvjp(_bounded_loop_fwd, _bounded_loop_bwd)

@@ -1,0 +1,49 @@
+"""Pictures: sentiment trees, learning curves, confusion matrices, reports.
+
+Everything returns text (SVG, HTML or plain) that needs no other file and no network. Importing
+this package imports numpy only; learning curves import matplotlib when they are drawn.
+
+A picture of a tree and a page of trees:
+    >>> from rntn_jax import data, plots
+    >>> tree = data.parse_tree("(3 (3 (1 not) (1 bad)) (2 (2 at) (2 all)))")
+    >>> svg = plots.tree_svg(tree, title="not bad at all")
+    >>> page = plots.trees_html([tree, tree], title="Two trees")
+
+A report of a run, with whatever parts it has:
+    >>> report = plots.report_html(
+    ...     title="Sentiment, RNTN",
+    ...     scores={"dev": {"all nodes": 0.807, "root": 0.438}},
+    ...     examples=[plots.TreePicture(tree, caption="negation")],
+    ... )
+"""
+
+from rntn_jax.plots.curves import Curves, curves_svg
+from rntn_jax.plots.page import (
+    Section,
+    TreePicture,
+    most_confident_mistakes,
+    page_html,
+    pictures_html,
+    trees_html,
+)
+from rntn_jax.plots.report import report_html
+from rntn_jax.plots.tables import confusion_html, scores_html
+from rntn_jax.plots.tree import tree_svg, tree_text
+from rntn_jax.plots.view import TreeLike
+
+__all__ = [
+    "Curves",
+    "Section",
+    "TreeLike",
+    "TreePicture",
+    "confusion_html",
+    "curves_svg",
+    "most_confident_mistakes",
+    "page_html",
+    "pictures_html",
+    "report_html",
+    "scores_html",
+    "tree_svg",
+    "tree_text",
+    "trees_html",
+]

@@ -1,0 +1,246 @@
+"""Self-contained HTML pages, and pages of trees."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from rntn_jax.plots import palette, text
+from rntn_jax.plots.assets import SCRIPT, STYLE
+from rntn_jax.plots.tree import render
+from rntn_jax.plots.view import TreeLike, View, view
+
+
+class TreePicture(NamedTuple):
+    """A tree to draw on a page: the tree, its probabilities `[2L-1, C]`, and a caption.
+
+    Without a caption, the page says how the root is labelled.
+    """
+
+    tree: TreeLike
+    probabilities: npt.ArrayLike | None = None
+    caption: str | None = None
+
+
+class Section(NamedTuple):
+    """A section of a page: its heading (plain text) and its content (HTML, used as it is)."""
+
+    heading: str
+    html: str
+
+
+def page_html(*, title: str, header: str = "", sections: Sequence[Section] = ()) -> str:
+    """Returns a self-contained HTML page in the style of the reports.
+
+    The page loads nothing: style and script are inline, and its content security policy forbids
+    every request and every script but its own.
+
+    Args:
+        title: Plain text, the page's title and first heading.
+        header: HTML below the first heading.
+        sections: The sections in order; three or more get a row of links.
+
+    Returns:
+        The document, to be written as UTF-8.
+
+    Example:
+        >>> page = page_html(title="Marginals", sections=[Section("Chain", "<p>...</p>")])
+        >>> page.startswith("<!doctype html>")
+        True
+    """
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    links = "".join(
+        f'<a href="#section-{index}">{text.escape(section.heading)}</a>'
+        for index, section in enumerate(sections, 1)
+    )
+    nav = f'<nav aria-label="Sections">{links}</nav>' if len(sections) > 2 else ""
+    body = "\n".join(
+        f'<section id="section-{index}"><h2>{text.escape(section.heading)}</h2>'
+        f"{section.html}</section>"
+        for index, section in enumerate(sections, 1)
+    )
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light">\n'
+        f"<title>{text.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<header><h1>{text.escape(title)}</h1>{header}{nav}</header>\n{body}\n</main>\n"
+        f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
+    )
+
+
+def trees_html(
+    trees: TreeLike | Iterable[TreeLike],
+    probabilities: npt.ArrayLike | Iterable[npt.ArrayLike | None] | None = None,
+    *,
+    title: str,
+    class_names: Sequence[str] | None = None,
+) -> str:
+    """Returns a self-contained HTML page of trees with a card of details under the pointer.
+
+    Trees outside the window are not laid out until they are scrolled to, so that pages of
+    hundreds of trees open quickly.
+
+    Args:
+        trees: One tree or several.
+        probabilities: Predicted distributions of each node: an array `[2L-1, C]` for one tree,
+            one such array (or None) a tree for several, or None.
+        title: The page's title.
+        class_names: Names of the C classes, from the most negative to the most positive.
+
+    Returns:
+        The document, to be written as UTF-8.
+
+    Raises:
+        ValueError: If shapes or labels do not fit each other, or the numbers of trees and arrays
+            differ.
+
+    Example:
+        >>> from rntn_jax import data
+        >>> page = trees_html(data.parse_tree("(3 (2 good) (2 film))"), title="One tree")
+        >>> page.count("<figure")
+        1
+    """
+    if hasattr(trees, "tokens"):
+        many, arrays = [cast(TreeLike, trees)], [cast("npt.ArrayLike | None", probabilities)]
+    else:
+        many = list(cast("Iterable[TreeLike]", trees))
+        given = cast("Iterable[npt.ArrayLike | None] | None", probabilities)
+        arrays = [None] * len(many) if given is None else list(given)
+    if len(many) != len(arrays):
+        raise ValueError(f"{len(many)} trees but {len(arrays)} arrays of probabilities")
+    pictures = [TreePicture(*pair) for pair in zip(many, arrays, strict=True)]
+    content = pictures_html(pictures, class_names=class_names)
+    count = "1 tree" if len(many) == 1 else f"{len(many)} trees"
+    return page_html(title=title, sections=[Section(count, content)])
+
+
+def pictures_html(
+    pictures: Sequence[TreePicture], *, class_names: Sequence[str] | None = None
+) -> str:
+    """Returns a legend and one figure a tree, as the content of a `Section`.
+
+    Args:
+        pictures: The trees; all must have the same number of classes.
+        class_names: Names of the classes, or None for the default ones.
+
+    Returns:
+        HTML for a page made by `page_html`.
+
+    Raises:
+        ValueError: If shapes or labels do not fit each other.
+
+    Example:
+        >>> from rntn_jax import data
+        >>> "figure" in pictures_html([TreePicture(data.parse_tree("(3 (2 good) (2 film))"))])
+        True
+    """
+    seen = [view(item.tree, item.probabilities, class_names) for item in pictures]
+    if not seen:
+        return '<p class="rj-note">No trees.</p>'
+    counts = sorted({len(item.names) for item in seen})
+    if len(counts) > 1:
+        raise ValueError(f"trees of one page have different numbers of classes: {counts}")
+    names = seen[0].names
+    classes = [[text.clean(n), palette.class_color(i, len(names))] for i, n in enumerate(names)]
+    figures = [
+        _figure(item, picture.caption, number, len(seen))
+        for number, (item, picture) in enumerate(zip(seen, pictures, strict=True), 1)
+    ]
+    return (
+        f'<div class="rj-trees" data-classes="{text.escape(json.dumps(classes))}">'
+        f"{_legend(seen)}{''.join(figures)}</div>"
+    )
+
+
+def most_confident_mistakes(
+    trees: Sequence[TreeLike],
+    probabilities: Sequence[npt.ArrayLike],
+    *,
+    count: int = 6,
+    class_names: Sequence[str] | None = None,
+) -> list[TreePicture]:
+    """Returns the trees whose roots are misclassified with the highest probability.
+
+    Args:
+        trees: The trees; those with an unlabelled root are passed over.
+        probabilities: Predicted distributions `[2L-1, C]`, one array a tree.
+        count: How many to return at most.
+        class_names: Names of the classes, for the captions.
+
+    Returns:
+        Pictures with captions, the most confident mistake first (ties in the given order).
+
+    Raises:
+        ValueError: If the numbers of trees and arrays differ.
+
+    Example:
+        >>> from rntn_jax import data
+        >>> tree = data.parse_tree("(3 film)")
+        >>> most_confident_mistakes([tree], [[[0.9, 0.1, 0.0, 0.0, 0.0]]])[0].caption
+        'predicted very negative (90.0%), gold positive'
+    """
+    if len(trees) != len(probabilities):
+        raise ValueError(f"{len(trees)} trees but {len(probabilities)} arrays of probabilities")
+    wrong = []
+    for index, (tree, array) in enumerate(zip(trees, probabilities, strict=True)):
+        root, gold = np.asarray(array, dtype=np.float64)[-1], int(tree.labels[-1])
+        if gold >= 0 and np.isfinite(root).all() and root.argmax() != gold:
+            wrong.append((-float(root.max()), index))
+    chosen = [index for _, index in sorted(wrong)[:count]]
+    return [
+        TreePicture(
+            trees[index],
+            probabilities[index],
+            _root_caption(view(trees[index], probabilities[index], class_names)),
+        )
+        for index in chosen
+    ]
+
+
+def _root_caption(seen: View) -> str:
+    root = len(seen.gold) - 1
+    gold = "gold " + seen.names[seen.gold[root]] if seen.gold[root] >= 0 else "no gold label"
+    shares = seen.distribution(root)
+    if shares is None:
+        return gold if seen.predicted is None else f"no finite prediction, {gold}"
+    label = seen.shown[root]
+    return f"predicted {seen.names[label]} ({shares[label]:.1%}), {gold}"
+
+
+def _figure(seen: View, caption: str | None, number: int, total: int) -> str:
+    picture = render(seen)
+    words = text.escape(_root_caption(seen) if caption is None else caption)
+    prefix = f"{number}. " if total > 1 else ""
+    height = picture.split(' height="', 1)[1].split('"', 1)[0]
+    return (
+        f'<figure style="contain-intrinsic-size:auto {float(height) + 50:.0f}px">'
+        f"<figcaption>{prefix}{words}</figcaption>"
+        f'<div class="rj-scroll" tabindex="0" role="region" aria-label="Tree {number}">'
+        f"{picture}</div></figure>"
+    )
+
+
+def _legend(seen: Sequence[View]) -> str:
+    names = seen[0].names
+    items = []
+    for index, name in enumerate(names):
+        color = palette.class_color(index, len(names))
+        symbol = palette.class_symbol(index, len(names)).replace("-", "\u2212")
+        items.append(
+            f'<li><i style="background:{color};color:{palette.ink(color)}">{symbol}</i>'
+            f"{text.escape(name)}</li>"
+        )
+    if any(label < 0 for item in seen for label in item.shown):
+        items.append('<li><i class="rj-none"></i>no label</li>')
+    if any(item.predicted is not None for item in seen):
+        items.append('<li><i class="rj-mark"></i>small disc: gold label where it differs</li>')
+    return f'<ul class="rj-legend">{"".join(items)}</ul>'
