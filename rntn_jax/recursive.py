@@ -42,9 +42,7 @@ class Cell(NamedTuple):
     b: jax.Array  # [D]
 
 
-def sweep(
-    cell: Cell, leaves: jax.Array, forest: Forest, *, activation: str = "tanh"
-) -> jax.Array:
+def sweep(cell: Cell, leaves: jax.Array, forest: Forest, *, activation: str = "tanh") -> jax.Array:
     """States of all nodes of a forest, leaves first, roots last.
 
     Computes ``h = f(x^T V^[1:d] x + x W + b)`` with ``x = [h_left, h_right]`` at every internal

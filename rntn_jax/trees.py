@@ -142,9 +142,7 @@ def encode(trees: Sequence[Any], vocabulary: Any) -> Treebank:
     internal_node = (
         np.arange(len(children)) - (leaf_offsets - np.arange(num_trees + 1))[tree_of_internal]
     ) + leaves[tree_of_internal]
-    if len(children) and not (
-        (children >= 0).all() and (children < internal_node[:, None]).all()
-    ):
+    if len(children) and not ((children >= 0).all() and (children < internal_node[:, None]).all()):
         bad = tree_of_internal[
             np.argmax(((children < 0) | (children >= internal_node[:, None])).any(1))
         ]
@@ -264,9 +262,7 @@ def required_shape(num_leaves: np.ndarray, height: np.ndarray, lanes: int | None
         lanes = 1
         while lanes * 2 * tallest <= nodes and lanes < 4096:
             lanes *= 2
-    return Shape(
-        int(num_leaves.sum()), max(tallest, -(-nodes // lanes)), lanes, len(num_leaves)
-    )
+    return Shape(int(num_leaves.sum()), max(tallest, -(-nodes // lanes)), lanes, len(num_leaves))
 
 
 def _round_up(n: int) -> int:
@@ -430,9 +426,7 @@ def pack_batches(
 
 def _choose_shape(need: Shape, shapes: list[Shape] | None, batch: int) -> Shape:
     if shapes is None:
-        return Shape(
-            _round_up(need.leaves), _round_up(max(need.steps, 1)), need.lanes, need.trees
-        )
+        return Shape(_round_up(need.leaves), _round_up(max(need.steps, 1)), need.lanes, need.trees)
     for shape in shapes:
         if all(n <= s for n, s in zip(need, shape, strict=True)):
             return shape

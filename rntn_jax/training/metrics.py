@@ -47,7 +47,7 @@ class MetricsWriter:
         temporary = Path(path).with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows), "utf-8")
         os.replace(temporary, path)
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed in `close`
+        self._file = open(path, "a", encoding="utf-8")
         self._events = None
         if tensorboard is not None:
             try:

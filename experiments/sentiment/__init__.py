@@ -1,0 +1,1 @@
+"""Sentiment trees by recursive neural tensor networks."""

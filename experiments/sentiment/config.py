@@ -1,0 +1,95 @@
+"""Settings of the sentiment experiment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.flags import option
+
+__all__ = ["PRESETS", "Config"]
+
+SELECTIONS = ("fine_all", "fine_root", "binary_all", "binary_root", "mean")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a run depends on; two runs with equal settings give equal parameters."""
+
+    # Data
+    corpus: str = option(
+        "demo", "demo: embedded; sst: Stanford Sentiment Treebank", ("demo", "sst")
+    )
+    data_dir: str | None = option(None, "where the corpus lies; default: a cache, else a download")
+    lowercase: bool = option(True, "lower-case the words")
+    num_classes: int = option(5, "5, or 2: positive against negative, neutral nodes unlabelled")
+    max_trees: int | None = option(None, "use only that many trees of each split")
+
+    # Model
+    dim: int = option(25, "width of the node states")
+    tensor: bool = option(True, "the tensor network; false: the plain recursive net")
+    tensor_scale: float = option(1.0, "initial scale of the tensor, times CoreNLP's range")
+    word_scale: float = option(0.1, "standard deviation of the initial word vectors")
+    activation: str = option("tanh", "of internal nodes", ("tanh", "sigmoid", "relu", "identity"))
+    leaf_activation: str = option(
+        "tanh", "of the word vectors; identity: raw", ("tanh", "identity")
+    )
+    leaf_dropout: float = option(0.0, "dropout rate on the leaves' states")
+    hidden_dropout: float = option(0.0, "dropout rate on all states before the classifier")
+
+    # Training
+    seed: int = option(0, "of initialisation, order of the trees, and dropout")
+    epochs: int = option(10, "passes over the training trees")
+    batch_size: int = option(27, "trees a minibatch")
+    optimizer: str = option(
+        "adagrad", "adagrad as in the paper, or another", ("adagrad", "sgd", "momentum", "adam")
+    )
+    learning_rate: float = option(0.05, "step size")
+    tensor_learning_rate: float = option(0.02, "step size of the tensor, as a factor of the above")
+    initial_accumulator: float = option(0.0, "AdaGrad's sum of squares at the start")
+    schedule: str = option("constant", "of the learning rate", ("constant", "cosine", "linear"))
+    clip_norm: float | None = option(None, "clip the gradient to this global norm")
+    l2_tensor: float = option(1e-3, "L2 weight of the tensor")
+    l2_weights: float = option(1e-3, "L2 weight of W and its bias")
+    l2_head: float = option(1e-4, "L2 weight of the classifier, without its bias")
+    l2_words: float = option(1e-4, "L2 weight of the word vectors of the minibatch")
+    average: float = option(0.0, "decay an update of the running mean of weights; 0: none")
+    select: str = option("fine_all", "dev score that chooses the model", SELECTIONS)
+    patience: int | None = option(None, "stop after that many epochs without a better dev score")
+
+    # Execution
+    lanes: int = option(16, "internal nodes a step")
+    updates_per_dispatch: int = option(8, "minibatches in one call of the device")
+    keep_checkpoints: int = option(2, "how many checkpoints to keep")
+    tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "epochs", "batch_size", "lanes", "updates_per_dispatch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("leaf_dropout", "hidden_dropout", "average"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        for name in ("patience", "max_trees"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "clip_norm"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.num_classes not in (2, 5):
+            raise ValueError(f"num_classes must be 2 or 5, got {self.num_classes}")
+        if self.corpus not in ("demo", "sst"):
+            raise ValueError(f"corpus must be demo or sst, got {self.corpus!r}")
+        if self.select not in SELECTIONS:
+            raise ValueError(f"select must be one of {SELECTIONS}, got {self.select!r}")
+        if self.num_classes == 2 and self.select.startswith("binary"):
+            raise ValueError(
+                "with num_classes=2 every score is binary: select=fine_all or fine_root"
+            )
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {"max_trees": 60, "epochs": 2},
+    "demo": {"epochs": 16, "select": "fine_all"},
+    "paper": {"corpus": "sst"},
+}

@@ -1,0 +1,77 @@
+"""Sentiment trees by recursive neural tensor networks: train, evaluate, predict."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+from experiments.flags import config_from_flags, define_config_flags
+from experiments.sentiment.config import PRESETS, Config
+
+define_config_flags(Config, PRESETS, "demo")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "folder of the run (default: runs/sentiment/PRESET); resumed if it exists"
+)
+_FRESH = flags.DEFINE_bool("fresh", False, "start the run over instead of resuming it")
+_EVALUATE = flags.DEFINE_string("evaluate", None, "score a treebank file with the trained model")
+_PREDICT = flags.DEFINE_string(
+    "predict", None, "label the trees of a file (- for standard input) with the trained model"
+)
+_MODEL = flags.DEFINE_string(
+    "model", None, "model file for --evaluate and --predict (default: the run's)"
+)
+_FORMAT = flags.DEFINE_enum(
+    "format", "text", ["text", "json", "brackets", "svg", "html"], "what --predict writes"
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "file for --predict to write (default: standard output); a folder for svg"
+)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    try:
+        _main()
+    except (ValueError, OSError, ArithmeticError, ImportError) as error:
+        # Faults in data, settings or files: the message is meant for the user.
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+def _main() -> None:
+    config = config_from_flags(Config, PRESETS)
+    preset = flags.FLAGS["preset"].value
+    workdir = Path(_WORKDIR.value or f"runs/sentiment/{preset}")
+    model_path = Path(_MODEL.value or workdir / "model.safetensors")
+    if _EVALUATE.value is not None or _PREDICT.value is not None:
+        from experiments.sentiment import apply
+
+        if not model_path.exists():
+            raise FileNotFoundError(
+                f"there is no model {model_path}: train one first (./launch.sh sentiment "
+                f"--preset={preset}), or name one with --model"
+            )
+        if _EVALUATE.value is not None:
+            apply.evaluate(model_path, _EVALUATE.value)
+        if _PREDICT.value is not None:
+            apply.predict(model_path, _PREDICT.value, _FORMAT.value, _OUTPUT.value)
+        return
+
+    from experiments.sentiment import train
+
+    result = train.run(config, workdir, fresh=_FRESH.value)
+    columns = [name for name in result["test"] if "corenlp" not in name]
+    print(f"best epoch on dev: {result['epoch']} of {result['epochs_run']}")
+    print(f"{'':14}" + "".join(f"{name:>13}" for name in columns))
+    for split in ("dev", "test"):
+        print(f"{split:14}" + "".join(f"{100 * result[split][c]:>12.2f}%" for c in columns))
+    if "best_possible" in result:
+        best = 100 * result["best_possible"]
+        print(f"{'best possible':14}" + "".join(f"{best:>12.2f}%" for _ in columns))
+    print(f"report: {result['report']}")
+
+
+if __name__ == "__main__":
+    app.run(main)

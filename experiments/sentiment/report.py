@@ -1,0 +1,90 @@
+"""The HTML report of a sentiment run."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from experiments.sentiment import scores
+from experiments.sentiment.config import Config
+from experiments.sentiment.model import CLASS_NAMES, Model, predict
+from experiments.workdir import read_json
+from rntn_jax import data, plots, trees
+
+__all__ = ["write"]
+
+COLUMNS = ("fine_all", "fine_root", "binary_all", "binary_root")
+TITLES = {
+    "fine_all": "fine-grained, all nodes",
+    "fine_root": "fine-grained, root",
+    "binary_all": "binary, all nodes",
+    "binary_root": "binary, root",
+    "binary_corenlp_all": "binary, neutral wrong, all nodes",
+    "binary_corenlp_root": "binary, neutral wrong, root",
+}
+NOTE = (
+    "Binary: nodes with a neutral gold label left out; the more probable of the two sides, "
+    "p0 + p1 against p3 + p4, decides. “Neutral wrong”: the most probable of the five classes "
+    "must lie on the right side, as CoreNLP counts."
+)
+
+
+def write(
+    workdir: Path,
+    config: Config,
+    result: dict[str, Any],
+    history: list[dict[str, Any]],
+    test: list[data.Tree],
+    model: Model,
+) -> None:
+    """Writes ``report.html``."""
+    bank = trees.encode(test, model.vocabulary)
+    probabilities = predict(model.params, bank, model.options)
+    predictions = scores.collect(test, probabilities)
+    names = CLASS_NAMES[config.num_classes]
+    table: dict[str, dict[str, Any]] = {
+        f"this run, {split}": {TITLES[c]: x for c, x in result[split].items()}
+        for split in ("dev", "test")
+    }
+    if config.corpus == "demo":
+        table["best possible"] = {TITLES[c]: result["best_possible"] for c in result["test"]}
+    elif config.num_classes == 5:
+        for row, published in scores.PUBLISHED.items():
+            table[f"{row}, test"] = {TITLES[c]: x for c, x in published.items()}
+    figures = {
+        f"test, {TITLES[c]}": f"{100 * result['test'][c]:.1f}%"
+        for c in COLUMNS
+        if c in result["test"]
+    }
+    environment = read_json(workdir / "environment.json")
+    command = environment.pop("command")
+    dev_columns = {f"dev_{c}": TITLES[c] for c in COLUMNS if f"dev_{c}" in history[0]}
+    examples = sorted(range(len(test)), key=lambda i: abs(len(test[i].tokens) - 14))[:4]
+    page = plots.report_html(
+        title="Sentiment trees by a recursive neural tensor network"
+        if config.tensor
+        else "Sentiment trees by a recursive neural network",
+        summary=f"Corpus {config.corpus}, model chosen on dev after epoch {result['epoch']} of "
+        f"{result['epochs_run']}; {result['seconds_per_epoch']:.1f} s an epoch.",
+        figures=figures,
+        scores=table,
+        scores_note=NOTE if config.num_classes == 5 else None,
+        decimals=2,
+        history=history,
+        curves=[
+            plots.Curves("Training loss", "epoch", ["train_loss"], "nats a tree", result["epoch"]),
+            plots.Curves(
+                "Dev accuracy", "epoch", dev_columns, "accuracy", result["epoch"], percent=True
+            ),
+        ],
+        confusion=scores.confusion_matrix(predictions),
+        confusion_note="Test, all labelled nodes.",
+        mistakes=plots.most_confident_mistakes(test, probabilities, count=6, class_names=names),
+        examples=[plots.TreePicture(test[i], probabilities[i], f"test tree {i}") for i in examples],
+        class_names=names,
+        config=dataclasses.asdict(config),
+        command=command,
+        environment=environment,
+    )
+    (workdir / "report.html").write_text(page, encoding="utf-8")

@@ -1,0 +1,291 @@
+"""Training of sentiment networks: the readable loop."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.sentiment import report, scores
+from experiments.sentiment.batches import EpochLoader
+from experiments.sentiment.config import Config
+from experiments.sentiment.model import Model, predict, save_model
+from experiments.workdir import open_workdir, read_json, write_json
+from rntn_jax import data, trees
+from rntn_jax.models import rntn
+from rntn_jax.training import (
+    Checkpointer,
+    MetricsWriter,
+    ProgressBar,
+    init_state,
+    make_train_step,
+)
+
+__all__ = ["NotFiniteError", "load_splits", "run"]
+
+
+class NotFiniteError(ArithmeticError):
+    """Loss or gradient became infinite or NaN; the message names the minibatch."""
+
+
+def load_splits(config: Config) -> dict[str, list[data.Tree]]:
+    """Train, dev and test trees, with two classes if asked for."""
+    if config.corpus == "demo":
+        splits = data.demo.sentiment_splits()
+    else:
+        files = data.corpora.find(config.corpus, config.data_dir)
+        splits = {name: data.read_trees(files[f"{name}.txt"]) for name in ("train", "dev", "test")}
+    return {
+        name: [_relabel(tree, config.num_classes) for tree in forest[: config.max_trees]]
+        for name, forest in splits.items()
+    }
+
+
+def _relabel(tree: data.Tree, num_classes: int) -> data.Tree:
+    if num_classes == 5:
+        return tree
+    two = np.array([0, 0, -1, 1, 1, -1], np.int32)  # the last for -1, unlabelled
+    return dataclasses.replace(tree, labels=two[tree.labels])
+
+
+def make_optimizer(config: Config, num_updates: int) -> optax.GradientTransformation:
+    """The optimiser, with a step size of its own for the tensor."""
+    rate: Any = config.learning_rate
+    if config.schedule == "cosine":
+        rate = optax.cosine_decay_schedule(rate, num_updates)
+    elif config.schedule == "linear":
+        rate = optax.linear_schedule(rate, 0.0, num_updates)
+
+    def slow_tensor(updates: rntn.Params, _: Any) -> rntn.Params:
+        if updates.cell.v is None:
+            return updates
+        return updates._replace(
+            cell=updates.cell._replace(v=config.tensor_learning_rate * updates.cell.v)
+        )
+
+    direction = {
+        "adagrad": lambda: optax.scale_by_rss(config.initial_accumulator),
+        "sgd": optax.identity,
+        "momentum": lambda: optax.trace(0.9),
+        "adam": optax.scale_by_adam,
+    }[config.optimizer]()
+    clip = (
+        optax.identity()
+        if config.clip_norm is None
+        else optax.clip_by_global_norm(config.clip_norm)
+    )
+    return optax.chain(
+        clip, direction, optax.stateless(slow_tensor), optax.scale_by_learning_rate(rate)
+    )
+
+
+def model_options(config: Config) -> dict[str, Any]:
+    """Keyword arguments of `rntn.apply` that training and prediction share."""
+    return {"activation": config.activation, "leaf_activation": config.leaf_activation}
+
+
+def make_loss(config: Config):
+    """Cross-entropy plus L2; the cross-entropy alone is what is reported."""
+
+    def loss(params, forest, key):
+        nats, aux = rntn.loss(
+            params,
+            forest,
+            leaf_dropout=config.leaf_dropout,
+            hidden_dropout=config.hidden_dropout,
+            key=key,
+            **model_options(config),
+        )
+        penalty = rntn.l2_penalty(
+            params,
+            forest,
+            tensor=config.l2_tensor,
+            weights=config.l2_weights,
+            head=config.l2_head,
+            words=config.l2_words,
+        )
+        return nats + penalty, (nats, aux)
+
+    return loss
+
+
+@jax.jit
+def _running_mean(mean: Any, params: Any, decay: jax.Array) -> Any:
+    return optax.incremental_update(params, mean, 1 - decay)
+
+
+def _selection(config: Config, dev: dict[str, float]) -> float:
+    if config.select == "mean":
+        return float(
+            np.mean(
+                [dev[c] for c in ("fine_all", "fine_root", "binary_all", "binary_root") if c in dev]
+            )
+        )
+    return dev[config.select]
+
+
+def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str, Any]:
+    """Trains, or goes on training, and reports.
+
+    Args:
+        config: the settings.
+        workdir: folder of the run; a run that was stopped there is resumed, and ends bit for bit
+            as if it had not been.
+        fresh: start over.
+
+    Returns:
+        The content of ``result.json``: scores of the chosen model on dev and test, and when.
+
+    Raises:
+        DataError: when the corpus is not there or faulty.
+        RunMismatchError: when ``workdir`` holds a run with other settings.
+        NotFiniteError: when the loss stops being a number.
+    """
+    workdir = Path(workdir)
+    open_workdir(workdir, config, fresh)
+    if (workdir / "result.json").exists():
+        return read_json(workdir / "result.json")
+
+    splits = load_splits(config)
+    vocabulary = data.Vocabulary.build(
+        (word for tree in splits["train"] for word in tree.tokens), lowercase=config.lowercase
+    )
+    banks = {name: trees.encode(forest, vocabulary) for name, forest in splits.items()}
+    loader = EpochLoader(
+        banks["train"], config.batch_size, config.lanes, config.updates_per_dispatch, config.seed
+    )
+
+    optimizer = make_optimizer(config, config.epochs * loader.num_batches)
+    step = make_train_step(make_loss(config), optimizer, stochastic=True, several=True)
+    init_key, train_key = jax.random.split(jax.random.key(config.seed))
+    params = rntn.init(
+        init_key,
+        rntn.Config(
+            vocab_size=len(vocabulary),
+            dim=config.dim,
+            num_classes=config.num_classes,
+            tensor=config.tensor,
+            tensor_scale=config.tensor_scale,
+            word_scale=config.word_scale,
+        ),
+    )
+    state = init_state(params, optimizer, train_key)
+    mean = jax.tree.map(jnp.copy, params) if config.average else None  # the state is donated
+    best = jax.tree.map(jnp.copy, params)
+    progress: dict[str, Any] = {"epoch": 0, "step": 0, "best_epoch": 0, "best_score": -1.0}
+
+    checkpointer = Checkpointer(workdir / "checkpoints", keep=config.keep_checkpoints)
+    restored = checkpointer.restore((state, mean, best))
+    if restored is not None:
+        (state, mean, best), progress, complaints = restored
+        state, mean, best = jax.device_put((state, mean, best))
+
+    total = config.epochs * loader.num_batches
+    metrics = MetricsWriter(
+        workdir / "metrics.jsonl",
+        progress["step"],
+        workdir / "tensorboard" if config.tensorboard else None,
+    )
+    with metrics, ProgressBar(total, done=progress["step"], unit="trees") as bar:
+        if restored is not None:
+            for complaint in complaints:
+                bar.say(f"passed over: {complaint}")
+            bar.say(f"resuming after epoch {progress['epoch']}")
+        while progress["epoch"] < config.epochs and not _out_of_patience(config, progress):
+            epoch = progress["epoch"] + 1
+            start = time.monotonic()
+            losses: list[float] = []
+            pending = None
+            for dispatch in loader.epoch(epoch, last=epoch == config.epochs):
+                state, out = step(state, dispatch.batch)
+                if config.average:
+                    # Early on, the mean of all weights so far: no memory of the initial ones.
+                    updates = len(dispatch.members)
+                    done = (epoch - 1) * loader.num_batches + dispatch.first
+                    decay = min(config.average**updates, done / (done + updates))
+                    mean = _running_mean(mean, state.params, jnp.float32(decay))
+                # Look at the call before this one, so that the device never waits for us.
+                if pending is not None:
+                    losses += _collect(pending, epoch, workdir, bar)
+                pending = dispatch, out
+            losses += _collect(pending, epoch, workdir, bar)
+            trained = time.monotonic() - start
+
+            current = mean if config.average else state.params
+            dev = _evaluate(current, banks["dev"], splits["dev"], config)
+            progress["epoch"], progress["step"] = epoch, epoch * loader.num_batches
+            value = _selection(config, dev)
+            if value > progress["best_score"]:
+                progress["best_score"], progress["best_epoch"] = value, epoch
+                best = jax.tree.map(jnp.copy, current)
+            metrics.write(
+                progress["step"],
+                epoch=epoch,
+                train_loss=float(np.mean(losses)),
+                **{f"dev_{name}": x for name, x in dev.items()},
+                seconds=round(trained, 3),
+            )
+            checkpointer.save(progress["step"], (state, mean, best), progress)
+            bar.say(
+                f"epoch {epoch}: loss {np.mean(losses):.3f}, dev {_show(dev)}, "
+                f"{len(banks['train']) / trained:.0f} trees/s"
+                + (" *" if progress["best_epoch"] == epoch else "")
+            )
+        loader.close()
+
+    model = Model(best, vocabulary, model_options(config), dataclasses.asdict(config))
+    save_model(workdir / "model.safetensors", model)
+    result: dict[str, Any] = {
+        "epoch": progress["best_epoch"],
+        "epochs_run": progress["epoch"],
+        "dev": _evaluate(best, banks["dev"], splits["dev"], config),
+        "test": _evaluate(best, banks["test"], splits["test"], config),
+        "seconds_per_epoch": float(np.median([row["seconds"] for row in metrics.rows])),
+    }
+    if config.corpus == "demo":
+        result["best_possible"] = data.demo.best_accuracy()
+    result["report"] = str(workdir / "report.html")
+    report.write(workdir, config, result, metrics.rows, splits["test"], model)
+    write_json(workdir / "result.json", result)
+    return result
+
+
+def _out_of_patience(config: Config, progress: dict[str, Any]) -> bool:
+    waited = progress["epoch"] - progress["best_epoch"]
+    return config.patience is not None and waited >= config.patience
+
+
+def _collect(pending: Any, epoch: int, workdir: Path, bar: ProgressBar) -> list[float]:
+    """Losses of a dispatch, checked and shown."""
+    dispatch, out = pending
+    finite = np.asarray(out["finite"])
+    if not finite.all():
+        at = int(np.argmin(finite))
+        shown = ", ".join(map(str, dispatch.members[at][:10]))
+        raise NotFiniteError(
+            f"the loss is {float(out['loss'][at])} and the gradient's norm "
+            f"{float(out['grad_norm'][at])} in epoch {epoch}, minibatch {dispatch.first + at} "
+            f"(training trees {shown}, ...). The last good checkpoint is kept in "
+            f"{workdir / 'checkpoints'}. A smaller --learning_rate or --clip_norm may help."
+        )
+    nats = np.asarray(out["aux"][0])
+    count = sum(len(members) for members in dispatch.members)
+    bar.advance(len(nats), count, f"epoch {epoch}", loss=float(nats.mean()))
+    return nats.tolist()
+
+
+def _evaluate(
+    params: rntn.Params, bank: trees.Treebank, forest: list[data.Tree], config: Config
+) -> dict[str, float]:
+    probabilities = predict(params, bank, model_options(config))
+    return scores.score(scores.collect(forest, probabilities))
+
+
+def _show(values: dict[str, float]) -> str:
+    return " ".join(f"{name} {100 * x:.2f}" for name, x in values.items() if "corenlp" not in name)

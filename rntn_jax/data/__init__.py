@@ -1,0 +1,28 @@
+"""Files to plain Python and numpy objects; nothing here imports JAX.
+
+- `Tree`: a labelled binary tree over a sentence.
+- `parse_tree`, `read_trees`, `write_trees`: trees as Penn Treebank brackets; `binarize` reads trees
+  with nodes of any arity.
+- `Vocabulary`: words to ids and back.
+- `DataError`: what all readers raise for a fault in the data, with file, line and column.
+- `corpora`: finds published corpora in a directory or the cache, or downloads them.
+- `demo`: an embedded treebank with exact labels, for trying things without any download.
+"""
+
+from rntn_jax.data import corpora, demo
+from rntn_jax.data.brackets import binarize, parse_tree, read_trees, write_trees
+from rntn_jax.data.errors import DataError
+from rntn_jax.data.tree import Tree
+from rntn_jax.data.vocabulary import Vocabulary
+
+__all__ = [
+    "DataError",
+    "Tree",
+    "Vocabulary",
+    "binarize",
+    "corpora",
+    "demo",
+    "parse_tree",
+    "read_trees",
+    "write_trees",
+]
