@@ -47,7 +47,7 @@ def define_config_flags(cls: type, presets: dict[str, dict[str, Any]], default: 
 
 def config_from_flags(cls: type[Config], presets: dict[str, dict[str, Any]]) -> Config:
     """The dataclass that preset and flags describe."""
-    values = dict(presets[flags.FLAGS["preset"].value])
+    values = dict(presets[str(flags.FLAGS["preset"].value)])
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         if flags.FLAGS[field.name].value is not None:
             values[field.name] = flags.FLAGS[field.name].value

@@ -193,7 +193,8 @@ def _down_step(i, carry, operands):
         return lax.dynamic_slice_in_dim(a, forest.shape.first + i * lanes, lanes, axis=0)
 
     here = (rows(g) + down[rows(forest.parent)]) * rows(slope)  # (15), then f' of (13)
-    here = jnp.where(forest.children[i, :, :1] > 0, here, 0)
+    # Read before `down` is written: without the barrier XLA copies `down` in every step.
+    here = lax.optimization_barrier(jnp.where(forest.children[i, :, :1] > 0, here, 0))
     below = here @ w.T  # (13)
     if t is not None:
         below = below + jnp.einsum("nkj,nk->nj", t[i], here)  # (14)

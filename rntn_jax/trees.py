@@ -259,7 +259,8 @@ def required_shape(num_leaves: np.ndarray, height: np.ndarray, lanes: int | None
     tallest = max(int(height.max(initial=0)), 1)
     if lanes is None:
         # The widest power of two that keeps the schedule bound by work and not by height.
-        lanes = 1
+        # At least two: gathers of a single row make XLA copy whole arrays in every step.
+        lanes = 2
         while lanes * 2 * tallest <= nodes and lanes < 4096:
             lanes *= 2
     return Shape(int(num_leaves.sum()), max(tallest, -(-nodes // lanes)), lanes, len(num_leaves))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
@@ -33,6 +34,7 @@ _OUTPUT = flags.DEFINE_string(
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    logging.getLogger("jax").setLevel(logging.WARNING)  # it tells of every TPU it does not find
     try:
         _main()
     except (ValueError, OSError, ArithmeticError, ImportError) as error:

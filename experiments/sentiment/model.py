@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -86,8 +85,7 @@ def predict(
 ) -> list[np.ndarray]:
     """Class probabilities ``[2L-1, C]`` for every node of every tree, in the order given."""
     run = _jitted(tuple(sorted(options.items())))
-    order: Sequence[int] = np.arange(len(bank))
-    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    batches = np.split(np.arange(len(bank)), range(batch_size, len(bank), batch_size))
     answers: list[np.ndarray] = []
     for forest in trees.pack_batches(bank, batches, lanes=lanes):
         answers += trees.unpack(forest, np.asarray(run(params, forest)))

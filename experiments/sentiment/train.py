@@ -40,7 +40,7 @@ def load_splits(config: Config) -> dict[str, list[data.Tree]]:
         splits = data.demo.sentiment_splits()
     else:
         files = data.corpora.find(config.corpus, config.data_dir)
-        splits = {name: data.read_trees(files[f"{name}.txt"]) for name in ("train", "dev", "test")}
+        splits = {name: data.read_trees(files[name]) for name in ("train", "dev", "test")}
     return {
         name: [_relabel(tree, config.num_classes) for tree in forest[: config.max_trees]]
         for name, forest in splits.items()
@@ -62,7 +62,7 @@ def make_optimizer(config: Config, num_updates: int) -> optax.GradientTransforma
     elif config.schedule == "linear":
         rate = optax.linear_schedule(rate, 0.0, num_updates)
 
-    def slow_tensor(updates: rntn.Params, _: Any) -> rntn.Params:
+    def slow_tensor(updates: Any, _: Any) -> Any:
         if updates.cell.v is None:
             return updates
         return updates._replace(
@@ -94,7 +94,7 @@ def make_loss(config: Config):
     """Cross-entropy plus L2; the cross-entropy alone is what is reported."""
 
     def loss(params, forest, key):
-        nats, aux = rntn.loss(
+        nats, _ = rntn.loss(
             params,
             forest,
             leaf_dropout=config.leaf_dropout,
@@ -110,7 +110,7 @@ def make_loss(config: Config):
             head=config.l2_head,
             words=config.l2_words,
         )
-        return nats + penalty, (nats, aux)
+        return nats + penalty, nats
 
     return loss
 
@@ -182,6 +182,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
 
     checkpointer = Checkpointer(workdir / "checkpoints", keep=config.keep_checkpoints)
     restored = checkpointer.restore((state, mean, best))
+    complaints: list[str] = []
     if restored is not None:
         (state, mean, best), progress, complaints = restored
         state, mean, best = jax.device_put((state, mean, best))
@@ -204,7 +205,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
             pending = None
             for dispatch in loader.epoch(epoch, last=epoch == config.epochs):
                 state, out = step(state, dispatch.batch)
-                if config.average:
+                if mean is not None:
                     # Early on, the mean of all weights so far: no memory of the initial ones.
                     updates = len(dispatch.members)
                     done = (epoch - 1) * loader.num_batches + dispatch.first
@@ -217,7 +218,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
             losses += _collect(pending, epoch, workdir, bar)
             trained = time.monotonic() - start
 
-            current = mean if config.average else state.params
+            current = state.params if mean is None else mean
             dev = _evaluate(current, banks["dev"], splits["dev"], config)
             progress["epoch"], progress["step"] = epoch, epoch * loader.num_batches
             value = _selection(config, dev)
@@ -274,7 +275,7 @@ def _collect(pending: Any, epoch: int, workdir: Path, bar: ProgressBar) -> list[
             f"(training trees {shown}, ...). The last good checkpoint is kept in "
             f"{workdir / 'checkpoints'}. A smaller --learning_rate or --clip_norm may help."
         )
-    nats = np.asarray(out["aux"][0])
+    nats = np.asarray(out["aux"])
     count = sum(len(members) for members in dispatch.members)
     bar.advance(len(nats), count, f"epoch {epoch}", loss=float(nats.mean()))
     return nats.tolist()

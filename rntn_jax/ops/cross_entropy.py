@@ -68,11 +68,13 @@ def _safe_logits(logits, labels, where):
     return logits, labels
 
 
-@jax.custom_vjp
-def _softmax_cross_entropy(logits, labels, where):
+def _softmax_cross_entropy_reference(logits, labels, where):
     logits, labels = _safe_logits(logits, labels, where)
     picked = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
     return masked(jax.nn.logsumexp(logits, axis=-1) - picked, where)
+
+
+_softmax_cross_entropy = jax.custom_vjp(_softmax_cross_entropy_reference)
 
 
 class _SoftmaxCrossEntropyResiduals(NamedTuple):
@@ -180,7 +182,7 @@ def _logits(x, kernel, bias, where):
 @jax.custom_vjp
 def _linear_cross_entropy(x, kernel, bias, labels, where):
     _, logits = _logits(x, kernel, bias, where)
-    return _softmax_cross_entropy.fun(logits, labels, where)
+    return _softmax_cross_entropy_reference(logits, labels, where)
 
 
 class _LinearCrossEntropyResiduals(NamedTuple):

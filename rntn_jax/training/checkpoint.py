@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -46,7 +47,7 @@ def _digest(arrays: dict[str, np.ndarray], info: str) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         sha.update(f"{name} {array.dtype} {array.shape}".encode())
-        sha.update(memoryview(array.reshape(-1).view(np.uint8)))
+        sha.update(array.tobytes())
     return sha.hexdigest()
 
 
@@ -135,7 +136,7 @@ def load_pytree(path: str | os.PathLike[str], like: Tree) -> tuple[Tree, dict[st
     if problems:
         raise CheckpointError(f"{path} does not match: " + "; ".join(problems))
     leaves = [
-        jax.random.wrap_key_data(arrays[name], impl=jax.random.key_impl(leaf))
+        jax.random.wrap_key_data(jnp.asarray(arrays[name]), impl=jax.random.key_impl(leaf))
         if _is_key(leaf)
         else arrays[name]
         for name, leaf in wanted.items()

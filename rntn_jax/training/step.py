@@ -30,7 +30,7 @@ class RowBatch(NamedTuple):
     """
 
     batch: Any
-    words: jax.Array  # int32 [U]; a word may stand there several times only if it has no gradient
+    words: Any  # int32 [U]; a word may stand there several times only if it has no gradient
 
 
 def init_state(params: Any, optimizer: optax.GradientTransformation, key: jax.Array) -> TrainState:
@@ -93,9 +93,12 @@ def make_train_step(
             whole = state.params, state.opt_state
             of_words = _embedding_mask(optimizer, *whole)
             rows = jax.tree.map(lambda w, m: w[batch.words] if m else w, whole, of_words)
-            *rows, metrics = update(*rows, batch.batch, key)
+            params, opt_state, metrics = update(rows[0], rows[1], batch.batch, key)
             params, opt_state = jax.tree.map(
-                lambda w, r, m: w.at[batch.words].set(r) if m else r, whole, tuple(rows), of_words
+                lambda w, r, m: w.at[batch.words].set(r) if m else r,
+                whole,
+                (params, opt_state),
+                of_words,
             )
         return TrainState(params, opt_state, state.step + 1, state.key), metrics
 

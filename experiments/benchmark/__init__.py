@@ -1,0 +1,1 @@
+"""Speed and memory against autodiff and against other libraries."""

@@ -1,0 +1,24 @@
+"""Settings of all tests: float64, no silent rank promotion, two devices on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import hypothesis
+import jax
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_num_cpu_devices", 2)  # before anything starts the backend
+
+# The same examples in every run, and none judged by the clock.
+hypothesis.settings.register_profile("rntn_jax", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("rntn_jax")
+
+
+@pytest.fixture
+def float32() -> Iterator[None]:
+    """Runs a test as users run the library, without 64-bit types."""
+    with jax.enable_x64(False):
+        yield

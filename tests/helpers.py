@@ -1,0 +1,231 @@
+"""What the tests of all hand-derived rules share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.test_util import check_grads
+
+from rntn_jax.data import Tree
+from rntn_jax.models import rntn
+
+DTYPES = (jnp.bfloat16, jnp.float32, jnp.float64)
+
+
+def assert_close(actual: Any, expected: Any, rtol: float = 1e-10) -> None:
+    """Equal structure, and each leaf equal up to ``rtol`` of its largest finite entry."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    leaves = jax.tree_util.tree_leaves_with_path(expected)
+    for (path, right), left in zip(leaves, jax.tree.leaves(actual), strict=True):
+        right = np.asarray(right, np.float64)
+        assert np.shape(left) == right.shape, jax.tree_util.keystr(path)
+        scale = np.abs(right, where=np.isfinite(right), out=np.zeros_like(right)).max(initial=0)
+        np.testing.assert_allclose(
+            np.asarray(left, np.float64),
+            right,
+            rtol=rtol,
+            atol=rtol * scale,
+            err_msg=jax.tree_util.keystr(path),
+        )
+
+
+def random_tree(
+    rng: np.random.Generator,
+    num_leaves: int,
+    shape: str = "random",
+    num_classes: int = 5,
+    unlabelled: float = 0.0,
+    num_words: int = 7,
+) -> Tree:
+    """A tree over words ``w0, w1, ...``, without recursion.
+
+    Args:
+        rng: where everything random comes from.
+        num_leaves: at least 1.
+        shape: ``random``, or a chain leaning ``left`` or ``right``.
+        num_classes: labels are uniform in ``0 .. num_classes-1``.
+        unlabelled: probability that a node has none.
+        num_words: how many different words there may be; few make repetitions.
+    """
+    stack: list[int] = []
+    children: list[tuple[int, int]] = []
+    shifted = 0
+    while shifted < num_leaves or len(stack) > 1:
+        can_shift, can_join = shifted < num_leaves, len(stack) > 1
+        prefer_join = {"left": True, "right": False}.get(shape, rng.random() < 0.5)
+        if can_join and (prefer_join or not can_shift):
+            right, left = stack.pop(), stack.pop()
+            stack.append(num_leaves + len(children))
+            children.append((left, right))
+        else:
+            stack.append(shifted)
+            shifted += 1
+    labels = rng.integers(0, num_classes, 2 * num_leaves - 1)
+    labels[rng.random(len(labels)) < unlabelled] = -1
+    words = tuple(f"w{i}" for i in rng.integers(0, num_words, num_leaves))
+    return Tree(words, np.array(children, np.int32).reshape(-1, 2), labels.astype(np.int32))
+
+
+def random_params(
+    rng: np.random.Generator,
+    vocab_size: int,
+    dim: int,
+    num_classes: int = 5,
+    *,
+    tensor: bool = True,
+    scale: float = 1.0,
+) -> rntn.Params:
+    """Parameters in float64, none of them special: no zeros, no identity blocks."""
+
+    def draw(*shape):
+        return scale * rng.normal(size=shape) / np.sqrt(shape[0])
+
+    return rntn.Params(
+        embedding=rng.normal(size=(vocab_size, dim)),
+        cell=rntn.Cell(
+            v=draw(dim, 2 * dim, 2 * dim) / (4 * dim) if tensor else None,
+            w=draw(2 * dim, dim),
+            b=draw(dim),
+        ),
+        head=rntn.Head(w=draw(dim, num_classes), b=draw(num_classes)),
+    )
+
+
+def residual_bytes(f: Callable[..., Any], *args: Any) -> int:
+    """Bytes that ``f`` keeps for its way back, its arguments among them."""
+    kept = jax.eval_shape(lambda *args: jax.vjp(f, *args)[1], *args)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
+
+
+def size_in_bytes(tree: Any) -> int:
+    """Bytes of all arrays of a pytree."""
+    return sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(tree))
+
+
+def _is_float(x: Any) -> bool:
+    return jnp.issubdtype(jnp.asarray(x).dtype, jnp.floating)
+
+
+def _differentiable(args: Sequence[Any]) -> tuple[int, ...]:
+    """Positions of the arguments that consist of floating point arrays."""
+    leaves = [jax.tree.leaves(arg) for arg in args]
+    return tuple(i for i, own in enumerate(leaves) if own and all(map(_is_float, own)))
+
+
+def _cast(arg: Any, dtype: Any) -> Any:
+    return jax.tree.map(lambda x: jnp.asarray(x).astype(dtype) if _is_float(x) else x, arg)
+
+
+def _dot(tree: Any, seed: int) -> jax.Array:
+    """Inner product of a pytree with fixed random numbers."""
+    rng = np.random.default_rng(seed)
+    total = jnp.zeros(())
+    for leaf in jax.tree.leaves(tree):
+        weights = jnp.asarray(rng.uniform(0.5, 1.5, leaf.shape) * rng.choice([-1, 1], leaf.shape))
+        total += jnp.sum(leaf.astype(total.dtype) * weights.astype(total.dtype))
+    return total
+
+
+def check_rule(
+    rule: Callable[..., Any],
+    reference: Callable[..., Any],
+    args: Sequence[Any],
+    *,
+    oracle: Callable[..., tuple[Any, tuple[Any, ...]]] | None = None,
+    rtol: float = 1e-10,
+    fd_tol: float = 1e-4,
+    dtypes: Sequence[Any] = DTYPES,
+    mixed: bool = True,
+) -> None:
+    """Everything that is asked of a function with a hand-derived gradient, in float64.
+
+    - value, gradient and gradient of the gradient equal those of ``reference`` under autodiff;
+    - value and gradient equal the ``oracle``'s;
+    - finite differences agree, to second order (reverse over reverse);
+    - every cotangent has its argument's dtype, also where arguments have different ones;
+    - jit, vmap, scan and remat change nothing.
+
+    Args:
+        rule: the function with its own rule.
+        reference: the plain function.
+        args: arguments of both; those made of floating point arrays are differentiated.
+        oracle: ``oracle(cotangent, *args)`` returns the value, and the gradients of the
+            differentiated arguments for that cotangent of the value.
+        rtol: relative tolerance of everything but finite differences.
+        fd_tol: absolute and relative tolerance of finite differences.
+        dtypes: dtypes that the arguments may have.
+        mixed: whether each argument may have its own.
+    """
+    args = tuple(jax.tree.map(jnp.asarray, arg) for arg in args)
+    wrt = _differentiable(args)
+    assert wrt, "nothing to differentiate"
+
+    def gradient(f):
+        return jax.grad(lambda *args: _dot(f(*args), 0), wrt)
+
+    def all_orders(f):
+        second = jax.grad(lambda *args: _dot(gradient(f)(*args), 1), wrt)
+        return jax.jit(lambda *args: (f(*args), gradient(f)(*args), second(*args)))(*args)
+
+    actual, expected = all_orders(rule), all_orders(reference)
+    for order in range(3):
+        assert_close(actual[order], expected[order], rtol)
+    if oracle is not None:
+        cotangent = jax.jit(jax.grad(lambda out: _dot(out, 0)))(actual[0])
+        value, gradients = oracle(
+            jax.tree.map(np.asarray, cotangent), *jax.tree.map(np.asarray, args)
+        )
+        assert_close(actual[0], value, rtol)
+        assert_close(actual[1], gradients, rtol)
+
+    def of_floats(*floats):
+        full = list(args)
+        for i, x in zip(wrt, floats, strict=True):
+            full[i] = x
+        return rule(*full)
+
+    floats = tuple(args[i] for i in wrt)
+    check_grads(jax.jit(of_floats), floats, 2, ("rev",), atol=fd_tol, rtol=fd_tol)
+
+    # dtypes: all alike, then one argument unlike the others.
+    cases = [tuple(_cast(arg, dtype) for arg in args) for dtype in dtypes]
+    if mixed and len(wrt) > 1:
+        for i in wrt:
+            low = [_cast(arg, jnp.bfloat16 if i == j else jnp.float32) for j, arg in enumerate(args)]
+            high = [_cast(arg, jnp.float32 if i == j else jnp.bfloat16) for j, arg in enumerate(args)]
+            cases += [tuple(low), tuple(high)]
+    with jax.numpy_dtype_promotion("standard"):
+        for case in cases:
+            gradients = jax.eval_shape(gradient(rule), *case)
+            for i, own in zip(wrt, gradients, strict=True):
+                assert [x.dtype for x in jax.tree.leaves(own)] == [
+                    x.dtype for x in jax.tree.leaves(case[i])
+                ]
+
+    @jax.jit
+    def transformed(*args):
+        other = tuple(jax.tree.map(lambda x: x * 0.5 if _is_float(x) else x, arg) for arg in args)
+        batch = jax.tree.map(lambda *pair: jnp.stack(pair), args, other)
+        apart = jax.tree.map(
+            lambda *pair: jnp.stack(pair), gradient(rule)(*args), gradient(rule)(*other)
+        )
+
+        def scanned(*batch):
+            step = lambda total, args: (total + _dot(rule(*args), 0), None)
+            return jax.lax.scan(step, jnp.zeros(()), batch)[0]
+
+        return (
+            apart,
+            jax.vmap(gradient(rule))(*batch),
+            jax.grad(scanned, wrt)(*batch),
+            gradient(jax.checkpoint(rule))(*args),
+        )
+
+    apart, vmapped, scanned, remat = transformed(*args)
+    assert_close(vmapped, apart, rtol)
+    assert_close(scanned, apart, rtol)
+    assert_close(remat, actual[1], rtol)
