@@ -5,13 +5,13 @@ possible accuracy is known. Every node of a tree has a category and a score from
 is the score plus 2 (0 very negative, 2 neutral, 4 very positive). `LEXICON` gives both for each
 word. For a node they follow from its two children alone:
 
-- negator + x ("not", "never", "no", "without", ...): 2 -> -1, 1 -> -1, 0 -> 0, -1 -> 1, -2 -> 0.
-  So "not bad" is mildly positive, "not brilliant" mildly negative, "not terrible" neutral.
+- negator + x ("not", "never", "no", "without", ...): mild and of the other sign; 0 stays. So both
+  "not good" and "not brilliant" are mildly negative, "not bad" and "not terrible" mildly positive.
 - intensifier + x ("very", ...): 1 -> 2 and -1 -> -2, others stay.
 - diminisher + x ("slightly", ...): 2 -> 1 and -2 -> -1, others stay.
 - "but" + x: the score of x, of category "contrast".
-- a + contrast phrase b: b, though no stronger than 1 in size where a has the opposite sign.
-- any other two: the score that is not 0; the grammar never joins two such phrases otherwise.
+- a + contrast phrase b: the score of b.
+- any other two: the sum, which is the score of the one that is not 0 (the grammar joins no others).
 
 Results have category "plain" where nothing else is said. The categories are a function of the
 words, so a model that sees the words and the tree can be right at every node; one that sees a bag
@@ -38,7 +38,7 @@ BEST_ACCURACY = 1.0
 _T = TypeVar("_T")
 _NUM_LABELS = 5
 _PATIENCE = 10_000  # sentences refused in a row
-_NEGATED = {2: -1, 1: -1, 0: 0, -1: 1, -2: 1}
+_NEGATED = {-2: 1, -1: 1, 0: 0, 1: -1, 2: -1}
 
 
 def sentiment_trees(num_trees: int, seed: int, noise: float = 0.0) -> list[Tree]:
@@ -162,7 +162,7 @@ def _join(left: _Phrase, right: _Phrase) -> _Phrase:
     """The phrase of two parts, by the rules in the head of this module."""
     if left.brackets == _leaf("a").brackets and right.first_word[0] in "aeiou":
         left = _leaf("an")
-    category, score = "plain", right.score
+    category, score = "plain", right.score  # which is all for "but b" and "a but b"
     if left.category == "negator":
         score = _NEGATED[score]
     elif left.category == "intensifier":
@@ -171,11 +171,8 @@ def _join(left: _Phrase, right: _Phrase) -> _Phrase:
         score = min(1, max(-1, score))
     elif left.category == "but":
         category = "contrast"
-    elif right.category == "contrast":
-        if left.score * score < 0:
-            score = min(1, max(-1, score))
-    else:
-        score = left.score + score  # one of them is 0
+    elif right.category != "contrast":
+        score = left.score + right.score  # one of them is 0
     brackets = f"({score + 2} {left.brackets} {right.brackets})"
     return _Phrase(category, score, left.first_word, brackets)
 

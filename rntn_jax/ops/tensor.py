@@ -23,7 +23,8 @@ from rntn_jax.ops.masking import accumulator, cast_like
 
 __all__ = ["outer_sum", "slice_products", "symmetric_slices", "tensor_product"]
 
-ROWS, SHIFTS = 256, 26  # of one block of products in `outer_sum`: a megabyte or so stays in cache
+
+ROWS = 1024  # of one block in `outer_sum`: few enough to stay in cache
 
 
 def tensor_product(x: jax.Array, v: jax.Array) -> jax.Array:
@@ -103,7 +104,7 @@ def outer_sum(delta: jax.Array, x: jax.Array) -> jax.Array:
     """``sum_n delta[n, k] x[n, i] x[n, j]`` as ``[D, M, M]``: all tensor slices' gradients.
 
     Source: 000, equations 4 and 16. Half the arithmetic of the plain contraction, because the
-    result is symmetric in ``i, j``; temporary memory O(1) in the number of rows.
+    result is symmetric in ``i, j``; temporary memory O(D M^2).
 
     Args:
         delta: ``[N, D]``.
@@ -119,39 +120,31 @@ def outer_sum(delta: jax.Array, x: jax.Array) -> jax.Array:
     (n, m), d = x.shape, delta.shape[1]
     dtype = accumulator(x, delta)
     half = m // 2 + 1  # shifts 0 .. m // 2
-    blocks = -(-half // SHIFTS)
-    shifts = -(-half // blocks)
-    # Rows in blocks of equal size; rows of zeros add nothing.
-    pieces = max(1, -(-n // ROWS))
-    size = -(-n // pieces)
-    pad = pieces * size - n
-    x = jnp.pad(x, ((0, pad), (0, 0))).reshape(pieces, size, m)
-    delta = jnp.pad(delta, ((0, pad), (0, 0))).reshape(pieces, size, d)
+    blocks = -(-n // ROWS)
+    size = -(-n // blocks)
+    pad = blocks * size - n  # rows of zeros add nothing
+    x = jnp.pad(x, ((0, pad), (0, 0))).reshape(blocks, size, m)
+    delta = jnp.pad(delta, ((0, pad), (0, 0))).reshape(blocks, size, d)
 
-    def shift_block(first):
-        """``c[k, s, i] = sum_n delta_k x_i x_(i + first + s)`` for one block of shifts."""
+    def add_block(total, block):
+        x, delta = block
+        x = x.T
+        ring = jnp.concatenate([x, x])
 
-        def add(total, piece):
-            x, delta = piece
-            ring = jnp.concatenate([x] * (2 + shifts // m), axis=1)
-            ring = lax.dynamic_slice_in_dim(ring, first, m + shifts, axis=1)
-            products = jnp.concatenate([x * ring[:, s : s + m] for s in range(shifts)], axis=1)
-            return total + jnp.matmul(delta.T, products, preferred_element_type=dtype), None
+        def one_shift(shift):
+            """``c[i, k] = sum_n delta_k x_i x_(i + shift mod m)``."""
+            products = x * lax.dynamic_slice_in_dim(ring, shift, m)
+            return jnp.matmul(products, delta, preferred_element_type=dtype)
 
-        start = jnp.zeros((d, shifts * m), dtype)
-        total = add(start, (x[0], delta[0])) if pieces == 1 else lax.scan(add, start, (x, delta))
-        return total[0].reshape(d, shifts, m)
+        return total + lax.map(one_shift, jnp.arange(half)), None
 
-    if blocks == 1:
-        c = shift_block(0)
-    else:
-        c = lax.map(shift_block, shifts * jnp.arange(blocks))
-        c = c.transpose(1, 0, 2, 3).reshape(d, blocks * shifts, m)
+    c, _ = lax.scan(add_block, jnp.zeros((half, m, d), dtype), (x, delta))
+    c = c.transpose(2, 0, 1)  # [D, half, M]
     # Shift 0, and shift m / 2 of an even m, meet each pair twice.
     weight = jnp.ones(half, dtype).at[0].set(0.5)
     if m % 2 == 0:
         weight = weight.at[-1].set(0.5)
-    c = c[:, :half] * weight[:, None]
+    c = c * weight[:, None]
     # Entry (s, i) belongs to (i, i + s): row i moves right by i, and wraps around.
     c = jnp.pad(c.swapaxes(1, 2), ((0, 0), (0, 0), (0, 2 * m + 1 - half)))
     c = c.reshape(d, m * (2 * m + 1))[:, : m * 2 * m].reshape(d, m, 2 * m)
