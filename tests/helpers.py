@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import jax
@@ -130,6 +131,53 @@ def _dot(tree: Any, seed: int) -> jax.Array:
     return total
 
 
+def _total(f: Callable[..., Any], *args: Any) -> jax.Array:
+    """A scalar of ``f``'s value, bent, so that the cotangents depend on the arguments too."""
+    return _dot(jax.tree.map(jnp.sin, f(*args)), 0)
+
+
+def _gradient(f: Callable[..., Any], wrt: tuple[int, ...]) -> Callable[..., Any]:
+    return jax.grad(lambda *args: _total(f, *args), wrt)
+
+
+def _all_orders(f: Callable[..., Any], wrt: tuple[int, ...]) -> Callable[..., Any]:
+    """Value, gradient, and gradient of (a scalar of) the gradient."""
+    gradient = _gradient(f, wrt)
+    second = jax.grad(lambda *args: _dot(gradient(*args), 1), wrt)
+    return jax.jit(lambda *args: (f(*args), gradient(*args), second(*args)))
+
+
+def check_orders(
+    rule: Callable[..., Any],
+    reference: Callable[..., Any],
+    args: Sequence[Any],
+    *,
+    oracle: Callable[..., tuple[Any, tuple[Any, ...]]] | None = None,
+    rtol: float = 1e-10,
+) -> tuple[Callable[..., Any], Any]:
+    """The part of `check_rule` that compares with ``reference`` and ``oracle``.
+
+    Returns:
+        The compiled function of the rule's value, gradient and gradient of the gradient, and what
+        it gave.
+    """
+    args = tuple(jax.tree.map(jnp.asarray, arg) for arg in args)
+    wrt = _differentiable(args)
+    assert wrt, "nothing to differentiate"
+    of_rule = _all_orders(rule, wrt)
+    actual, expected = of_rule(*args), _all_orders(reference, wrt)(*args)
+    for order in range(3):
+        assert_close(actual[order], expected[order], rtol)
+    if oracle is not None:
+        cotangent = jax.jit(jax.grad(lambda out: _total(lambda: out)))(actual[0])
+        value, gradients = oracle(
+            jax.tree.map(np.asarray, cotangent), *jax.tree.map(np.asarray, args)
+        )
+        assert_close(actual[0], value, rtol)
+        assert_close(actual[1], gradients, rtol)
+    return of_rule, actual
+
+
 def check_rule(
     rule: Callable[..., Any],
     reference: Callable[..., Any],
@@ -162,25 +210,8 @@ def check_rule(
     """
     args = tuple(jax.tree.map(jnp.asarray, arg) for arg in args)
     wrt = _differentiable(args)
-    assert wrt, "nothing to differentiate"
-
-    def gradient(f):
-        return jax.grad(lambda *args: _dot(f(*args), 0), wrt)
-
-    def all_orders(f):
-        second = jax.grad(lambda *args: _dot(gradient(f)(*args), 1), wrt)
-        return jax.jit(lambda *args: (f(*args), gradient(f)(*args), second(*args)))(*args)
-
-    actual, expected = all_orders(rule), all_orders(reference)
-    for order in range(3):
-        assert_close(actual[order], expected[order], rtol)
-    if oracle is not None:
-        cotangent = jax.jit(jax.grad(lambda out: _dot(out, 0)))(actual[0])
-        value, gradients = oracle(
-            jax.tree.map(np.asarray, cotangent), *jax.tree.map(np.asarray, args)
-        )
-        assert_close(actual[0], value, rtol)
-        assert_close(actual[1], gradients, rtol)
+    of_rule, actual = check_orders(rule, reference, args, oracle=oracle, rtol=rtol)
+    gradient = _gradient(rule, wrt)
 
     def of_floats(*floats):
         full = list(args)
@@ -195,37 +226,36 @@ def check_rule(
     cases = [tuple(_cast(arg, dtype) for arg in args) for dtype in dtypes]
     if mixed and len(wrt) > 1:
         for i in wrt:
-            low = [_cast(arg, jnp.bfloat16 if i == j else jnp.float32) for j, arg in enumerate(args)]
-            high = [_cast(arg, jnp.float32 if i == j else jnp.bfloat16) for j, arg in enumerate(args)]
-            cases += [tuple(low), tuple(high)]
+            for own, others in ((jnp.bfloat16, jnp.float32), (jnp.float32, jnp.bfloat16)):
+                cases.append(tuple(_cast(a, own if i == j else others) for j, a in enumerate(args)))
     with jax.numpy_dtype_promotion("standard"):
         for case in cases:
-            gradients = jax.eval_shape(gradient(rule), *case)
+            gradients = jax.eval_shape(gradient, *case)
             for i, own in zip(wrt, gradients, strict=True):
                 assert [x.dtype for x in jax.tree.leaves(own)] == [
                     x.dtype for x in jax.tree.leaves(case[i])
                 ]
 
-    @jax.jit
-    def transformed(*args):
-        other = tuple(jax.tree.map(lambda x: x * 0.5 if _is_float(x) else x, arg) for arg in args)
-        batch = jax.tree.map(lambda *pair: jnp.stack(pair), args, other)
-        apart = jax.tree.map(
-            lambda *pair: jnp.stack(pair), gradient(rule)(*args), gradient(rule)(*other)
-        )
+    other = tuple(jax.tree.map(lambda x: x * 0.5 if _is_float(x) else x, arg) for arg in args)
+    stack = lambda *trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    batch = stack(args, other)
+    _, firsts, seconds = stack(actual, of_rule(*other))
 
+    @jax.jit
+    def transformed(*batch):
         def scanned(*batch):
-            step = lambda total, args: (total + _dot(rule(*args), 0), None)
+            step = lambda sum_, args: (sum_ + _total(rule, *args), None)
             return jax.lax.scan(step, jnp.zeros(()), batch)[0]
 
-        return (
-            apart,
-            jax.vmap(gradient(rule))(*batch),
-            jax.grad(scanned, wrt)(*batch),
-            gradient(jax.checkpoint(rule))(*args),
-        )
+        def of_gradient(*batch):
+            gradients = jax.grad(scanned, wrt)(*batch)
+            first, second = (jax.tree.map(itemgetter(i), gradients) for i in range(2))
+            return _dot(first, 1) + _dot(second, 1), gradients
 
-    apart, vmapped, scanned, remat = transformed(*args)
-    assert_close(vmapped, apart, rtol)
-    assert_close(scanned, apart, rtol)
-    assert_close(remat, actual[1], rtol)
+        seconds, firsts = jax.grad(of_gradient, wrt, has_aux=True)(*batch)
+        return firsts, seconds, jax.vmap(_gradient(jax.checkpoint(rule), wrt))(*batch)
+
+    in_scan, twice_in_scan, in_vmap = transformed(*batch)
+    assert_close(in_scan, firsts, rtol)
+    assert_close(twice_in_scan, seconds, rtol)
+    assert_close(in_vmap, firsts, rtol)

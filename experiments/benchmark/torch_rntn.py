@@ -258,7 +258,7 @@ class LevelHand(Trainer):
     [(n/2 + 1) n, d] and its AdaGrad state are kept in that half form as well (the two halves of V
     always get the same update, so this is the same training), with w and b not halved.
 
-    Tried and slower on a two-core AVX2 machine: levels by height (equal), levels cut into narrower
+    Tried on a two-core AVX2 machine and no faster: levels by height, levels cut into narrower
     blocks, T recomputed, einsum or bmm for the way down, bmm on four copies of delta, the full
     [n, n] gradient, classes last in the head, torch.compile (about 50 us of overhead a call).
     """

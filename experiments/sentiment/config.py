@@ -91,5 +91,18 @@ class Config:
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"max_trees": 60, "epochs": 2},
     "demo": {"epochs": 16, "select": "fine_all"},
-    "paper": {"corpus": "sst"},
+    "paper": {
+        "corpus": "sst",
+        "dim": 35,
+        "epochs": 20,
+        "learning_rate": 0.05,
+        "tensor_learning_rate": 0.05,
+        "schedule": "cosine",
+        "l2_tensor": 3e-2,
+        "l2_weights": 5e-3,
+        "l2_words": 1e-3,
+        "leaf_dropout": 0.2,
+        "hidden_dropout": 0.3,
+        "average": 0.999,
+    },
 }

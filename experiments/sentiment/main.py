@@ -20,6 +20,9 @@ _EVALUATE = flags.DEFINE_string("evaluate", None, "score a treebank file with th
 _PREDICT = flags.DEFINE_string(
     "predict", None, "label the trees of a file (- for standard input) with the trained model"
 )
+_SUMMARY = flags.DEFINE_string(
+    "summary", None, "print mean and best of the finished runs whose folders match this pattern"
+)
 _MODEL = flags.DEFINE_string(
     "model", None, "model file for --evaluate and --predict (default: the run's)"
 )
@@ -43,6 +46,10 @@ def main(argv: list[str]) -> None:
 
 
 def _main() -> None:
+    if _SUMMARY.value is not None:
+        from experiments.sentiment.summary import summarize
+
+        return summarize(_SUMMARY.value)
     config = config_from_flags(Config, PRESETS)
     preset = flags.FLAGS["preset"].value
     workdir = Path(_WORKDIR.value or f"runs/sentiment/{preset}")

@@ -245,6 +245,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     result: dict[str, Any] = {
         "epoch": progress["best_epoch"],
         "epochs_run": progress["epoch"],
+        "chosen_by": progress["best_score"],
         "dev": _evaluate(best, banks["dev"], splits["dev"], config),
         "test": _evaluate(best, banks["test"], splits["test"], config),
         "seconds_per_epoch": float(np.median([row["seconds"] for row in metrics.rows])),

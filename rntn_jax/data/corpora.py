@@ -19,6 +19,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
+from typing import Any
 
 from rntn_jax.data.errors import DataError
 
@@ -51,6 +52,10 @@ class Corpus:
       files: the files, by split ("train", "dev", "test").
       sources: alternatives, tried in order until the checksums agree. Each gives the address of
         every file; `archive.zip#path/in/archive` is a member of an archive.
+
+    Example:
+      >>> CORPORA["sst"].files["dev"].names
+      ('dev.txt',)
     """
 
     title: str
@@ -200,17 +205,16 @@ def find(name: str, data_dir: str | os.PathLike[str] | None = None) -> dict[str,
         )
 
     folder = _cache_directory() / name
-    paths = _present(corpus, folder)
-    if paths is None:
-        _fetch(name, corpus, folder)
-        return {split: folder / file.names[0] for split, file in corpus.files.items()}
+    paths = {split: folder / file.names[0] for split, file in corpus.files.items()}
     for split, path in paths.items():
-        if _sha256(path.read_bytes()) != corpus.files[split].sha256:
+        if path.is_file() and _sha256(path.read_bytes()) != corpus.files[split].sha256:
             raise DataError(
                 "checksum differs from that of the published file: delete the file to download it"
                 " again, or pass its directory with --data_dir to use it as it is",
                 file=str(path),
             )
+    if not all(path.is_file() for path in paths.values()):
+        _fetch(name, corpus, folder)
     return paths
 
 
@@ -268,8 +272,11 @@ def _fetch(name: str, corpus: Corpus, folder: pathlib.Path) -> None:
     )
 
 
-# requests raises subclasses of OSError.
-_DOWNLOAD_FAULTS = (DataError, OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error)
+# Whatever the network (requests raises OSErrors) and broken archives can raise, and DataError.
+_DOWNLOAD_FAULTS = (
+    *(OSError, EOFError, ValueError, RuntimeError),
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error),
+)
 
 
 def _download_verified(
@@ -278,7 +285,7 @@ def _download_verified(
     """The files of one source, unpacked and verified, in the temporary folder."""
     downloads: dict[str, pathlib.Path] = {}
     ready = {}
-    for split in reversed(corpus.files):  # the small files first: a mismatch shows early
+    for split in reversed(list(corpus.files)):  # the small files first: a mismatch shows early
         address, _, member = source[split].partition("#")
         if address not in downloads:
             downloads[address] = temporary / f"{len(downloads)}-{posixpath.basename(address)}"
@@ -309,9 +316,8 @@ def _unpack(path: pathlib.Path, member: str) -> bytes:
         with tarfile.open(path, "r:gz") as archive:
             for info in archive:
                 if posixpath.normpath(info.name) == member and info.isfile():
-                    stream = archive.extractfile(info)
-                    assert stream is not None
-                    return stream.read(_LARGEST_FILE)
+                    if stream := archive.extractfile(info):
+                        return stream.read(_LARGEST_FILE)
     elif path.suffix == ".gz":
         with gzip.open(path) as stream:
             return stream.read(_LARGEST_FILE)
@@ -324,7 +330,7 @@ def _download(address: str, path: pathlib.Path) -> None:
     """Downloads a file; raises OSError when that fails."""
     import pooch
 
-    bar = _ProgressBar(posixpath.basename(address))
+    bar: Any = _ProgressBar(posixpath.basename(address))
     pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=30)(address, str(path), None)
 
 

@@ -11,7 +11,7 @@ word. For a node they follow from its two children alone:
 - diminisher + x ("slightly", ...): 2 -> 1 and -2 -> -1, others stay.
 - "but" + x: the score of x, of category "contrast".
 - a + contrast phrase b: the score of b.
-- any other two: the sum, which is the score of the one that is not 0 (the grammar joins no others).
+- any other two: the sum; the grammar sees to it that one of them is 0.
 
 Results have category "plain" where nothing else is said. The categories are a function of the
 words, so a model that sees the words and the tree can be right at every node; one that sees a bag
@@ -42,13 +42,13 @@ _NEGATED = {-2: 1, -1: 1, 0: 0, 1: -1, 2: -1}
 
 
 def sentiment_trees(num_trees: int, seed: int, noise: float = 0.0) -> list[Tree]:
-    """Draws sentences of 3 to 25 words from the grammar.
+    """Draws sentences of 4 to 26 words from the grammar.
 
     Args:
       num_trees: how many.
       seed: the same seed gives the same trees, on every machine and Python version.
       noise: each label is replaced, independently and with this probability, by one of the four
-        others. The trees and the places of their other labels do not depend on it.
+        others. All else is the same at every noise.
 
     Returns:
       trees with a label at every node. About 0.1 ms a tree. A sentence may occur twice.
@@ -109,7 +109,6 @@ def sentiment_splits(
                 refused = 0
             elif (refused := refused + 1) > _PATIENCE:
                 raise ValueError(f"too few train trees for the words of {name}: sizes {sizes}")
-    # One row of noise for each set.
     return {name: _noisy(trees, f"{seed} {name}", noise) for name, trees in splits.items()}
 
 
@@ -137,7 +136,7 @@ def _noisy(trees: list[Tree], seed: int | str, noise: float) -> list[Tree]:
     draw = random.Random(f"rntn_jax demo {seed} noise").random
     noisy = []
     for tree in trees:
-        # Two draws a label, whatever the noise; 1 to 4 more, modulo 5, is one of the others.
+        # Two draws a label, whatever the noise. A label plus 1 to 4, modulo 5, is another label.
         shifts = [(draw() < noise) * (1 + int(draw() * (_NUM_LABELS - 1))) for _ in tree.labels]
         labels = (tree.labels + np.array(shifts, np.int32)) % _NUM_LABELS
         noisy.append(Tree(tree.tokens, tree.children, labels))
@@ -160,7 +159,7 @@ def _leaf(word: str) -> _Phrase:
 
 def _join(left: _Phrase, right: _Phrase) -> _Phrase:
     """The phrase of two parts, by the rules in the head of this module."""
-    if left.brackets == _leaf("a").brackets and right.first_word[0] in "aeiou":
+    if left.brackets == "(2 a)" and right.first_word[0] in "aeiou":
         left = _leaf("an")
     category, score = "plain", right.score  # which is all for "but b" and "a but b"
     if left.category == "negator":
@@ -190,16 +189,19 @@ class _Source:
     def _phrase(self, symbol: str) -> _Phrase:
         """A random phrase of a symbol, a word class or a word; nested as deep as the grammar."""
         if symbol in RULES:
-            draw = self._random() * sum(weight for weight, _ in RULES[symbol])
-            for weight, production in RULES[symbol]:
-                draw -= weight
-                if draw < 0:
-                    break
-            parts = production.split()
+            parts = self._production(symbol).split()
             return _join(*map(self._phrase, parts)) if len(parts) == 2 else self._phrase(parts[0])
         if symbol in WORDS:
             return _leaf(self._pick(self._pick(WORDS[symbol])))
         return _leaf(symbol)
+
+    def _production(self, symbol: str) -> str:
+        draw = self._random() * sum(weight for weight, _ in RULES[symbol])
+        for weight, production in RULES[symbol]:
+            draw -= weight
+            if draw < 0:
+                return production
+        return RULES[symbol][-1][1]  # rounding
 
     def _pick(self, options: Sequence[_T]) -> _T:
         return options[int(self._random() * len(options))]

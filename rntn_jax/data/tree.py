@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ _IntArray = npt.NDArray[np.int32]
 _NOT_A_TOKEN = re.compile(r"[\s()]|\A\Z", re.ASCII)  # empty, or a blank or a bracket inside
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@dataclasses.dataclass(frozen=True, init=False, eq=False, repr=False)
 class Tree:
     """A labelled binary tree over a sentence of `L` words.
 
@@ -48,18 +49,17 @@ class Tree:
     children: _IntArray
     labels: _IntArray
 
-    def __post_init__(self) -> None:
-        if isinstance(self.tokens, str):
-            raise DataError("tokens must be a tuple of words, not one string", value=self.tokens)
-        children = _frozen_int32("children", self.children)
-        if children.size == 0:
-            children = _frozen_int32("children", np.zeros((0, 2), np.int32))
-        fields = {
-            "tokens": tuple(self.tokens),
-            "children": children,
-            "labels": _frozen_int32("labels", self.labels),
-        }
-        self.__dict__.update(fields)  # the dataclass is frozen
+    def __init__(
+        self, tokens: Sequence[str], children: npt.ArrayLike, labels: npt.ArrayLike
+    ) -> None:
+        if isinstance(tokens, str):
+            raise DataError("tokens must be a tuple of words, not one string", value=tokens)
+        child_ids = _frozen_int32("children", children)
+        if child_ids.size == 0:
+            child_ids = _frozen_int32("children", np.zeros((0, 2), np.int32))
+        self.__dict__.update(  # the dataclass is frozen
+            tokens=tuple(tokens), children=child_ids, labels=_frozen_int32("labels", labels)
+        )
         _check(self)
 
     @classmethod
@@ -139,6 +139,10 @@ class Tree:
 
         Returns:
           text such as `(3 (3 (2 not) (1 bad)) (2 .))`. O(L) time and no recursion.
+
+        Example:
+          >>> Tree(("not", "bad"), [[0, 1]], [2, 1, 3]).to_brackets()
+          '(3 (2 not) (1 bad))'
         """
         num_leaves = self.num_leaves
         labels = self.labels.tolist()

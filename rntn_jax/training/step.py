@@ -78,7 +78,7 @@ def make_train_step(
     def update(params, opt_state, batch, key):
         options = {"key": key} if stochastic else {}
         (value, aux), grads = jax.value_and_grad(loss, has_aux=True)(params, batch, **options)
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
         updates, new_opt_state = optimizer.update(grads, opt_state, params)
         new = optax.apply_updates(params, updates), new_opt_state

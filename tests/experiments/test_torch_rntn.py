@@ -72,7 +72,9 @@ BATCHES = _batches()
 def _oracle(params: dict[str, np.ndarray], batch) -> tuple[float, dict[str, np.ndarray]]:
     """The model as its equations, node by node and product by product, under autograd."""
     p = {name: torch.tensor(value, requires_grad=True) for name, value in params.items()}
-    total = sum(value.sum() * 0 for value in p.values())  # touches every parameter
+    total = torch.zeros((), dtype=torch.float64)
+    for value in p.values():
+        total = total + 0 * value.sum()  # so that every parameter has a gradient
     for ids, children, labels in batch:
         h = [torch.tanh(p["embedding"][i]) for i in ids.tolist()]
         for left, right in children.tolist():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +35,7 @@ def unrolled(length, x, a, order):
     carry = x, jnp.zeros((), x.dtype)
     for i in range(BOUND):
         new = step(jnp.int32(i), carry, (a, order))
-        carry = jax.tree.map(lambda new, old: jnp.where(i < length, new, old), new, carry)
+        carry = jax.tree.map(partial(jnp.where, i < length), new, carry)
     return carry
 
 
@@ -41,8 +43,8 @@ def value_and_gradient(f):
     """Of ``f`` as a function of its length and its floating point arguments."""
 
     def run(length, x, a):
-        total = lambda x, a: f(length, x, a, ORDER)[1]
-        return f(length, x, a, ORDER), jax.grad(total, (0, 1))(x, a)
+        total = lambda x, a: f(length, x, a, jnp.asarray(ORDER))[1]
+        return f(length, x, a, jnp.asarray(ORDER)), jax.grad(total, (0, 1))(x, a)
 
     return run
 
@@ -71,6 +73,12 @@ def test_vmap_over_lengths():
     run = jax.jit(jax.vmap(value_and_gradient(looped), (0, None, None)))(lengths, X, A)
     expected = jax.jit(jax.vmap(value_and_gradient(unrolled), (0, None, None)))(lengths, X, A)
     assert_close(run, expected, 1e-12)
+
+
+def test_numpy_operands():
+    total = lambda x: looped(jnp.int32(3), x, A, ORDER)[1]
+    expected = lambda x: unrolled(jnp.int32(3), x, jnp.asarray(A), jnp.asarray(ORDER))[1]
+    assert_close(jax.value_and_grad(total)(X), jax.value_and_grad(expected)(X), 1e-12)
 
 
 def test_runs_no_step_too_many():

@@ -121,7 +121,7 @@ def eq9_posterior(Ws, bs, p):
 
 
 def eq10_dy_dWs(y, p):
-    """Section 4's cases, which are swapped in the source: ``dy_[r] / dW^s_[i,j]``, ``[C, C, d]``."""
+    """Section 4's cases, swapped in the source: ``dy_[r] / dW^s_[i,j]``, ``[C, C, d]``."""
     classes, d = len(y), len(p)
     jacobian = np.empty((classes, classes, d))
     for r in range(classes):
@@ -209,7 +209,9 @@ def gradients(
     # Every node's own error.
     loss = 0.0
     y = [eq9_posterior(Ws, bs, h) for h in p]
-    t = [np.eye(classes)[c] if c >= 0 else y[n] for n, c in enumerate(labels)]  # no label: y - t = 0
+    t = [
+        np.eye(classes)[c] if c >= 0 else y[n] for n, c in enumerate(labels)
+    ]  # no label: y - t = 0
     own = [delta_s(Ws, y[n], t[n], slope[n]) for n in range(num_nodes)]
     for n, c in enumerate(labels):
         loss += error(y[n], t[n]) if c >= 0 else 0.0
