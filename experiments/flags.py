@@ -17,6 +17,9 @@ __all__ = ["config_from_flags", "define_config_flags", "option"]
 Config = TypeVar("Config")
 
 
+flags.disclaim_key_flags()
+
+
 def option(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
     """A dataclass field with a help text, and the values it may take."""
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices})

@@ -119,7 +119,7 @@ def _write_step(states, h, forest: Forest, i):
 def _sweep(activation: str, cell: Cell, leaves, forest: Forest):
     def step(states, i):
         x = _gather_children(states, forest.children[i])
-        z = x @ cell.w + cell.b
+        z = x @ cell.w + cell.b[None]
         if cell.v is not None:
             z = z + jnp.einsum("ni,kij,nj->nk", x, cell.v, x)
         return _write_step(states, activate(activation, z), forest, i), None
@@ -156,7 +156,7 @@ def _sweep_fwd(activation: str, cell: Cell, leaves, forest: Forest):
 def _up_step(activation: str, i, carry, operands):
     (states, kept), (cell, u, forest) = carry, operands
     x = _gather_children(states, forest.children[i])
-    z = x @ cell.w + cell.b
+    z = x @ cell.w + cell.b[None]
     if u is not None:
         t = slice_products(x, u).astype(kept.dtype)
         z = z + 0.5 * jnp.einsum("nkj,nj->nk", t, x)

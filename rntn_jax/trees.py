@@ -398,7 +398,9 @@ def pack_batches(
         children[row[inner]] = slot[kids[inner] + offset[:, None]]
         up = parent_i[nodes]
         parent = np.zeros(shape.slots, np.int32)
-        parent[slot] = np.where(up >= 0, 2 * row[up] + bank.side[source_n[nodes]] + 2, 0)
+        parent[slot] = 0
+        has = up >= 0
+        parent[slot[has]] = 2 * row[up[has]] + bank.side[source_n[nodes]][has] + 2
         value = bank.labels[source_n[nodes]]
         labels = np.zeros(shape.slots, np.int32)
         labels[slot] = np.maximum(value, 0)

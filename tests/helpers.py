@@ -82,11 +82,11 @@ def random_params(
 ) -> rntn.Params:
     """Parameters in float64, none of them special: no zeros, no identity blocks."""
 
-    def draw(*shape):
+    def draw(*shape: int) -> Any:
         return scale * rng.normal(size=shape) / np.sqrt(shape[0])
 
     return rntn.Params(
-        embedding=rng.normal(size=(vocab_size, dim)),
+        embedding=draw(1, vocab_size, dim)[0] / scale,
         cell=rntn.Cell(
             v=draw(dim, 2 * dim, 2 * dim) / (4 * dim) if tensor else None,
             w=draw(2 * dim, dim),

@@ -41,7 +41,7 @@ def random_cell(tensor: bool = True, dim: int = D, scale: float = 0.5) -> Cell:
     return random_params(np.random.default_rng(7), 2, dim, tensor=tensor, scale=scale).cell
 
 
-def random_leaves(forest: trees.Forest, dim: int = D) -> np.ndarray:
+def random_leaves(forest: trees.Forest, dim: int = D) -> Any:
     """A state for every leaf slot; the padding slots have some too."""
     return np.random.default_rng(8).normal(size=(len(forest.tokens), dim))
 
@@ -159,7 +159,7 @@ def test_rule_without_tensor():
 @jax.jit
 def gradients(cell, leaves, forest, cotangent):
     """States and the pullback of a cotangent of the states."""
-    states, pullback = jax.vjp(lambda *args: sweep(*args, forest), cell, leaves)
+    states, pullback = jax.vjp(lambda cell, leaves: sweep(cell, leaves, forest), cell, leaves)
     return states, pullback(cotangent)
 
 
@@ -194,6 +194,22 @@ def run_packed(packed, cotangents, states, shape=None, lanes=None):
     padding[forest.slots[: forest.sizes.sum()]] = False
     assert not np.asarray(h)[padding].any()
     return trees.unpack(forest, h), np.split(d_leaves[: ends[-1]], ends[:-1]), d_cell
+
+
+@pytest.mark.parametrize("tensor", [True, False], ids=["tensor", "plain"])
+def test_half_precision_adds_up_many_nodes_in_float32(tensor):
+    forest = trees.pack(random_trees(0, [2] * 3000), VOCABULARY, lanes=64)
+    low = lambda *shape: jnp.zeros(shape, jnp.bfloat16)
+    cell = Cell(v=low(1, 2, 2) if tensor else None, w=low(2, 1), b=low(1))
+    leaves = low(forest.shape.leaves, 1) + 1
+
+    def total(cell):  # every root has the gradient 1; in bfloat16 a sum of ones stops at 256
+        states = sweep(cell, leaves, forest, activation="identity")
+        return states[jnp.asarray(forest.roots)].astype(jnp.float32).sum()
+
+    for gradient in jax.tree.leaves(jax.jit(jax.grad(total))(cell)):
+        assert gradient.dtype == jnp.bfloat16
+        np.testing.assert_allclose(np.asarray(gradient, np.float32), 3000, rtol=2**-8)
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +270,8 @@ def test_second_order_with_nan_in_padding_and_a_forest_that_is_a_constant(batch)
 
     def of_gradient(forest, cell, leaves, cotangent):
         def size(cell, leaves):
-            _, pullback = jax.vjp(lambda *args: sweep(*args, forest), cell, leaves)
+            swept = lambda cell, leaves: sweep(cell, leaves, forest)
+            _, pullback = jax.vjp(swept, cell, leaves)
             return sum((g**2).sum() for g in jax.tree.leaves(pullback(cotangent)))
 
         return jax.grad(size, (0, 1))(cell, leaves)
@@ -298,7 +315,8 @@ def test_chain_of_5000_leaves_trains_in_memory_linear_in_its_length():
 
     def temporary(num_leaves):
         step, params, forest = chain_gradient(num_leaves)
-        return step.lower(params, forest).compile().memory_analysis().temp_size_in_bytes
+        memory: Any = step.lower(params, forest).compile().memory_analysis()
+        return memory.temp_size_in_bytes
 
     assert temporary(3000) < 2.5 * temporary(1500)  # shapes double exactly
 
@@ -337,7 +355,7 @@ def test_no_loop_carries_a_weight_gradient():
     forest = trees.pack(random_trees(0, [20, 30]), VOCABULARY, lanes=4)
     forest = jax.tree.map(jnp.asarray, forest)
     cell, leaves = random_cell(dim=5), random_leaves(forest, dim=5)
-    weights = {np.shape(cell.v), np.shape(cell.w)}
+    weights = {(5, 10, 10), (10, 5)}
 
     def carried(states):
         gradient = jax.grad(lambda *args: states(*args).sum(), (0, 1))
@@ -351,8 +369,9 @@ def test_no_loop_carries_a_weight_gradient():
     assert any(weights <= shapes for shapes in plain)
 
 
-def all_reduces(hlo: str) -> tuple[int, int]:
+def all_reduces(hlo: str | None) -> tuple[int, int]:
     """Number of all-reduces in a compiled program, and of those inside of loops."""
+    assert hlo is not None
     bodies = dict(re.findall(r"^(?:ENTRY )?%?([\w.-]+) [^\n]*\{\n(.*?)^\}", hlo, re.M | re.S))
     assert len(bodies) > 1
 
@@ -424,6 +443,7 @@ def test_all_reduces_in_loops_are_seen():
 def test_wrong_arguments():
     forest = trees.pack(random_trees(0, [3]), VOCABULARY)
     cell, leaves = random_cell(), random_leaves(forest)
+    assert cell.v is not None
     for bad, own in [
         (cell, leaves[:-1]),
         (cell._replace(w=cell.w.T), leaves),

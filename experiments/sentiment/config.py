@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from experiments.flags import option
@@ -64,6 +64,27 @@ class Config:
     tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.metadata["choices"] and value not in field.metadata["choices"]:
+                raise ValueError(
+                    f"{field.name} must be one of {field.metadata['choices']}, got {value!r}"
+                )
+        if self.keep_checkpoints < 1:
+            raise ValueError(f"keep_checkpoints must be at least 1, got {self.keep_checkpoints}")
+        for name in (
+            "seed",
+            "tensor_learning_rate",
+            "tensor_scale",
+            "word_scale",
+            "initial_accumulator",
+            "l2_tensor",
+            "l2_weights",
+            "l2_head",
+            "l2_words",
+        ):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         for name in ("dim", "epochs", "batch_size", "lanes", "updates_per_dispatch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -78,10 +99,6 @@ class Config:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.num_classes not in (2, 5):
             raise ValueError(f"num_classes must be 2 or 5, got {self.num_classes}")
-        if self.corpus not in ("demo", "sst"):
-            raise ValueError(f"corpus must be demo or sst, got {self.corpus!r}")
-        if self.select not in SELECTIONS:
-            raise ValueError(f"select must be one of {SELECTIONS}, got {self.select!r}")
         if self.num_classes == 2 and self.select.startswith("binary"):
             raise ValueError(
                 "with num_classes=2 every score is binary: select=fine_all or fine_root"

@@ -206,7 +206,7 @@ def apply(
         leaf_dropout=leaf_dropout,
     )
     chex.assert_axis_dimension(params.head.w, 0, h.shape[-1])
-    return h @ params.head.w + params.head.b
+    return h @ params.head.w + params.head.b[None]
 
 
 def predict(params: Params, forest: Forest, **options) -> jax.Array:
@@ -249,7 +249,7 @@ def loss(params: Params, forest: Forest, **options) -> tuple[jax.Array, Aux]:
     nats = linear_cross_entropy(h, *params.head, forest.labels, forest.labelled)
     total = nats.sum() / forest.num_trees.astype(nats.dtype)
 
-    best = jnp.argmax(jax.lax.stop_gradient(h @ params.head.w + params.head.b), axis=-1)
+    best = jnp.argmax(jax.lax.stop_gradient(h @ params.head.w + params.head.b[None]), axis=-1)
     right = (best == forest.labels) & forest.labelled
     roots = forest.labelled[forest.roots] & (forest.roots > 0)
     aux = Aux(

@@ -91,7 +91,9 @@ def _softmax_cross_entropy_fwd(logits, labels, where):
 
 def _error(logits, labels):
     """``y_hat - y`` for sanitised logits; written without exp so that it differentiates well."""
-    one_hot = labels[..., None] == jnp.arange(logits.shape[-1])
+    one_hot = labels[..., None] == jax.lax.broadcasted_iota(
+        labels.dtype, logits.shape, logits.ndim - 1
+    )
     return jax.nn.softmax(logits, axis=-1) - one_hot.astype(logits.dtype)
 
 
@@ -175,7 +177,9 @@ def linear_cross_entropy(
 def _logits(x, kernel, bias, where):
     dtype = accumulator(x, kernel)
     x = masked(x, where)
-    logits = jnp.matmul(x, kernel, preferred_element_type=dtype) + bias.astype(dtype)
+    logits = jnp.matmul(x, kernel, preferred_element_type=dtype) + bias.astype(dtype).reshape(
+        (1,) * (x.ndim - 1) + (-1,)
+    )
     return x, logits
 
 

@@ -39,6 +39,7 @@ def bounded_loop(
         >>> jax.value_and_grad(lambda x: bounded_loop(double, 8, jnp.int32(3), x, None))(1.0)
         (Array(8., dtype=float32, weak_type=True), Array(8., dtype=float32, weak_type=True))
     """
+    carry, operands = jax.tree.map(jnp.asarray, (carry, operands))
     return _bounded_loop(step, bound, jnp.asarray(length), carry, operands)
 
 

@@ -120,8 +120,8 @@ def outer_sum(delta: jax.Array, x: jax.Array) -> jax.Array:
     (n, m), d = x.shape, delta.shape[1]
     dtype = accumulator(x, delta)
     half = m // 2 + 1  # shifts 0 .. m // 2
-    blocks = -(-n // ROWS)
-    size = -(-n // blocks)
+    blocks = max(1, -(-n // ROWS))
+    size = max(1, -(-n // blocks))
     pad = blocks * size - n  # rows of zeros add nothing
     x = jnp.pad(x, ((0, pad), (0, 0))).reshape(blocks, size, m)
     delta = jnp.pad(delta, ((0, pad), (0, 0))).reshape(blocks, size, d)
@@ -144,7 +144,7 @@ def outer_sum(delta: jax.Array, x: jax.Array) -> jax.Array:
     weight = jnp.ones(half, dtype).at[0].set(0.5)
     if m % 2 == 0:
         weight = weight.at[-1].set(0.5)
-    c = c * weight[:, None]
+    c = c * weight[None, :, None]
     # Entry (s, i) belongs to (i, i + s): row i moves right by i, and wraps around.
     c = jnp.pad(c.swapaxes(1, 2), ((0, 0), (0, 0), (0, 2 * m + 1 - half)))
     c = c.reshape(d, m * (2 * m + 1))[:, : m * 2 * m].reshape(d, m, 2 * m)

@@ -35,7 +35,7 @@ def _named_leaves(tree: Any) -> dict[str, Any]:
 
 
 def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _to_numpy(leaf: Any) -> np.ndarray:
@@ -136,7 +136,10 @@ def load_pytree(path: str | os.PathLike[str], like: Tree) -> tuple[Tree, dict[st
     if problems:
         raise CheckpointError(f"{path} does not match: " + "; ".join(problems))
     leaves = [
-        jax.random.wrap_key_data(jnp.asarray(arrays[name]), impl=jax.random.key_impl(leaf))
+        jax.random.wrap_key_data(
+            jnp.asarray(arrays[name]),
+            impl=jax.random.key_impl(leaf) if isinstance(leaf, jax.Array) else leaf.dtype._impl,
+        )
         if _is_key(leaf)
         else arrays[name]
         for name, leaf in wanted.items()
@@ -173,7 +176,8 @@ class Checkpointer:
         path = self.folder / f"step-{step:010d}.safetensors"
         save_pytree(path, tree, info)
         for old in self.paths()[: -self.keep]:
-            old.unlink()
+            if old != path:
+                old.unlink()
         return path
 
     def restore(self, like: Tree) -> tuple[Tree, dict[str, Any], list[str]] | None:

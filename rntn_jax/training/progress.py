@@ -59,7 +59,7 @@ class ProgressBar:
     def say(self, text: str) -> None:
         """Prints a line above the bar."""
         if self._live:
-            self._bar.console.print(text, highlight=False)
+            self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
         else:
             print(text, file=sys.stderr, flush=True)
 

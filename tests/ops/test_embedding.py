@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rntn_jax.ops import embed
+from rntn_jax import ops
 from tests.helpers import check_rule, residual_bytes
+
+# Any: they take NumPy arrays as well as JAX's.
+embed: Any = ops.embed
 
 IDS = np.array([[2, 0, 2], [1, 2, 2]], np.int32)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ from tests.helpers import assert_close, check_rule, residual_bytes, size_in_byte
 from tests.oracles import rntn_numpy as eq
 
 
-def draw(*shape):
+def draw(*shape) -> Any:
     """Fixed normal numbers, different for every shape."""
     return np.random.default_rng(shape).normal(size=shape)
 

@@ -179,7 +179,7 @@ def eq16_totals(shares: Sequence[Params]) -> Params:
 
 
 def gradients(
-    params: Params, ids: Sequence[int], children, labels, leaf: str = "tanh"
+    params: Params, ids: Array, children: Array, labels: Array, leaf: str = "tanh"
 ) -> tuple[float, Params]:
     """Loss and all gradients of one tree, node by node.
 

@@ -86,7 +86,7 @@ def _library(n):
     only_root = both._replace(labelled=np.arange(both.shape.slots) == root)
     special = np.zeros((2, D))
     raw = rntn.Params(
-        embedding=np.concatenate([special, n.x.reshape(2, D)]),
+        embedding=jnp.concatenate([special, n.x.reshape(2, D)]),
         cell=recursive.Cell(v=n.V, w=n.W.T, b=n.b),
         head=rntn.Head(w=n.Ws.T, b=n.bs),
     )
@@ -125,7 +125,7 @@ def _library(n):
 
 
 def _head_error(p, n):
-    return linear_cross_entropy(p[None], n.Ws.T, n.bs, np.array([n.r]))[0]
+    return linear_cross_entropy(p[None], n.Ws.T, n.bs, jnp.array([n.r]))[0]
 
 
 @pytest.fixture(scope="module")
@@ -324,8 +324,10 @@ def test_printed_eq13_has_a_factor_too_many_for_raw_word_vectors(node, ways):
 
 def test_printed_eq14_lacks_the_index_of_delta(node, ways):
     assert_close(ways[0]["S"], node.S, TOL)
-    with pytest.raises(ValueError, match="mismatch"):
-        node.delta @ (node.V[0] + node.V[0].T)  # as printed, a [d] vector times a [2d, 2d] matrix
+    with pytest.raises(ValueError, match="not aligned"):
+        np.dot(
+            node.delta, node.V[0] + node.V[0].T
+        )  # as printed, a [d] vector times a [2d, 2d] matrix
     printed = sum((v + v.T) @ node.x * d for v in node.V for d in node.delta)  # every k with every
     only_right(ways[1]["S"], node.S, printed)
 
