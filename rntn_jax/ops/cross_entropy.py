@@ -91,10 +91,8 @@ def _softmax_cross_entropy_fwd(logits, labels, where):
 
 def _error(logits, labels):
     """``y_hat - y`` for sanitised logits; written without exp so that it differentiates well."""
-    one_hot = labels[..., None] == jax.lax.broadcasted_iota(
-        labels.dtype, logits.shape, logits.ndim - 1
-    )
-    return jax.nn.softmax(logits, axis=-1) - one_hot.astype(logits.dtype)
+    one_hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    return jax.nn.softmax(logits, axis=-1) - one_hot
 
 
 def _softmax_cross_entropy_bwd(res: _SoftmaxCrossEntropyResiduals, g):

@@ -60,7 +60,7 @@ def _bounded_loop_fwd(step, bound, length, carry, operands):
 
 
 def _bounded_loop_bwd(step, bound, res, cotangents):
-    length, *args = res
+    length, *args = jax.tree.map(jnp.asarray, res)
     reference = partial(_bounded_loop_reference, step, bound, length)
     return None, *jax.vjp(reference, *args)[1](cotangents)
 
