@@ -43,6 +43,7 @@ class MetricsWriter:
         step: int = 0,
         tensorboard: str | os.PathLike[str] | None = None,
     ):
+        self._events = None
         if tensorboard is not None:
             try:
                 from tensorboardX import SummaryWriter
@@ -50,14 +51,12 @@ class MetricsWriter:
                 raise ImportError(
                     "TensorBoard events need the extra: pip install 'rntn_jax[tensorboard]'"
                 ) from None
+            self._events = SummaryWriter(str(tensorboard), purge_step=step + 1)
         self.rows = [row for row in read_metrics(path) if row["step"] <= step]
         temporary = Path(path).with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows), "utf-8")
         os.replace(temporary, path)
         self._file = open(path, "a", encoding="utf-8")
-        self._events = None
-        if tensorboard is not None:
-            self._events = SummaryWriter(str(tensorboard), purge_step=step + 1)
 
     def write(self, step: int, **values: Any) -> None:
         """Appends a row; numbers also go to TensorBoard."""
