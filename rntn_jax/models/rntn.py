@@ -56,12 +56,14 @@ class Config:
     def __post_init__(self) -> None:
         for name, least in (("vocab_size", 2), ("dim", 1), ("num_classes", 1)):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
         for name in ("tensor_scale", "word_scale", "word_range"):
             value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise ValueError(f"{name} must not be negative, got {value!r}")
+            if value is None and name == "word_range":
+                continue
+            if not isinstance(value, int | float) or not value >= 0:
+                raise ValueError(f"{name} must be a number, not negative, got {value!r}")
 
 
 class Head(NamedTuple):
