@@ -136,6 +136,8 @@ def encode(trees: Sequence[Any], vocabulary: Any) -> Treebank:
     num_trees = len(trees)
     node_offsets = 2 * leaf_offsets - np.arange(num_trees + 1)
     tokens = np.asarray(vocabulary.encode([w for t in trees for w in t.tokens]), np.int32)
+    if (tokens <= 0).any():
+        raise ValueError(f"word {int(np.argmax(tokens <= 0))} has id {tokens.min()}: 0 is padding")
     children = np.concatenate([t.children for t in trees]).astype(np.int32).reshape(-1, 2)
     labels = np.concatenate([t.labels for t in trees]).astype(np.int32)
     tree_of_internal = np.repeat(np.arange(num_trees), leaves - 1)

@@ -32,7 +32,7 @@ KNOWN = {
     "tests/ops/test_cross_entropy.py::test_linear_rule_in_chunks_and_without_bias": "the same",
     "tests/ops/test_cross_entropy.py::test_half_precision_accumulates_in_float32": "bf16 in chunks",
     "tests/ops/test_cross_entropy.py::test_extreme_logits_in_float32": "tolerance at 1e4",
-    "tests/ops/test_loops.py::test_all_lengths_from_none_to_the_bound_with_one_compilation": "NumPy",
+    "tests/ops/test_loops.py::test_all_lengths_from_none_to_the_bound_with_one_compilation": "np",
     "tests/ops/test_loops.py::test_vmap_over_lengths": "NumPy operands under vmap",
     "tests/ops/test_tensor.py::test_leading_axes": "no rows at all",
 }
