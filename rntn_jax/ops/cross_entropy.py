@@ -70,8 +70,11 @@ def _safe_logits(logits, labels, where):
 
 def _softmax_cross_entropy_reference(logits, labels, where):
     logits, labels = _safe_logits(logits, labels, where)
-    picked = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
-    return masked(jax.nn.logsumexp(logits, axis=-1) - picked, where)
+    # Shifted by the largest before anything is subtracted: exact where all logits are large.
+    top = logits.max(axis=-1, keepdims=True)
+    top = lax.stop_gradient(jnp.where(jnp.isfinite(top), top, 0))
+    picked = jnp.take_along_axis(logits, labels[..., None], axis=-1) - top
+    return masked(jnp.log(jnp.exp(logits - top).sum(-1)) - picked[..., 0], where)
 
 
 _softmax_cross_entropy = jax.custom_vjp(_softmax_cross_entropy_reference)
@@ -84,9 +87,10 @@ class _SoftmaxCrossEntropyResiduals(NamedTuple):
 
 
 def _softmax_cross_entropy_fwd(logits, labels, where):
-    return _softmax_cross_entropy(logits, labels, where), _SoftmaxCrossEntropyResiduals(
-        logits, labels, where
-    )
+    # Not `_softmax_cross_entropy`: inside a scan, JAX 0.10 mixes up the residuals of a rule whose
+    # forward function calls the rule itself, once it is differentiated twice.
+    nats = _softmax_cross_entropy_reference(logits, labels, where)
+    return nats, _SoftmaxCrossEntropyResiduals(logits, labels, where)
 
 
 def _error(logits, labels):
@@ -155,64 +159,66 @@ def linear_cross_entropy(
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
     count = labels.size
-    size = count if chunk is None else min(chunk, count)
-    if size == count:
-        return _linear_cross_entropy(x, kernel, bias, labels, where)
-
-    # Rows in equal pieces, one after the other; lax.map's transpose adds up the pieces' shares.
+    size = max(1, count if chunk is None else min(chunk, count))
     pieces = -(-count // size)
 
-    def split(a, width):
-        a = a.reshape((count, *width))
-        a = jnp.pad(a, [(0, pieces * size - count)] + [(0, 0)] * len(width))
-        return a.reshape((pieces, size, *width))
+    def split(a, *width):
+        a = jnp.pad(a.reshape(count, *width), [(0, pieces * size - count)] + [(0, 0)] * len(width))
+        return a.reshape(pieces, size, *width)
 
-    parts = split(x, (x.shape[-1],)), split(labels, ()), split(where, ())
-    losses = lax.map(lambda p: _linear_cross_entropy(p[0], kernel, bias, p[1], p[2]), parts)
-    return losses.reshape(-1)[:count].reshape(rows)
+    nats = _linear_cross_entropy(split(x, x.shape[-1]), kernel, bias, split(labels), split(where))
+    return nats.reshape(-1)[:count].reshape(rows)
 
 
 def _logits(x, kernel, bias, where):
+    """Rows without what the mask hides, and their logits ``[n, C]``."""
     dtype = accumulator(x, kernel)
     x = masked(x, where)
-    logits = jnp.matmul(x, kernel, preferred_element_type=dtype) + bias.astype(dtype).reshape(
-        (1,) * (x.ndim - 1) + (-1,)
-    )
-    return x, logits
+    return x, jnp.matmul(x, kernel, preferred_element_type=dtype) + bias.astype(dtype)[None]
 
 
 @jax.custom_vjp
 def _linear_cross_entropy(x, kernel, bias, labels, where):
-    _, logits = _logits(x, kernel, bias, where)
-    return _softmax_cross_entropy_reference(logits, labels, where)
+    """On rows in pieces ``[pieces, n, ...]``, one piece after the other."""
+
+    def one_piece(piece):
+        x, labels, where = piece
+        _, logits = _logits(x, kernel, bias, where)
+        return _softmax_cross_entropy_reference(logits, labels, where)
+
+    return lax.map(one_piece, (x, labels, where))
 
 
 class _LinearCrossEntropyResiduals(NamedTuple):
-    x: jax.Array  # [..., D]
+    x: jax.Array  # [pieces, n, D]
     kernel: jax.Array  # [D, C]
     bias: jax.Array  # [C]
-    labels: jax.Array  # [...]
-    where: jax.Array  # [...]
+    labels: jax.Array  # [pieces, n]
+    where: jax.Array  # [pieces, n]
 
 
-def _linear_cross_entropy_fwd(x, kernel, bias, labels, where):
-    return _linear_cross_entropy(x, kernel, bias, labels, where), _LinearCrossEntropyResiduals(
-        x, kernel, bias, labels, where
-    )
+def _linear_cross_entropy_fwd(*args):
+    return _linear_cross_entropy.fun(*args), _LinearCrossEntropyResiduals(*args)
 
 
 def _linear_cross_entropy_bwd(res: _LinearCrossEntropyResiduals, g):
-    x, logits = _logits(res.x, res.kernel, res.bias, res.where)
-    logits, labels = _safe_logits(logits, res.labels, res.where)
-    delta = masked(_error(logits, labels) * masked(g, res.where)[..., None], res.where)
-    rows = delta.reshape(-1, delta.shape[-1])  # [rows, C]
-    dtype = delta.dtype
-    cotangents = (
-        jnp.matmul(delta, res.kernel.T.astype(dtype)),
-        jnp.matmul(x.reshape(-1, x.shape[-1]).T.astype(dtype), rows),
-        rows.sum(0),
-    )
-    return *cast_like(cotangents, (res.x, res.kernel, res.bias)), None, None
+    _, kernel, bias, *_ = res
+    dtype = accumulator(res.x, kernel)
+
+    def one_piece(totals, piece):
+        (d_kernel, d_bias), (x, labels, where, g) = totals, piece
+        x, logits = _logits(x, kernel, bias, where)
+        logits, labels = _safe_logits(logits, labels, where)
+        delta = masked(_error(logits, labels) * masked(g, where)[:, None], where)
+        d_kernel = d_kernel + jnp.matmul(x.T, delta, preferred_element_type=dtype)
+        d_x = jnp.matmul(delta, kernel.T, preferred_element_type=dtype)
+        return (d_kernel, d_bias + delta.sum(0)), d_x.astype(x.dtype)
+
+    zeros = jnp.zeros(kernel.shape, dtype), jnp.zeros(bias.shape, dtype)
+    pieces = res.x, res.labels, res.where, g
+    (d_kernel, d_bias), d_x = lax.scan(one_piece, zeros, pieces)
+    cotangents = d_x, d_kernel, d_bias
+    return *cast_like(cotangents, (res.x, kernel, bias)), None, None
 
 
 _linear_cross_entropy.defvjp(_linear_cross_entropy_fwd, _linear_cross_entropy_bwd)

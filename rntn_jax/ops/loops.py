@@ -45,12 +45,17 @@ def bounded_loop(
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _bounded_loop(step, bound, length, carry, operands):
-    return lax.fori_loop(0, length, lambda i, carry: step(i, carry, operands), carry)
+    return lax.fori_loop(0, length, partial(_step, step, operands), carry)
+
+
+def _step(step, operands, i, carry):
+    """One step; constants, which JAX may hand back as NumPy arrays, become arrays again."""
+    return step(i, *jax.tree.map(jnp.asarray, (carry, operands)))
 
 
 def _bounded_loop_reference(step, bound, length, carry, operands):
     def body(carry, i):
-        return lax.cond(i < length, lambda c: step(i, c, operands), lambda c: c, carry), None
+        return lax.cond(i < length, partial(_step, step, operands, i), lambda c: c, carry), None
 
     return lax.scan(body, carry, jnp.arange(bound, dtype=length.dtype))[0]
 

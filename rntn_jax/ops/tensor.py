@@ -12,6 +12,7 @@ Two facts about it carry the speed of the whole recursive network:
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import chex
@@ -59,6 +60,11 @@ def tensor_product(x: jax.Array, v: jax.Array) -> jax.Array:
     return _tensor_product(x, v)
 
 
+def _rows(a):
+    """``[..., M]`` as ``[rows, M]``."""
+    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+
+
 @jax.custom_vjp
 def _tensor_product(x, v):
     return jnp.einsum("...i,kij,...j->...k", x, v, x)
@@ -70,7 +76,7 @@ class _TensorProductResiduals(NamedTuple):
 
 
 def _tensor_product_fwd(x, v):
-    rows = x.reshape(-1, x.shape[-1])
+    rows = _rows(x)
     t = slice_products(rows, symmetric_slices(v))
     y = 0.5 * jnp.einsum("nkj,nj->nk", t, rows)
     y = y.astype(jnp.result_type(x, v)).reshape(*x.shape[:-1], v.shape[0])
@@ -78,8 +84,7 @@ def _tensor_product_fwd(x, v):
 
 
 def _tensor_product_bwd(res: _TensorProductResiduals, delta):
-    rows = res.x.reshape(-1, res.x.shape[-1])
-    delta = delta.reshape(-1, delta.shape[-1])
+    rows, delta = _rows(res.x), _rows(delta)
     t = slice_products(rows, symmetric_slices(res.v))
     dx = jnp.einsum("nkj,nk->nj", t, delta).reshape(res.x.shape)
     return cast_like((dx, outer_sum(delta, rows)), (res.x, res.v))
@@ -97,7 +102,7 @@ def symmetric_slices(v: jax.Array) -> jax.Array:
 def slice_products(x: jax.Array, u: jax.Array) -> jax.Array:
     """``t[n, k] = U^[k] x_n``: ``[N, M]`` and ``[M, D * M]`` give ``[N, D, M]``."""
     t = jnp.matmul(x, u, preferred_element_type=accumulator(x, u))
-    return t.reshape(x.shape[0], -1, x.shape[1])
+    return t.reshape(x.shape[0], u.shape[1] // u.shape[0], x.shape[1])
 
 
 def outer_sum(delta: jax.Array, x: jax.Array) -> jax.Array:
