@@ -114,17 +114,9 @@ def _write_step(states, h, forest: Forest, i):
     return lax.dynamic_update_slice_in_dim(states, h, forest.shape.first + i * lanes, axis=0)
 
 
-# The plain recursion: oracle of the tests (`_sweep.fun`) and escape hatch for forward mode.
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _sweep(activation: str, cell: Cell, leaves, forest: Forest):
-    def step(states, i):
-        x = _gather_children(states, forest.children[i])
-        z = x @ cell.w + cell.b[None]
-        if cell.v is not None:
-            z = z + jnp.einsum("ni,kij,nj->nk", x, cell.v, x)
-        return _write_step(states, activate(activation, z), forest, i), None
-
-    return lax.scan(step, _start(leaves, forest), jnp.arange(forest.shape.steps))[0]
+    return _upward(activation, cell, leaves, forest, keep=False)[0]
 
 
 class _SweepResiduals(NamedTuple):
@@ -136,21 +128,21 @@ class _SweepResiduals(NamedTuple):
 
 
 def _sweep_fwd(activation: str, cell: Cell, leaves, forest: Forest):
+    states, t = _upward(activation, cell, leaves, forest, keep=True)
+    return states, _SweepResiduals(cell, leaves, forest, states, t)
+
+
+def _upward(activation: str, cell: Cell, leaves, forest: Forest, keep: bool):
+    """States of all nodes and, with ``keep`` and a tensor, the slice products of all steps."""
     _, steps, lanes, _ = forest.shape
     d = leaves.shape[1]
     u = t = None
     if cell.v is not None:
         u = symmetric_slices(cell.v)
-        t = jnp.zeros((steps, lanes, d, 2 * d), jnp.result_type(leaves, cell.v))
-    operands = cell._replace(v=None), u, forest
-    states, t = bounded_loop(
-        partial(_up_step, activation),
-        steps,
-        forest.num_steps,
-        (_start(leaves, forest), t),
-        operands,
-    )
-    return states, _SweepResiduals(cell, leaves, forest, states, t)
+        if keep:
+            t = jnp.zeros((steps, lanes, d, 2 * d), jnp.result_type(leaves, cell.v))
+    carry, operands = (_start(leaves, forest), t), (cell._replace(v=None), u, forest)
+    return bounded_loop(partial(_up_step, activation), steps, forest.num_steps, carry, operands)
 
 
 def _up_step(activation: str, i, carry, operands):
@@ -158,9 +150,10 @@ def _up_step(activation: str, i, carry, operands):
     x = _gather_children(states, forest.children[i])
     z = x @ cell.w + cell.b[None]
     if u is not None:
-        t = slice_products(x, u).astype(kept.dtype)
+        t = slice_products(x, u)
         z = z + 0.5 * jnp.einsum("nkj,nj->nk", t, x)
-        kept = lax.dynamic_update_index_in_dim(kept, t, i, axis=0)
+        if kept is not None:
+            kept = lax.dynamic_update_index_in_dim(kept, t.astype(kept.dtype), i, axis=0)
     return _write_step(states, activate(activation, z), forest, i), kept
 
 
@@ -175,7 +168,7 @@ def _sweep_bwd(activation: str, res: _SweepResiduals, g):
     d_leaves = (g + down[forest.parent])[1 : forest.shape.first]
     x = _gather_children(states, forest.children)
     d_cell = Cell(
-        v=None if cell.v is None else outer_sum(delta, x),  # (4), (16)
+        v=None if cell.v is None else outer_sum(delta, x, forest.num_steps * lanes),  # (4), (16)
         w=x.T @ delta,  # (6), (16)
         b=delta.sum(0),  # (8), (16)
     )

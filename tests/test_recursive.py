@@ -16,7 +16,8 @@ from jax.sharding import PartitionSpec as P
 from rntn_jax import trees
 from rntn_jax.data import Tree, Vocabulary
 from rntn_jax.models import rntn
-from rntn_jax.recursive import Cell, _sweep, sweep
+from rntn_jax.ops import activate
+from rntn_jax.recursive import Cell, sweep
 from tests.helpers import (
     assert_close,
     check_orders,
@@ -28,7 +29,6 @@ from tests.helpers import (
 )
 
 D = 3
-plain_sweep: Any = getattr(_sweep, "fun")  # noqa: B009 (a custom_vjp's plain function)
 VOCABULARY = Vocabulary.build([f"w{i}" for i in range(7)])
 
 
@@ -44,6 +44,24 @@ def random_cell(tensor: bool = True, dim: int = D, scale: float = 0.5) -> Cell:
 def random_leaves(forest: trees.Forest, dim: int = D) -> Any:
     """A state for every leaf slot; the padding slots have some too."""
     return np.random.default_rng(8).normal(size=(len(forest.tokens), dim))
+
+
+def plain_sweep(activation, cell, leaves, forest):
+    """The recursion over packed trees as anybody would write it, left to autodiff."""
+    _, steps, lanes, _ = forest.shape
+    leaves = jnp.where((forest.tokens > 0)[:, None], leaves, 0)
+    states = jnp.zeros((forest.shape.slots, leaves.shape[1])).at[1 : len(leaves) + 1].set(leaves)
+
+    def step(states, i):
+        x = states[forest.children[i]].reshape(lanes, -1)
+        z = x @ cell.w + cell.b[None]
+        if cell.v is not None:
+            z = z + jnp.einsum("ni,kij,nj->nk", x, cell.v, x)
+        h = jnp.where(forest.children[i, :, :1] > 0, activate(activation, z), 0)
+        slots = forest.shape.first + i * lanes + jnp.arange(lanes)
+        return states.at[slots].set(h), None
+
+    return jax.lax.scan(step, states, jnp.arange(steps))[0]
 
 
 # The plain recursion, one node after the other, straight from the trees.

@@ -13,19 +13,19 @@ Two facts about it carry the speed of the whole recursive network:
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
+from rntn_jax.ops.loops import bounded_loop
 from rntn_jax.ops.masking import accumulator, cast_like
 
 __all__ = ["outer_sum", "slice_products", "symmetric_slices", "tensor_product"]
-
-
-ROWS = 1024  # of one block in `outer_sum`: few enough to stay in cache
 
 
 def tensor_product(x: jax.Array, v: jax.Array) -> jax.Array:
@@ -105,7 +105,7 @@ def slice_products(x: jax.Array, u: jax.Array) -> jax.Array:
     return t.reshape(x.shape[0], u.shape[1] // u.shape[0], x.shape[1])
 
 
-def outer_sum(delta: jax.Array, x: jax.Array) -> jax.Array:
+def outer_sum(delta: jax.Array, x: jax.Array, count: jax.Array | None = None) -> jax.Array:
     """``sum_n delta[n, k] x[n, i] x[n, j]`` as ``[D, M, M]``: all tensor slices' gradients.
 
     Source: 000, equations 4 and 16. Half the arithmetic of the plain contraction, because the
@@ -114,6 +114,7 @@ def outer_sum(delta: jax.Array, x: jax.Array) -> jax.Array:
     Args:
         delta: ``[N, D]``.
         x: ``[N, M]``.
+        count: integer scalar; rows from there on are known to be zero, and most are left out.
 
     Returns:
         ``[D, M, M]`` in at least float32.
@@ -123,35 +124,31 @@ def outer_sum(delta: jax.Array, x: jax.Array) -> jax.Array:
         [[[2.0, 6.0], [6.0, 18.0]]]
     """
     (n, m), d = x.shape, delta.shape[1]
-    dtype = accumulator(x, delta)
     half = m // 2 + 1  # shifts 0 .. m // 2
-    blocks = max(1, -(-n // ROWS))
-    size = max(1, -(-n // blocks))
-    pad = blocks * size - n  # rows of zeros add nothing
-    x = jnp.pad(x, ((0, pad), (0, 0))).reshape(blocks, size, m)
-    delta = jnp.pad(delta, ((0, pad), (0, 0))).reshape(blocks, size, d)
+    # Blocks of rows that stay in cache, against sums that do not; a few shifts a product.
+    size = min(256 if m <= 64 else 512, max(n, 1))
+    group = min(4, half)
+    blocks, groups = max(1, -(-n // size)), -(-half // group)
+    pad = ((0, blocks * size - n), (0, 0))  # rows of zeros add nothing
+    operands = jnp.pad(delta, pad), jnp.pad(x, pad)
+    total = jnp.zeros((groups, group * m, d), accumulator(x, delta))
+    used = blocks if count is None else jnp.minimum((count + size - 1) // size, blocks)
+    total = bounded_loop(partial(_add_block, size, group), blocks, used, total, operands)
+    # Entry (i, j) was met in row i of shift j - i or, that being too large, in row j of i - j.
+    i, j = np.ogrid[:m, :m]
+    where = np.where((j - i) % m < half, (j - i) % m * m + i, (i - j) % m * m + j)
+    return total.reshape(groups * group * m, d).T[:, where]
 
-    def add_block(total, block):
-        x, delta = block
-        x = x.T
-        ring = jnp.concatenate([x, x])
 
-        def one_shift(shift):
-            """``c[i, k] = sum_n delta_k x_i x_(i + shift mod m)``."""
-            products = x * lax.dynamic_slice_in_dim(ring, shift, m)
-            return jnp.matmul(products, delta, preferred_element_type=dtype)
+def _add_block(size: int, group: int, i, total, operands):
+    """Adds ``sum_n x_j x_(j + shift mod m) delta_k`` of block ``i`` of rows, all shifts."""
+    delta, x = (lax.dynamic_slice_in_dim(a, i * size, size) for a in operands)
+    x, m = x.T, x.shape[1]
+    ring = jnp.concatenate([x, x, x[:group]])
 
-        return total + lax.map(one_shift, jnp.arange(half)), None
+    def one_group(g):
+        shifted = [lax.dynamic_slice_in_dim(ring, g * group + s, m) for s in range(group)]
+        products = jnp.concatenate([x * y for y in shifted])
+        return jnp.matmul(products, delta, preferred_element_type=total.dtype)
 
-    c, _ = lax.scan(add_block, jnp.zeros((half, m, d), dtype), (x, delta))
-    c = c.transpose(2, 0, 1)  # [D, half, M]
-    # Shift 0, and shift m / 2 of an even m, meet each pair twice.
-    weight = jnp.ones(half, dtype).at[0].set(0.5)
-    if m % 2 == 0:
-        weight = weight.at[-1].set(0.5)
-    c = c * weight[None, :, None]
-    # Entry (s, i) belongs to (i, i + s): row i moves right by i, and wraps around.
-    c = jnp.pad(c.swapaxes(1, 2), ((0, 0), (0, 0), (0, 2 * m + 1 - half)))
-    c = c.reshape(d, m * (2 * m + 1))[:, : m * 2 * m].reshape(d, m, 2 * m)
-    c = c[:, :, :m] + c[:, :, m:]
-    return c + c.swapaxes(1, 2)
+    return total + lax.map(one_group, jnp.arange(total.shape[0]))
