@@ -11,9 +11,16 @@ _CORPUS = flags.DEFINE_enum("corpus", "demo", ["demo", "sst"], "whose trees")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "where the corpus lies")
 _DIMS = flags.DEFINE_list("dims", ["25", "50", "100"], "widths of the node states")
 _BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["1", "27", "256"], "trees a minibatch")
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "times each system is run, in turn", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("rounds", 9, "times each system is run, in turn", lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", 2, "CPU threads for every system", lower_bound=1)
-_SYSTEMS = flags.DEFINE_list("systems", [], "only these systems")
+_SYSTEMS = flags.DEFINE_list(
+    "systems",
+    [],
+    "only these: ours, autodiff, torch_hand, torch_levels, torch_nodes, dynet, dynet_autobatch, "
+    "dgl",
+)
+_DYNET = flags.DEFINE_string("dynet_python", None, "a Python with DyNet (which: other_rntn.py)")
+_DGL = flags.DEFINE_string("dgl_python", None, "a Python with DGL and PyTorch")
 _PARTS = flags.DEFINE_list("parts", ["speed", "epoch", "growth"], "speed, epoch, growth")
 _OUTPUT = flags.DEFINE_string("output", None, "also write the figures to this JSON file")
 
@@ -31,8 +38,13 @@ def main(argv: list[str]) -> None:
             batch_sizes=[int(b) for b in _BATCH_SIZES.value],
             rounds=_ROUNDS.value,
             threads=_THREADS.value,
-            only=_SYSTEMS.value,
+            systems=_SYSTEMS.value,
             parts=_PARTS.value,
+            pythons={
+                name: python
+                for name, python in (("dynet", _DYNET.value), ("dgl", _DGL.value))
+                if python
+            },
             output=_OUTPUT.value,
         )
     except (ValueError, OSError) as error:

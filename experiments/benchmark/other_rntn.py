@@ -1,27 +1,21 @@
-"""DyNet and DGL rivals for the recursive neural tensor network benchmark.
+"""What the RNTN benchmark gives its rivals, and the rivals DyNet and DGL.
 
-Neither library need share an interpreter with this one: the benchmark saves a problem, calls
-``measure(python, system, problem)`` and gets the times back as JSON. Interpreters that work:
+They need not share an interpreter with this library (flags ``--dynet_python``, ``--dgl_python``).
+Interpreters that work:
 
 * DyNet: Python 3.11 with ``pip install dyNET38==2.2 "numpy<2"``;
 * DGL: Python 3.11 with ``pip install torch==2.13.0 dgl==1.1.3 "setuptools<60" packaging``
   (DGL 2.x does not import with this PyTorch).
 
-By hand: ``python -m experiments.benchmark.other_rntn --system=dynet --problem=problem.npz``. Model,
-loss and optimiser are those of `torch_rntn`; a step includes building graphs and the update.
+Model, loss and optimiser are those of `torch_rntn`; a step includes building graphs and the update.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import pathlib
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,15 +25,18 @@ EPSILON = 1e-7
 PARAMS = ("embedding", "v", "w", "b", "head_w", "head_b")
 
 
-def save_problem(
-    path: pathlib.Path,
-    batches: Sequence[Batch],
-    params: dict[str, np.ndarray],
-    learning_rate: float,
-    initial_accumulator: float = 0.1,
-) -> None:
-    """Writes batches of (ids, children, labels) and parameters for `measure`, without pickling."""
-    trees = [tree for batch in batches for tree in batch]
+class Problem(NamedTuple):
+    """What all rivals are given."""
+
+    batches: list[Batch]
+    params: dict[str, np.ndarray]
+    learning_rate: float
+    initial_accumulator: float
+
+
+def save_problem(path: pathlib.Path, problem: Problem) -> None:
+    """Writes a problem for a worker, without pickling."""
+    trees = [tree for batch in problem.batches for tree in batch]
     ids, children, labels = (np.concatenate(part) for part in zip(*trees, strict=True))
     np.savez(
         path,
@@ -47,14 +44,14 @@ def save_problem(
         children=children,
         labels=labels,
         offsets=np.cumsum([0] + [len(tree[0]) for tree in trees]),  # of each tree's leaves
-        batches=np.cumsum([0] + [len(batch) for batch in batches]),  # of each batch's trees
-        learning_rate=learning_rate,
-        initial_accumulator=initial_accumulator,
-        **params,  # pyright: ignore[reportArgumentType]
+        batches=np.cumsum([0] + [len(batch) for batch in problem.batches]),  # of each batch's trees
+        learning_rate=problem.learning_rate,
+        initial_accumulator=problem.initial_accumulator,
+        **problem.params,  # pyright: ignore[reportArgumentType]
     )
 
 
-def load_problem(path: pathlib.Path) -> tuple[list[Batch], dict[str, np.ndarray], float, float]:
+def load_problem(path: pathlib.Path) -> Problem:
     """Reads back what `save_problem` was given."""
     with np.load(path, allow_pickle=False) as data:
         arrays = dict(data)
@@ -65,30 +62,22 @@ def load_problem(path: pathlib.Path) -> tuple[list[Batch], dict[str, np.ndarray]
         trees.append(
             (ids[lo:hi], children[lo - i : hi - i - 1], labels[2 * lo - i : 2 * hi - i - 1])
         )
-    cuts = arrays["batches"]
-    batches: list[Batch] = [trees[lo:hi] for lo, hi in itertools.pairwise(cuts)]
+    batches: list[Batch] = [trees[lo:hi] for lo, hi in itertools.pairwise(arrays["batches"])]
     params = {name: arrays[name] for name in PARAMS}
-    return batches, params, float(arrays["learning_rate"]), float(arrays["initial_accumulator"])
+    rates = float(arrays["learning_rate"]), float(arrays["initial_accumulator"])
+    return Problem(batches, params, *rates)
 
 
-def measure(
-    python: str, system: str, problem: pathlib.Path, *, seconds: float = 3.0, threads: int = 1
-) -> dict[str, Any]:
-    """Times `system` in another interpreter.
+def as_corpus(batches: Sequence[Batch]) -> tuple[list[Any], Any]:
+    """The trees as `rntn_jax.data.Tree`, and what stands in for a vocabulary."""
+    from rntn_jax import data
 
-    Returns a dict with `system`, `version`, `seconds` (of each timed step) and `losses` (one for
-    each batch, of the first pass over them).
+    class Ids:
+        def encode(self, tokens: Any) -> np.ndarray:
+            return np.array([int(token) for token in tokens], np.int32)
 
-    Raises:
-      RuntimeError: the interpreter failed; holds the end of what it printed.
-    """
-    command = [python, "-m", "experiments.benchmark.other_rntn", f"--system={system}"]
-    command += [f"--problem={problem.resolve()}", f"--seconds={seconds}", f"--threads={threads}"]
-    root = pathlib.Path(__file__).resolve().parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{python} failed for {system}: {done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    trees = [tree for batch in batches for tree in batch]
+    return [data.Tree(tuple(map(str, ids.tolist())), c, y) for ids, c, y in trees], Ids()
 
 
 def dynet_step(
@@ -233,34 +222,3 @@ def dgl_step(
 
     torch_rntn.set_threads(threads)
     return Trainer(params, learning_rate, initial_accumulator).step, dgl.__version__
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Times DyNet or DGL on a saved problem.")
-    parser.add_argument("--system", choices=("dynet", "dynet_autobatch", "dgl"), required=True)
-    parser.add_argument("--problem", type=pathlib.Path, required=True)
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--threads", type=int, default=1, help="DGL only: DyNet has one")
-    flags = parser.parse_args()
-    batches, params, learning_rate, accumulator = load_problem(flags.problem)
-    # DyNet reads the command line when it is imported.
-    del sys.argv[1:]
-    if flags.system == "dgl":
-        step, version = dgl_step(params, learning_rate, accumulator, flags.threads)
-    else:
-        auto = flags.system == "dynet_autobatch"
-        step, version = dynet_step(params, learning_rate, accumulator, auto)
-    losses = [step(batch) for batch in batches]
-    times: list[float] = []
-    while sum(times) < flags.seconds or len(times) < len(batches):
-        batch = batches[len(times) % len(batches)]
-        begin = time.perf_counter()
-        step(batch)
-        times.append(time.perf_counter() - begin)
-    print(
-        json.dumps({"system": flags.system, "version": version, "seconds": times, "losses": losses})
-    )
-
-
-if __name__ == "__main__":
-    main()

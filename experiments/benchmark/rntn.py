@@ -1,35 +1,42 @@
 """RNTN training: trees a second, peak memory, growth.
 
 All systems train the same network by AdaGrad on the same minibatches: forward, backward and
-update, host work included. They take turns within one run, so that the ratios hold even on a
-machine that others use.
+update, host work included. Each has a process of its own (`worker.py`); they take turns, so that
+the ratios hold even on a machine that others use.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from experiments.benchmark import other_rntn
 from rntn_jax import data
 
 __all__ = ["run"]
 
 LEARNING_RATE = 0.01
-Batch = list[tuple[np.ndarray, np.ndarray, np.ndarray]]  # ids, children, labels of each tree
+ROOT = Path(__file__).resolve().parents[2]
 
-
-class System(Protocol):
-    """One way of training; `train` takes minibatches and returns their losses."""
-
-    def train(self, batches: list[Batch]) -> list[float]: ...
+# Key for `--systems` and the worker, and what it is.
+SYSTEMS = {
+    "ours": "rntn_jax, hand rule",
+    "autodiff": "JAX autodiff, same forward",
+    "torch_hand": "PyTorch, levels, hand rule",
+    "torch_levels": "PyTorch, levels, autograd",
+    "torch_nodes": "PyTorch, node by node",
+    "dynet": "DyNet, levels batched by hand",
+    "dynet_autobatch": "DyNet, autobatch",
+    "dgl": "DGL",
+}
 
 
 def _initial(vocab_size: int, dim: int) -> dict[str, np.ndarray]:
@@ -47,110 +54,6 @@ def _initial(vocab_size: int, dim: int) -> dict[str, np.ndarray]:
         "head_w": uniform(dim, 5, r=dim**-0.5),
         "head_b": np.zeros(5, np.float32),
     }
-
-
-class JaxSystem:
-    """Our train step; ``autodiff=True`` differentiates the same forward sweep by JAX instead."""
-
-    def __init__(self, initial: dict[str, np.ndarray], autodiff: bool, lanes: int | None = None):
-        import jax
-        import jax.numpy as jnp
-        import optax
-
-        from rntn_jax.models import rntn
-        from rntn_jax.training import init_state, make_train_step
-
-        p = {name: jnp.asarray(value) for name, value in initial.items()}
-        params = rntn.Params(
-            p["embedding"],
-            rntn.Cell(p["v"], p["w"], p["b"]),
-            rntn.Head(p["head_w"], p["head_b"]),
-        )
-        optimizer = optax.adagrad(LEARNING_RATE, initial_accumulator_value=0.1)
-        loss = _autodiff_loss if autodiff else rntn.loss
-        self._step = make_train_step(loss, optimizer)
-        self._state = init_state(params, optimizer, jax.random.key(0))
-        self._lanes, self._shapes = lanes, None
-        self.compile_seconds = 0.0
-
-    def train(self, batches: list[Batch]) -> list[float]:
-        import jax
-
-        from rntn_jax import trees
-        from rntn_jax.training import RowBatch
-
-        forest = [data.Tree(("w",) * len(ids), c, y) for batch in batches for ids, c, y in batch]
-        bank = trees.encode(forest, _Ids(batches))
-        ends = np.cumsum([len(batch) for batch in batches])
-        members = [np.arange(end - len(b), end) for end, b in zip(ends, batches)]
-        if self._shapes is None:  # one shape for all, as the training loop does
-            needs = [f.shape for f in trees.pack_batches(bank, members, lanes=self._lanes)]
-            self._shapes = [trees.Shape(*(max(sizes) for sizes in zip(*needs)))]
-        losses = []
-        for packed in trees.pack_batches(bank, members, shapes=self._shapes):
-            batch = RowBatch(*trees.local_tokens(packed))
-            self._state, metrics = self._step(self._state, batch)
-            losses.append(metrics["loss"])
-        return [float(loss) for loss in jax.block_until_ready(losses)]
-
-
-class _Ids:
-    """Stands in for a vocabulary: the trees are encoded already."""
-
-    def __init__(self, batches: list[Batch]):
-        self._ids = np.concatenate([ids for batch in batches for ids, _, _ in batch])
-
-    def encode(self, tokens: Any) -> np.ndarray:
-        return self._ids
-
-
-def _autodiff_loss(params: Any, forest: Any) -> tuple[Any, None]:
-    """The loss with the same fast forward sweep, left to autodiff: a scan that can be reversed."""
-    import jax
-    import jax.numpy as jnp
-
-    from rntn_jax.ops import slice_products
-
-    d = params.cell.b.shape[0]
-    u = params.cell.v.transpose(1, 0, 2).reshape(2 * d, d * 2 * d)
-    lanes, first = forest.shape.lanes, forest.shape.first
-    leaves = jnp.tanh(params.embedding[forest.tokens])
-    states = jnp.zeros((forest.shape.slots, d), leaves.dtype)
-    states = jax.lax.dynamic_update_slice_in_dim(states, leaves, 1, axis=0)
-
-    def step(states, at):
-        i, children = at
-        x = states[children.reshape(-1)].reshape(lanes, 2 * d)
-        z = jnp.einsum("nkj,nj->nk", slice_products(x, u), x) + x @ params.cell.w + params.cell.b
-        slot = first + i * lanes
-        return jax.lax.dynamic_update_slice_in_dim(states, jnp.tanh(z), slot, axis=0), None
-
-    states, _ = jax.lax.scan(step, states, (jnp.arange(forest.shape.steps), forest.children))
-    log_y = jax.nn.log_softmax(states @ params.head.w + params.head.b)
-    nats = -jnp.take_along_axis(log_y, forest.labels[:, None], axis=1)[:, 0]
-    return jnp.where(forest.labelled, nats, 0).sum() / forest.num_trees, None
-
-
-class TorchSystem:
-    """A trainer of `torch_rntn`."""
-
-    def __init__(self, name: str, initial: dict[str, np.ndarray], threads: int):
-        from experiments.benchmark import torch_rntn
-
-        torch_rntn.set_threads(threads)
-        self._trainer = getattr(torch_rntn, name)(initial, LEARNING_RATE)
-
-    def train(self, batches: list[Batch]) -> list[float]:
-        return [self._trainer.step(batch) for batch in batches]
-
-
-SYSTEMS = {
-    "rntn_jax, hand rule": lambda initial, threads: JaxSystem(initial, autodiff=False),
-    "JAX autodiff, same forward": lambda initial, threads: JaxSystem(initial, autodiff=True),
-    "PyTorch, levels, hand rule": lambda i, t: TorchSystem("LevelHand", i, t),
-    "PyTorch, levels, autograd": lambda i, t: TorchSystem("LevelAutograd", i, t),
-    "PyTorch, node by node": lambda i, t: TorchSystem("NodeByNode", i, t),
-}
 
 
 def _load(corpus: str, data_dir: str | None) -> tuple[list[Any], int]:
@@ -171,20 +74,32 @@ def run(
     batch_sizes: list[int],
     rounds: int,
     threads: int,
-    only: list[str],
+    systems: list[str],
     parts: list[str],
+    pythons: dict[str, str],
     output: str | None,
 ) -> dict[str, Any]:
-    """Runs the benchmark, prints tables, and returns all figures."""
-    if "_RNTN_BENCHMARK_CHILD" not in os.environ:
-        return _in_child(threads)
+    """Runs the benchmark, prints tables, and returns all figures.
+
+    Raises:
+        ValueError: for an unknown system or part, or when a worker failed.
+    """
+    for given, known in ((systems, SYSTEMS), (parts, ("speed", "epoch", "growth"))):
+        for word in given:
+            if word not in known:
+                raise ValueError(f"{word!r} is none of {', '.join(known)}")
     corpus_trees, vocab_size = _load(corpus, data_dir)
-    names = [name for name in SYSTEMS if not only or any(word in name for word in only)]
     figures: dict[str, Any] = {"corpus": corpus, "threads": threads, "cpu": _cpu(), "speed": []}
     if "speed" in parts:
         for dim in dims:
             for size in batch_sizes:
-                rows = _speed(corpus_trees, vocab_size, dim, size, rounds, threads, names)
+                # From 128 trees on PyTorch node by node would take minutes: fewer minibatches.
+                batches = _minibatches(corpus_trees, size, max(1, min(20, 540 // size)))
+                problem = other_rntn.Problem(
+                    batches, _initial(vocab_size, dim), LEARNING_RATE, initial_accumulator=0.1
+                )
+                rows = _speed(problem, rounds, threads, systems or list(SYSTEMS), pythons)
+                rows = [{"dim": dim, "batch_size": size, **row} for row in rows]
                 figures["speed"] += rows
                 _print_speed(rows)
     if "epoch" in parts:
@@ -196,23 +111,6 @@ def run(
     return figures
 
 
-def _in_child(threads: int) -> dict[str, Any]:
-    """Starts over with the thread count set before any library is loaded."""
-    flags = os.environ.get("XLA_FLAGS", "")
-    if threads == 1:
-        flags += " --xla_cpu_multi_thread_eigen=false"
-    child = {
-        **os.environ,
-        "_RNTN_BENCHMARK_CHILD": "1",
-        "XLA_FLAGS": flags,
-        "OMP_NUM_THREADS": str(threads),
-    }
-    command = [sys.executable, "-P", "-m", "experiments.benchmark.main", *sys.argv[1:]]
-    if subprocess.run(command, env=child, check=False).returncode:
-        raise ValueError("the benchmark failed")
-    return {}
-
-
 def _cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -221,7 +119,7 @@ def _cpu() -> str:
         return "unknown"
 
 
-def _minibatches(corpus_trees: list[Any], size: int, count: int) -> list[Batch]:
+def _minibatches(corpus_trees: list[Any], size: int, count: int) -> list[other_rntn.Batch]:
     order = np.random.default_rng(0).permutation(len(corpus_trees))
     return [
         [corpus_trees[order[(i * size + j) % len(order)]] for j in range(size)]
@@ -229,70 +127,122 @@ def _minibatches(corpus_trees: list[Any], size: int, count: int) -> list[Batch]:
     ]
 
 
+class _Worker:
+    """A rival's process; `ask` lets it train on all minibatches once more."""
+
+    def __init__(self, system: str, problem: Path, threads: int, python: str, batches: int | None):
+        flags = os.environ.get("XLA_FLAGS", "")
+        if threads == 1:
+            flags += " --xla_cpu_multi_thread_eigen=false"
+        # PASSIVE: PyTorch's idle threads must not spin while another system has its turn.
+        count = str(threads)
+        environment = {
+            **os.environ,
+            "XLA_FLAGS": flags,
+            "OMP_NUM_THREADS": count,
+            "MKL_NUM_THREADS": count,
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "DGLBACKEND": "pytorch",
+        }
+        command = [python, "-m", "experiments.benchmark.worker", f"--system={system}"]
+        command += [f"--problem={problem}", f"--threads={threads}"]
+        command += [] if batches is None else [f"--batches={batches}"]
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self._process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        self._system = system
+        self.first = self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        self._errors.seek(0)
+        raise ValueError(f"the worker {self._system!r} failed:\n{self._errors.read()[-3000:]}")
+
+    def ask(self) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write("once more\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+
 def _speed(
-    corpus_trees: list[Any],
-    vocab_size: int,
-    dim: int,
-    size: int,
+    problem: other_rntn.Problem,
     rounds: int,
     threads: int,
-    names: list[str],
+    systems: list[str],
+    pythons: dict[str, str],
 ) -> list[dict[str, Any]]:
-    """Interleaved rounds of the same minibatches; medians over rounds."""
-    count = max(1, min(8, 540 // size))
-    batches = _minibatches(corpus_trees, size, count)
-    initial = _initial(vocab_size, dim)
-    systems: dict[str, Any] = {}
+    """Interleaved rounds on the same minibatches; medians over rounds."""
+    workers: dict[str, _Worker] = {}
     rows: dict[str, dict[str, Any]] = {}
-    for name in names:
-        rows[name] = {"dim": dim, "batch_size": size, "system": name}
-        mine = batches[:1] if name == "PyTorch, node by node" else batches
-        before = _peak_mb()
-        start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "problem.npz"
+        other_rntn.save_problem(path, problem)
         try:
-            systems[name] = SYSTEMS[name](initial, threads)
-            losses = systems[name].train(mine)
-        except ImportError as error:
-            rows[name]["missing"] = str(error)
-            systems.pop(name, None)
-            continue
-        rows[name]["first_seconds"] = time.perf_counter() - start
-        rows[name]["peak_mb_more"] = _peak_mb() - before
-        rows[name]["first_losses"] = losses[:3]
-    times: dict[str, list[float]] = {name: [] for name in systems}
-    for _ in range(rounds):
-        for name, system in systems.items():
-            mine = batches[:1] if name == "PyTorch, node by node" else batches
-            start = time.perf_counter()
-            losses = system.train(mine)
-            times[name].append((time.perf_counter() - start) / len(mine))
-            rows[name]["last_loss"] = losses[-1]
-    for name, seconds in times.items():
-        rows[name]["ms"] = 1e3 * float(np.median(seconds))
-        rows[name]["ms_least"] = 1e3 * min(seconds)
-        rows[name]["trees_per_second"] = size / float(np.median(seconds))
-    ours = rows.get("rntn_jax, hand rule", {})
-    for row in rows.values():
-        if "ms" in row and "ms" in ours:
-            row["times_ours"] = row["ms"] / ours["ms"]
+            for name in systems:
+                # Node by node takes a hundred times longer: one minibatch says as much.
+                few = 1 if name == "torch_nodes" else None
+                python = pythons.get(name.partition("_")[0], sys.executable)
+                worker = _Worker(name, path, threads, python, few)
+                rows[name] = {"system": name, **worker.first}
+                if "missing" in worker.first:
+                    worker.close()
+                else:
+                    workers[name] = worker
+            answers: dict[str, list[dict[str, Any]]] = {name: [] for name in workers}
+            for _ in range(rounds):
+                for name, worker in workers.items():
+                    answers[name].append(worker.ask())
+        finally:
+            for worker in workers.values():
+                worker.close()
+    size = len(problem.batches[0])
+    for name, given in answers.items():
+        seconds = [answer["seconds"] for answer in given]
+        rows[name] |= {
+            "ms": 1e3 * float(np.median(seconds)),
+            "ms_least": 1e3 * min(seconds),
+            "trees_per_second": size / float(np.median(seconds)),
+            "peak_mb": given[-1]["peak_mb"],
+            "more_mb": given[-1]["more_mb"],
+            "last_loss": given[-1]["loss"],
+        }
+        if "ours" in answers:
+            ours = [answer["seconds"] for answer in answers["ours"]]
+            # Of each round, so that what slows the machine down slows both.
+            rows[name]["ratio"] = float(np.median(np.divide(seconds, ours)))
     return list(rows.values())
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _print_speed(rows: list[dict[str, Any]]) -> None:
     print(f"\nd = {rows[0]['dim']}, {rows[0]['batch_size']} trees a minibatch")
-    print(f"{'':30}{'ms':>9}{'least':>9}{'trees/s':>9}{'ratio':>7}{'first s':>9}")
+    columns = ("ms", 9), ("least", 9), ("trees/s", 9), ("ratio", 7), ("first s", 9)
+    columns += ("peak MB", 9), ("more", 7)
+    print(" " * 30 + "".join(f"{name:>{width}}" for name, width in columns))
     for row in rows:
+        title = SYSTEMS[row["system"]]
         if "ms" not in row:
-            print(f"{row['system']:30} not measured: {row['missing']}")
+            print(f"{title:30} not measured: {row['missing']}")
             continue
         print(
-            f"{row['system']:30}{row['ms']:9.2f}{row['ms_least']:9.2f}"
-            f"{row['trees_per_second']:9.0f}{row.get('times_ours', float('nan')):7.2f}"
-            f"{row['first_seconds']:9.2f}",
+            f"{title:30}{row['ms']:9.2f}{row['ms_least']:9.2f}"
+            f"{row['trees_per_second']:9.0f}{row.get('ratio', float('nan')):7.2f}"
+            f"{row['first_seconds']:9.2f}{row['peak_mb']:9.0f}{row['more_mb']:7.0f}",
             flush=True,
         )
 
@@ -307,8 +257,7 @@ def _epoch(corpus_trees: list[Any], vocab_size: int) -> dict[str, Any]:
     from rntn_jax.models import rntn
     from rntn_jax.training import init_state, make_train_step
 
-    forest = [data.Tree(("w",) * len(ids), c, y) for ids, c, y in corpus_trees]
-    bank = trees.encode(forest, _Ids([corpus_trees]))
+    bank = trees.encode(*other_rntn.as_corpus([corpus_trees]))
     loader = EpochLoader(bank, 27, 16, 8, seed=0)
     optimizer = optax.adagrad(LEARNING_RATE)
     step = make_train_step(rntn.loss, optimizer, several=True)
@@ -376,13 +325,14 @@ def _growth(corpus_trees: list[Any]) -> list[dict[str, Any]]:
             chosen.append(corpus_trees[i % len(corpus_trees)])
             total += len(chosen[-1][2])
             i += 1
-        forest = [data.Tree(("w",) * len(ids), c, y) for ids, c, y in chosen]
-        packed = trees.pack(forest, _Ids([chosen]))
+        packed = trees.pack(*other_rntn.as_corpus([chosen]))
         measure(f"{len(chosen)} trees", packed, total, 10)
     for leaves in (500, 5_000):
         inner = np.arange(leaves, 2 * leaves - 1)
         children = np.stack([np.append(0, inner[:-1]), np.arange(1, leaves)], 1).astype(np.int32)
-        chain = data.Tree(("w",) * leaves, children, np.full(2 * leaves - 1, 2, np.int32))
-        ids = [[(np.full(leaves, 2, np.int32), children, chain.labels)]]
-        measure(f"left chain, {leaves} leaves", trees.pack([chain], _Ids(ids)), 2 * leaves - 1, 10)
+        labels = np.full(2 * leaves - 1, 2, np.int32)
+        packed = trees.pack(
+            *other_rntn.as_corpus([[(np.full(leaves, 2, np.int32), children, labels)]])
+        )
+        measure(f"left chain, {leaves} leaves", packed, 2 * leaves - 1, 10)
     return rows

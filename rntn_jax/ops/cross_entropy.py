@@ -177,8 +177,7 @@ def _logits(x, kernel, bias, where):
     return x, jnp.matmul(x, kernel, preferred_element_type=dtype) + bias.astype(dtype)[None]
 
 
-@jax.custom_vjp
-def _linear_cross_entropy(x, kernel, bias, labels, where):
+def _linear_cross_entropy_reference(x, kernel, bias, labels, where):
     """On rows in pieces ``[pieces, n, ...]``, one piece after the other."""
 
     def one_piece(piece):
@@ -187,6 +186,9 @@ def _linear_cross_entropy(x, kernel, bias, labels, where):
         return _softmax_cross_entropy_reference(logits, labels, where)
 
     return lax.map(one_piece, (x, labels, where))
+
+
+_linear_cross_entropy = jax.custom_vjp(_linear_cross_entropy_reference)
 
 
 class _LinearCrossEntropyResiduals(NamedTuple):
@@ -198,7 +200,7 @@ class _LinearCrossEntropyResiduals(NamedTuple):
 
 
 def _linear_cross_entropy_fwd(*args):
-    return _linear_cross_entropy.fun(*args), _LinearCrossEntropyResiduals(*args)
+    return _linear_cross_entropy_reference(*args), _LinearCrossEntropyResiduals(*args)
 
 
 def _linear_cross_entropy_bwd(res: _LinearCrossEntropyResiduals, g):

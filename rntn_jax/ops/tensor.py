@@ -132,7 +132,8 @@ def outer_sum(delta: jax.Array, x: jax.Array, count: jax.Array | None = None) ->
     pad = ((0, blocks * size - n), (0, 0))  # rows of zeros add nothing
     operands = jnp.pad(delta, pad), jnp.pad(x, pad)
     total = jnp.zeros((groups, group * m, d), accumulator(x, delta))
-    used = blocks if count is None else jnp.minimum((count + size - 1) // size, blocks)
+    count = jnp.asarray(n if count is None else count)
+    used = jnp.minimum((count + size - 1) // size, blocks)
     total = bounded_loop(partial(_add_block, size, group), blocks, used, total, operands)
     # Entry (i, j) was met in row i of shift j - i or, that being too large, in row j of i - j.
     i, j = np.ogrid[:m, :m]

@@ -145,9 +145,10 @@ def test_packing_puts_children_before_parents_and_levels_in_order():
 def test_a_saved_problem_reads_back(tmp_path):
     params = _params(np.random.default_rng(4))
     batches = [BATCHES["random"], BATCHES["one leaf"], BATCHES["chains"]]
-    other_rntn.save_problem(tmp_path / "problem.npz", batches, params, 0.25)
-    found, found_params, rate, accumulator = other_rntn.load_problem(tmp_path / "problem.npz")
-    assert (rate, accumulator) == (0.25, 0.1)
+    problem = other_rntn.Problem(batches, params, 0.25, 0.1)
+    other_rntn.save_problem(tmp_path / "problem.npz", problem)
+    found, found_params, *rates = other_rntn.load_problem(tmp_path / "problem.npz")
+    assert rates == [0.25, 0.1]
     assert [len(batch) for batch in found] == [len(batch) for batch in batches]
     for mine, theirs in zip(batches, found, strict=True):
         for a, b in zip(itertools.chain(*mine), itertools.chain(*theirs), strict=True):
