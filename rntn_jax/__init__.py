@@ -20,8 +20,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rntn_jax import data, ops, plots, recursive, training, trees
-    from rntn_jax.models import rntn
+    from rntn_jax import data, ops, plots, recurrent, recursive, sequences, training, trees
+    from rntn_jax.models import rnn_lm, rntn
 
 __version__ = "0.1.0"
 
@@ -29,13 +29,28 @@ _MODULES = {
     "data": "rntn_jax.data",
     "ops": "rntn_jax.ops",
     "plots": "rntn_jax.plots",
+    "recurrent": "rntn_jax.recurrent",
     "recursive": "rntn_jax.recursive",
+    "rnn_lm": "rntn_jax.models.rnn_lm",
     "rntn": "rntn_jax.models.rntn",
+    "sequences": "rntn_jax.sequences",
     "training": "rntn_jax.training",
     "trees": "rntn_jax.trees",
 }
 
-__all__ = ["__version__", "data", "ops", "plots", "recursive", "rntn", "training", "trees"]
+__all__ = [
+    "__version__",
+    "data",
+    "ops",
+    "plots",
+    "recurrent",
+    "recursive",
+    "rnn_lm",
+    "rntn",
+    "sequences",
+    "training",
+    "trees",
+]
 
 
 def __getattr__(name: str) -> Any:

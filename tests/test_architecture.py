@@ -36,6 +36,7 @@ FORBIDDEN = {
     "data": {"jax", "jaxlib", "flax", "optax", "chex", "orbax"},
     "ops": {"flax", "optax"},
     "trees": {"jax", "flax", "optax"},
+    "sequences": {"jax", "flax", "optax"},
     "models": {"flax", "optax", "orbax"},
 }
 EVERYWHERE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

@@ -93,8 +93,9 @@ def run(
     if "speed" in parts:
         for dim in dims:
             for size in batch_sizes:
-                # From 128 trees on PyTorch node by node would take minutes: fewer minibatches.
-                batches = _minibatches(corpus_trees, size, max(1, min(20, 540 // size)))
+                # As many minibatches as take about as long at every width.
+                count = max(2, min(20, 540 // size) * 25**2 // dim**2)
+                batches = _minibatches(corpus_trees, size, count)
                 problem = other_rntn.Problem(
                     batches, _initial(vocab_size, dim), LEARNING_RATE, initial_accumulator=0.1
                 )
@@ -102,13 +103,18 @@ def run(
                 rows = [{"dim": dim, "batch_size": size, **row} for row in rows]
                 figures["speed"] += rows
                 _print_speed(rows)
+                _write(output, figures)
     if "epoch" in parts:
         figures["epoch"] = _epoch(corpus_trees, vocab_size)
     if "growth" in parts:
         figures["growth"] = _growth(corpus_trees)
+    _write(output, figures)
+    return figures
+
+
+def _write(output: str | None, figures: dict[str, Any]) -> None:
     if output:
         Path(output).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    return figures
 
 
 def _cpu() -> str:
@@ -136,7 +142,10 @@ class _Worker:
             flags += " --xla_cpu_multi_thread_eigen=false"
         # PASSIVE: PyTorch's idle threads must not spin while another system has its turn.
         count = str(threads)
+        # MALLOC: as launch.sh sets it, for everybody, whoever starts this.
         environment = {
+            "MALLOC_MMAP_THRESHOLD_": "1073741824",
+            "MALLOC_TRIM_THRESHOLD_": "4294967296",
             **os.environ,
             "XLA_FLAGS": flags,
             "OMP_NUM_THREADS": count,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.sentiment import scores
-from experiments.sentiment.model import CLASS_NAMES, Model, load_model
+from experiments.sentiment.model import CLASS_NAMES, Model, load_model, two_classes
 from experiments.sentiment.model import predict as predict_bank
 from rntn_jax import data, plots, trees
 
@@ -18,9 +18,10 @@ __all__ = ["evaluate", "predict"]
 
 
 def _read(path: str, model: Model) -> tuple[list[data.Tree], list[np.ndarray]]:
-    num_classes = int(model.params.head.b.shape[0])
-    source = sys.stdin.buffer if path == "-" else path
-    forest = data.read_trees(source, num_classes=num_classes)
+    """Trees and their probabilities; a two-class model takes five-class labels as two."""
+    forest = data.read_trees(sys.stdin.buffer if path == "-" else path, num_classes=5)
+    if model.params.head.b.shape[0] == 2 and max(tree.labels.max() for tree in forest) > 1:
+        forest = [two_classes(tree) for tree in forest]
     bank = trees.encode(forest, model.vocabulary)
     return forest, predict_bank(model.params, bank, model.options)
 

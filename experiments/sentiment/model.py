@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from functools import lru_cache
@@ -14,12 +15,18 @@ from rntn_jax import data, trees
 from rntn_jax.models import rntn
 from rntn_jax.training import CheckpointError, load_pytree, read_info, save_pytree
 
-__all__ = ["CLASS_NAMES", "Model", "load_model", "predict", "save_model"]
+__all__ = ["CLASS_NAMES", "Model", "load_model", "predict", "save_model", "two_classes"]
 
 CLASS_NAMES = {
     2: ("negative", "positive"),
     5: ("very negative", "negative", "neutral", "positive", "very positive"),
 }
+
+
+def two_classes(tree: data.Tree) -> data.Tree:
+    """Five classes as two: negative against positive, neutral nodes unlabelled."""
+    two = np.array([0, 0, -1, 1, 1, -1], np.int32)  # the last for -1, unlabelled
+    return dataclasses.replace(tree, labels=two[tree.labels])
 
 
 class Model(NamedTuple):

@@ -25,15 +25,17 @@ def summarize(pattern: str) -> None:
     }
     if not results:
         raise FileNotFoundError(f"no finished run matches {pattern!r}")
-    columns = list(next(iter(results.values()))["test"])
+    # Two-class models have only the "fine" columns.
+    columns = max((list(result["test"]) for result in results.values()), key=len)
     width = max(map(len, [*results, *scores.PUBLISHED, "mean"])) + 2
     print(" " * width + "".join(f"{name:>21}" for name in [*columns, "dev, chosen by"]))
     for name, result in results.items():
         chosen = f"{100 * result['chosen_by']:.2f} @{result['epoch']}"
-        row = "".join(f"{100 * result['test'][column]:>21.2f}" for column in columns)
+        test = result["test"]
+        row = "".join(f"{100 * test.get(c, float('nan')):>21.2f}" for c in columns)
         print(f"{name:{width}}{row}{chosen:>21}")
     table = np.array(
-        [[result["test"][column] for column in columns] for result in results.values()]
+        [[result["test"].get(c, np.nan) for c in columns] for result in results.values()]
     )
     spread = table.std(axis=0, ddof=1) if len(table) > 1 else np.zeros(len(columns))
     rows = {"mean": table.mean(axis=0), "standard deviation": spread, "best": table.max(axis=0)}

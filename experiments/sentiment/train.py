@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import optax
 from experiments.sentiment import report, scores
 from experiments.sentiment.batches import EpochLoader
 from experiments.sentiment.config import Config
-from experiments.sentiment.model import Model, predict, save_model
+from experiments.sentiment.model import Model, predict, save_model, two_classes
 from experiments.workdir import open_workdir, read_json, write_json
 from rntn_jax import data, trees
 from rntn_jax.models import rntn
@@ -42,16 +43,12 @@ def load_splits(config: Config) -> dict[str, list[data.Tree]]:
         files = data.corpora.find(config.corpus, config.data_dir)
         splits = {name: data.read_trees(files[name]) for name in ("train", "dev", "test")}
     return {
-        name: [_relabel(tree, config.num_classes) for tree in forest[: config.max_trees]]
+        name: [
+            two_classes(tree) if config.num_classes == 2 else tree
+            for tree in forest[: config.max_trees]
+        ]
         for name, forest in splits.items()
     }
-
-
-def _relabel(tree: data.Tree, num_classes: int) -> data.Tree:
-    if num_classes == 5:
-        return tree
-    two = np.array([0, 0, -1, 1, 1, -1], np.int32)  # the last for -1, unlabelled
-    return dataclasses.replace(tree, labels=two[tree.labels])
 
 
 def make_optimizer(config: Config, num_updates: int) -> optax.GradientTransformation:
@@ -193,7 +190,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
         progress["step"],
         workdir / "tensorboard" if config.tensorboard else None,
     )
-    with metrics, ProgressBar(total, done=progress["step"], unit="trees") as bar:
+    with closing(loader), metrics, ProgressBar(total, done=progress["step"], unit="trees") as bar:
         if restored is not None:
             for complaint in complaints:
                 bar.say(f"passed over: {complaint}")
@@ -222,6 +219,10 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
             dev = _evaluate(current, banks["dev"], splits["dev"], config)
             progress["epoch"], progress["step"] = epoch, epoch * loader.num_batches
             value = _selection(config, dev)
+            if not np.isfinite(value):
+                raise data.DataError(
+                    f"no dev tree has the labels that select={config.select!r} needs"
+                )
             if value > progress["best_score"]:
                 progress["best_score"], progress["best_epoch"] = value, epoch
                 best = jax.tree.map(jnp.copy, current)
@@ -238,7 +239,6 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
                 f"{len(banks['train']) / trained:.0f} trees/s"
                 + (" *" if progress["best_epoch"] == epoch else "")
             )
-        loader.close()
 
     model = Model(best, vocabulary, model_options(config), dataclasses.asdict(config))
     save_model(workdir / "model.safetensors", model)

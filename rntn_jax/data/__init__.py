@@ -6,12 +6,15 @@
 - `Vocabulary`: words to ids and back.
 - `DataError`: what all readers raise for a fault in the data, with file, line and column.
 - `corpora`: finds published corpora in a directory or the cache, or downloads them.
-- `demo`: an embedded treebank with exact labels, for trying things without any download.
+- `read_sentences`: a text, one sentence a line.
+- `demo`, `demo_text`: an embedded treebank with exact labels, and a text of known entropy, for
+  trying things without any download.
 """
 
-from rntn_jax.data import corpora, demo
+from rntn_jax.data import corpora, demo, demo_text
 from rntn_jax.data.brackets import binarize, parse_tree, read_trees, write_trees
 from rntn_jax.data.errors import DataError
+from rntn_jax.data.text import read_sentences
 from rntn_jax.data.tree import Tree
 from rntn_jax.data.vocabulary import Vocabulary
 
@@ -22,7 +25,9 @@ __all__ = [
     "binarize",
     "corpora",
     "demo",
+    "demo_text",
     "parse_tree",
+    "read_sentences",
     "read_trees",
     "write_trees",
 ]

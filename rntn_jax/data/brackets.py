@@ -24,6 +24,7 @@ import numpy as np
 
 from rntn_jax.data._nary import check_num_classes, parse_label, scan_trees, to_binary
 from rntn_jax.data.errors import DataError
+from rntn_jax.data.text import read_text
 from rntn_jax.data.tree import Tree
 
 __all__ = ["binarize", "parse_tree", "read_trees", "write_trees"]
@@ -123,7 +124,7 @@ def read_trees(
       >>> [tree.text for tree in read_trees(io.StringIO("(3 good)\\n(1 (2 not) (3 good))\\n"))]
       ['good', 'not good']
     """
-    file, text = _read_text(source)
+    file, text = read_text(source)
     return _parse_all(text, file, num_classes, binarize, single=False)
 
 
@@ -161,42 +162,6 @@ def write_trees(path: str | os.PathLike[str], trees: Iterable[Tree]) -> None:
         partial = pathlib.Path(folder, path.name)
         partial.write_bytes(content)
         os.replace(partial, path)
-
-
-def _read_text(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> tuple[str, str]:
-    """The name to show in errors, and the decoded text."""
-    if isinstance(source, str | os.PathLike):
-        file = os.fspath(source)
-        try:
-            content = pathlib.Path(source).read_bytes()
-        except IsADirectoryError:
-            raise DataError("is a directory, not a file of trees", file=file) from None
-    else:
-        file = str(getattr(source, "name", "<stream>"))
-        try:
-            content = source.read()
-        except UnicodeDecodeError as error:
-            raise _not_utf8(error, file) from None
-    if isinstance(content, str):
-        return file, content
-    content = content.removeprefix(b"\xef\xbb\xbf")
-    try:
-        return file, content.decode()
-    except UnicodeDecodeError as error:
-        raise _not_utf8(error, file) from None
-
-
-def _not_utf8(error: UnicodeDecodeError, file: str) -> DataError:
-    before = error.object[: error.start]
-    line_start = before.rfind(b"\n") + 1
-    value = error.object[error.start : error.start + 1]
-    return DataError(
-        f"byte 0x{value.hex()} is not UTF-8 ({error.reason})",
-        file=file,
-        line=before.count(b"\n") + 1,
-        column=len(before[line_start:].decode(errors="replace")) + 1,
-        value=value,
-    )
 
 
 def _parse_all(

@@ -1,7 +1,11 @@
 """Array functions with hand-derived gradients: the level everything else stands on."""
 
 from rntn_jax.ops.activations import ACTIVATIONS, activate, derivative_from_output
-from rntn_jax.ops.cross_entropy import linear_cross_entropy, softmax_cross_entropy
+from rntn_jax.ops.cross_entropy import (
+    linear_cross_entropy,
+    linear_cross_entropy_sum,
+    softmax_cross_entropy,
+)
 from rntn_jax.ops.embedding import embed
 from rntn_jax.ops.loops import bounded_loop
 from rntn_jax.ops.masking import accumulator, cast_like, masked, masked_mean
@@ -21,6 +25,7 @@ __all__ = [
     "derivative_from_output",
     "embed",
     "linear_cross_entropy",
+    "linear_cross_entropy_sum",
     "masked",
     "masked_mean",
     "outer_sum",

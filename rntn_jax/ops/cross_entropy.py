@@ -14,7 +14,7 @@ from jax import lax
 
 from rntn_jax.ops.masking import accumulator, cast_like, masked
 
-__all__ = ["linear_cross_entropy", "softmax_cross_entropy"]
+__all__ = ["linear_cross_entropy", "linear_cross_entropy_sum", "softmax_cross_entropy"]
 
 
 def _check(classes: int, rows: tuple[int, ...], labels: jax.Array, where: jax.Array | None):
@@ -156,18 +156,25 @@ def linear_cross_entropy(
     rows = x.shape[:-1]
     where = jnp.ones(rows, bool) if where is None else jnp.asarray(where)
     _check(kernel.shape[1], rows, labels, where)
+    (x, labels, where), unsplit = _in_pieces(chunk, labels.size, x, labels, where)
+    return unsplit(_linear_cross_entropy(x, kernel, bias, labels, where)).reshape(rows)
+
+
+def _in_pieces(chunk: int | None, count: int, x, *others):
+    """Rows as ``[pieces, chunk, ...]``, the last padded by zeros; and the way back."""
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
-    count = labels.size
     size = max(1, count if chunk is None else min(chunk, count))
     pieces = -(-count // size)
 
     def split(a, *width):
-        a = jnp.pad(a.reshape(count, *width), [(0, pieces * size - count)] + [(0, 0)] * len(width))
+        a = a.reshape(count, *width)
+        if pieces * size > count:
+            a = jnp.pad(a, [(0, pieces * size - count)] + [(0, 0)] * len(width))
         return a.reshape(pieces, size, *width)
 
-    nats = _linear_cross_entropy(split(x, x.shape[-1]), kernel, bias, split(labels), split(where))
-    return nats.reshape(-1)[:count].reshape(rows)
+    parts = split(x, x.shape[-1]), *map(split, others)
+    return parts, lambda nats: nats.reshape(-1)[:count]
 
 
 def _logits(x, kernel, bias, where):
@@ -224,3 +231,98 @@ def _linear_cross_entropy_bwd(res: _LinearCrossEntropyResiduals, g):
 
 
 _linear_cross_entropy.defvjp(_linear_cross_entropy_fwd, _linear_cross_entropy_bwd)
+
+
+def linear_cross_entropy_sum(
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array | None,
+    labels: jax.Array,
+    weights: jax.Array,
+    chunk: int | None = None,
+) -> jax.Array:
+    """Weighted sum of `linear_cross_entropy` over all rows, a fourth cheaper.
+
+    Computes ``sum_n weights_n softmax_cross_entropy(x_n @ kernel + bias, label_n)``. The cotangent
+    being one number that multiplies everything, the gradients are formed while the logits are
+    there, on the way forward: three matrix products in place of four.
+
+    Source: as `linear_cross_entropy`.
+
+    Args:
+        x: ``[..., D]`` floating point.
+        kernel: ``[D, C]``.
+        bias: ``[C]`` or None.
+        labels: integer ``[...]`` in ``0 .. C-1``.
+        weights: ``[...]`` floating point; rows of weight 0 may hold anything. Their own gradient
+            is the rows' cross-entropy (0 where the weight is).
+        chunk: rows at a time; None means all at once.
+
+    Returns:
+        ``[]`` nats, in at least float32. Residuals: the gradients; temporary memory O(chunk C).
+
+    Raises:
+        AssertionError: when shapes or dtype kinds do not match.
+        ValueError: when ``chunk`` is not positive.
+
+    Example:
+        >>> args = jnp.ones((2, 2)), jnp.zeros((2, 4)), None, jnp.array([0, 3])
+        >>> round(float(linear_cross_entropy_sum(*args, weights=jnp.full(2, 0.5))), 4)
+        1.3863
+    """
+    x, kernel, labels = jnp.asarray(x), jnp.asarray(kernel), jnp.asarray(labels)
+    weights = jnp.asarray(weights)
+    chex.assert_rank(kernel, 2)
+    chex.assert_axis_dimension(x, -1, kernel.shape[0])
+    bias = jnp.zeros(kernel.shape[1], kernel.dtype) if bias is None else jnp.asarray(bias)
+    chex.assert_shape(bias, (kernel.shape[1],))
+    chex.assert_shape(weights, x.shape[:-1])
+    _check(kernel.shape[1], x.shape[:-1], labels, None)
+    (x, labels, weights), _ = _in_pieces(chunk, labels.size, x, labels, weights)
+    return _linear_cross_entropy_sum(x, kernel, bias, labels, weights)
+
+
+def _linear_cross_entropy_sum_reference(x, kernel, bias, labels, weights):
+    nats = _linear_cross_entropy_reference(x, kernel, bias, labels, weights != 0)
+    return (nats * weights).sum()
+
+
+_linear_cross_entropy_sum = jax.custom_vjp(_linear_cross_entropy_sum_reference)
+
+
+class _LinearCrossEntropySumResiduals(NamedTuple):
+    """Gradients for a cotangent of 1, and the arguments for their dtypes."""
+
+    gradients: tuple[jax.Array, ...]  # of x, kernel, bias, weights
+    primals: tuple[jax.Array, ...]
+
+
+def _linear_cross_entropy_sum_fwd(x, kernel, bias, labels, weights):
+    dtype = accumulator(x, kernel)
+
+    def one_piece(totals, piece):
+        (total, d_kernel, d_bias), (x, labels, weights) = totals, piece
+        where = weights != 0
+        x, logits = _logits(x, kernel, bias, where)
+        logits, labels = _safe_logits(logits, labels, where)
+        nats = _softmax_cross_entropy_reference(logits, labels, where)
+        delta = masked(_error(logits, labels) * weights[:, None].astype(dtype), where)
+        delta = delta.astype(x.dtype)  # in half precision the products are too; the sums are not
+        d_kernel = d_kernel + jnp.matmul(x.T, delta, preferred_element_type=dtype)
+        d_x = jnp.matmul(delta, kernel.T, preferred_element_type=dtype).astype(x.dtype)
+        total = total + (nats * weights.astype(dtype)).sum()
+        return (total, d_kernel, d_bias + delta.sum(0, dtype=dtype)), (d_x, nats)
+
+    zeros = jnp.zeros((), dtype), jnp.zeros(kernel.shape, dtype), jnp.zeros(bias.shape, dtype)
+    (total, d_kernel, d_bias), (d_x, nats) = lax.scan(one_piece, zeros, (x, labels, weights))
+    gradients = d_x, d_kernel, d_bias, nats
+    return total, _LinearCrossEntropySumResiduals(gradients, (x, kernel, bias, weights))
+
+
+def _linear_cross_entropy_sum_bwd(res: _LinearCrossEntropySumResiduals, g):
+    scaled = tuple(g * gradient for gradient in res.gradients)
+    d_x, d_kernel, d_bias, d_weights = cast_like(scaled, res.primals)
+    return d_x, d_kernel, d_bias, None, d_weights
+
+
+_linear_cross_entropy_sum.defvjp(_linear_cross_entropy_sum_fwd, _linear_cross_entropy_sum_bwd)

@@ -21,7 +21,7 @@ import safetensors
 from experiments.sentiment import train
 from experiments.sentiment.batches import EpochLoader
 from experiments.sentiment.config import Config
-from experiments.sentiment.model import load_model
+from experiments.sentiment.model import load_model, two_classes
 from experiments.sentiment.summary import summarize
 from experiments.workdir import RunMismatchError, read_json
 from rntn_jax import data, trees
@@ -415,11 +415,22 @@ def test_two_classes_leave_neutral_nodes_unlabelled(tmp_path: Path):
             assert a.tokens == b.tokens
             assert b.labels.tolist() == [relabelled[label] for label in a.labels.tolist()]
     half_labelled = data.parse_tree("(4 (-1 a) (1 b))")
-    assert train._relabel(half_labelled, 2).labels.tolist() == [-1, 0, 1]
+    assert two_classes(half_labelled).labels.tolist() == [-1, 0, 1]
     result = train.run(config, tmp_path)
     assert set(result["test"]) == {"fine_all", "fine_root"}
     assert load_model(tmp_path / "model.safetensors").params.head.w.shape == (4, 2)
     assert "very negative" not in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_no_dev_label_to_select_by_is_an_error_before_the_model_is_chosen(tmp_path: Path):
+    forest = data.demo.sentiment_trees(12, seed=3)
+    data.write_trees(tmp_path / "train.txt", forest)
+    nameless = [dataclasses.replace(t, labels=np.full_like(t.labels, -1)) for t in forest]
+    for name in ("dev", "test"):
+        data.write_trees(tmp_path / f"{name}.txt", nameless)
+    config = dataclasses.replace(SHORT, corpus="sst", data_dir=str(tmp_path))
+    with pytest.raises(data.DataError, match="fine_all"):
+        train.run(config, tmp_path / "run")
 
 
 def test_the_plain_recursive_net_runs(tmp_path: Path):

@@ -22,7 +22,7 @@ import safetensors.numpy
 
 from experiments.sentiment import apply, train
 from experiments.sentiment.config import Config
-from experiments.sentiment.model import Model, load_model, predict, save_model
+from experiments.sentiment.model import Model, load_model, predict, save_model, two_classes
 from experiments.workdir import read_json
 from rntn_jax import data, trees
 from rntn_jax.models import rntn
@@ -94,6 +94,19 @@ def test_a_model_comes_back_and_answers_the_same(tmp_path: Path, sizes: dict[str
     ):
         np.testing.assert_array_equal(left, right)
         np.testing.assert_allclose(left.sum(1), 1, rtol=1e-5)
+
+
+def test_a_two_class_model_is_scored_on_five_class_labels_taken_as_two(tmp_path: Path, capsys):
+    save_model(tmp_path / "m.safetensors", small_model(num_classes=2))
+    forest = data.demo.sentiment_trees(20, seed=0)
+    data.write_trees(tmp_path / "five.txt", forest)
+    data.write_trees(tmp_path / "two.txt", [two_classes(tree) for tree in forest])
+    five, two = (
+        apply.evaluate(tmp_path / "m.safetensors", str(tmp_path / f"{name}.txt"))
+        for name in ("five", "two")
+    )
+    assert five == two and set(five) == {"fine_all", "fine_root"}
+    assert "fine_root" in capsys.readouterr().out
 
 
 def test_predictions_are_those_of_the_model_tree_by_tree_in_order():

@@ -30,6 +30,12 @@ def test_json_comes_back(tmp_path: Path):
     assert (tmp_path / "a.json").read_bytes().endswith(b"}\n")
 
 
+def test_damaged_json_is_named(tmp_path: Path):
+    (tmp_path / "config.json").write_text('{"dim": ')
+    with pytest.raises(ValueError, match=r"config\.json is damaged"):
+        open_workdir(tmp_path, Settings())
+
+
 def test_json_is_replaced_whole_or_not_at_all(tmp_path: Path):
     path = tmp_path / "a.json"
     write_json(path, {"a": 1})

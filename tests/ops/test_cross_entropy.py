@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 from rntn_jax import ops
-from tests.helpers import assert_close, check_rule, residual_bytes, size_in_bytes
+from tests.helpers import (
+    assert_close,
+    check_orders,
+    check_rule,
+    residual_bytes,
+    size_in_bytes,
+)
 from tests.oracles import rntn_numpy as eq
 
 # Any: they take NumPy arrays as well as JAX's.
@@ -280,3 +286,42 @@ def test_wrong_arguments(call):
 def test_wrong_chunk():
     with pytest.raises(ValueError, match=r"chunk.*0"):
         linear_cross_entropy(X, KERNEL, BIAS, LABELS, chunk=0)
+
+
+# --- the weighted sum, its gradients formed on the way forward ---
+
+WEIGHTS = np.where(WHERE, RNG.uniform(0.5, 2, ROWS), 0)
+
+
+def summed(x, kernel, bias, weights, where=WHERE):
+    """The weighted sum of the plain rows; a weight of 0 hides its row."""
+    return (plain_linear(x, kernel, bias, LABELS, where) * weights).sum()
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 4, 100])
+def test_sum_rule(chunk):
+    def rule(x, kernel, bias, weights):
+        return ops.linear_cross_entropy_sum(x, kernel, bias, LABELS, weights, chunk)
+
+    check_orders(rule, summed, (hide(X), KERNEL, BIAS, WEIGHTS))
+    if chunk == 4:
+        args = (X, KERNEL, BIAS, RNG.uniform(0.5, 2, ROWS))
+        check_rule(rule, partial(summed, where=None), args, mixed=False)
+
+
+def test_sum_without_bias_in_leading_axes():
+    shape = lambda a: a.reshape(2, 3, *a.shape[1:])
+    total = ops.linear_cross_entropy_sum(shape(X), KERNEL, None, shape(LABELS), shape(WEIGHTS))
+    assert_close(total, (WEIGHTS * linear_cross_entropy(X, KERNEL, None, LABELS)).sum(), 1e-12)
+
+
+def test_sum_forms_no_logits_twice():
+    """Three products of rows, classes and width in the gradient; four without the sum."""
+
+    def products(f):
+        jaxpr = jax.make_jaxpr(jax.grad(f, (0, 1, 2)))(X, KERNEL, BIAS)
+        return str(jaxpr).count("dot_general")
+
+    weighted = lambda *args: ops.linear_cross_entropy_sum(*args, LABELS, WEIGHTS)
+    rows = lambda *args: (linear_cross_entropy(*args, LABELS) * WEIGHTS).sum()
+    assert (products(weighted), products(rows)) == (3, 4)

@@ -1,0 +1,111 @@
+"""Settings of the language model experiment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from experiments.flags import option
+
+__all__ = ["PRESETS", "Config"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a run depends on; two runs with equal settings give equal parameters."""
+
+    # Data
+    corpus: str = option("demo", "demo: embedded; ptb: Penn Treebank text", ("demo", "ptb"))
+    data_dir: str | None = option(None, "where the corpus lies; default: a cache, else a download")
+    train: str | None = option(None, "train on this file instead (one sentence a line)")
+    dev: str | None = option(None, "with --train: choose the model by this file")
+    test: str | None = option(None, "with --train: score this file at the end (default: --dev)")
+    level: str = option("word", "of tokens, in files", ("word", "char"))
+    min_count: int = option(1, "rarer words become <unk>")
+    max_sentences: int | None = option(None, "use only that many sentences of each split")
+
+    # Model
+    embed_dim: int = option(200, "width of the word vectors")
+    hidden_dim: int = option(200, "width of the states")
+    layers: int = option(1, "recurrent layers")
+    tied: bool = option(False, "the output weights are the word vectors")
+    activation: str = option("tanh", "of the states", ("tanh", "sigmoid", "relu"))
+    word_range: float = option(0.1, "half-width of the initial word vectors")
+    recurrent_scale: float = option(0.9, "of the initial rotation of the states")
+    input_dropout: float = option(0.0, "dropout rate on word vectors")
+    hidden_dropout: float = option(0.0, "dropout rate between layers")
+    recurrent_dropout: float = option(0.0, "dropout rate on the state, one mask a segment")
+    output_dropout: float = option(0.0, "dropout rate before the output layer")
+
+    # Training
+    seed: int = option(0, "of initialisation and dropout")
+    epochs: int = option(10, "passes over the training text")
+    batch_size: int = option(20, "streams the text is cut into")
+    steps: int = option(35, "tokens of a segment: the reach of backpropagation")
+    optimizer: str = option("adam", "which", ("adam", "sgd", "adagrad"))
+    learning_rate: float = option(2e-3, "step size")
+    warmup: int = option(200, "updates over which the step size grows from 0")
+    schedule: str = option("cosine", "of the step size", ("constant", "cosine", "linear"))
+    clip_norm: float | None = option(1.0, "clip the gradient to this global norm")
+    weight_decay: float = option(0.0, "decoupled, of all weights")
+    average: float = option(0.0, "decay an update of the running mean of weights; 0: none")
+    patience: int | None = option(None, "stop after that many epochs without a better dev score")
+
+    # Execution
+    chunk: int = option(160, "rows whose logits exist at a time")
+    keep_checkpoints: int = option(2, "how many checkpoints to keep")
+    tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.metadata["choices"] and value not in field.metadata["choices"]:
+                raise ValueError(
+                    f"{field.name} must be one of {field.metadata['choices']}, got {value!r}"
+                )
+        for name in ("embed_dim", "hidden_dim", "layers", "epochs", "batch_size", "steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("min_count", "chunk", "keep_checkpoints", "patience", "max_sentences"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("seed", "warmup", "weight_decay", "word_range", "recurrent_scale"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        rates = ("input_dropout", "hidden_dropout", "recurrent_dropout", "output_dropout")
+        for name in (*rates, "average"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        for name in ("learning_rate", "clip_norm"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.tied and self.embed_dim != self.hidden_dim:
+            raise ValueError(
+                f"tied needs embed_dim = hidden_dim, got {self.embed_dim} and {self.hidden_dim}"
+            )
+        if (self.train is None) != (self.dev is None):
+            raise ValueError("train and dev go together: give both files, or neither")
+        if self.test is not None and self.train is None:
+            raise ValueError("test needs train and dev")
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {"max_sentences": 200, "epochs": 2, "embed_dim": 16, "hidden_dim": 16, "steps": 10},
+    "demo": {
+        "embed_dim": 32,
+        "hidden_dim": 64,
+        "epochs": 6,
+        "learning_rate": 5e-3,
+        "warmup": 50,
+    },
+    "paper": {
+        "corpus": "ptb",
+        "embed_dim": 300,
+        "hidden_dim": 300,
+        "tied": True,
+        "epochs": 12,
+        "learning_rate": 2e-3,
+        "input_dropout": 0.15,
+        "output_dropout": 0.25,
+    },
+}

@@ -1,0 +1,254 @@
+"""Training of recurrent language models: the readable loop."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.language_model import report
+from experiments.language_model.config import Config
+from experiments.language_model.model import END, Model, encode, perplexity, save_model
+from experiments.workdir import open_workdir, read_json, write_json
+from rntn_jax import data, sequences
+from rntn_jax.models import rnn_lm
+from rntn_jax.training import (
+    Checkpointer,
+    MetricsWriter,
+    ProgressBar,
+    init_state,
+    make_train_step,
+)
+
+__all__ = ["NotFiniteError", "load_splits", "run"]
+
+
+class NotFiniteError(ArithmeticError):
+    """Loss or gradient became infinite or NaN; the message names the segment."""
+
+
+def load_splits(config: Config) -> dict[str, list[list[str]]]:
+    """Sentences of train, dev and test."""
+    if config.train is not None:
+        files: dict[str, Any] = {"train": config.train, "dev": config.dev}
+        files["test"] = config.test or config.dev
+        splits = {n: data.read_sentences(f, level=config.level) for n, f in files.items()}
+    elif config.corpus == "demo":
+        splits = data.demo_text.splits()
+    else:
+        files = dict(data.corpora.find(config.corpus, config.data_dir))
+        splits = {n: data.read_sentences(files[n]) for n in ("train", "dev", "test")}
+    return {name: sentences[: config.max_sentences] for name, sentences in splits.items()}
+
+
+def make_optimizer(config: Config, num_updates: int) -> optax.GradientTransformation:
+    """Clipping, direction, decay, and the step size over time."""
+    rate = config.learning_rate
+    warmup = min(config.warmup, max(num_updates // 10, 1))
+    rest = max(num_updates - warmup, 1)
+    after = {
+        "constant": lambda: optax.constant_schedule(rate),
+        "cosine": lambda: optax.cosine_decay_schedule(rate, rest),
+        "linear": lambda: optax.linear_schedule(rate, 0.0, rest),
+    }[config.schedule]()
+    schedule = optax.join_schedules([optax.linear_schedule(0.0, rate, warmup), after], [warmup])
+    direction = {
+        "adam": optax.scale_by_adam,
+        "sgd": optax.identity,
+        "adagrad": optax.scale_by_rss,
+    }[config.optimizer]()
+    clip = (
+        optax.identity()
+        if config.clip_norm is None
+        else optax.clip_by_global_norm(config.clip_norm)
+    )
+    decay = optax.add_decayed_weights(config.weight_decay)
+    return optax.chain(clip, direction, decay, optax.scale_by_learning_rate(schedule))
+
+
+def make_loss(config: Config):
+    """Mean nats of a segment, given the state before it."""
+
+    def loss(params, batch, key):
+        segment, carry = batch
+        return rnn_lm.loss(
+            params,
+            segment,
+            jax.lax.stop_gradient(carry),  # truncated backpropagation
+            activation=config.activation,
+            input_dropout=config.input_dropout,
+            hidden_dropout=config.hidden_dropout,
+            recurrent_dropout=config.recurrent_dropout,
+            output_dropout=config.output_dropout,
+            chunk=config.chunk,
+            key=key,
+        )
+
+    return loss
+
+
+@jax.jit
+def _running_mean(mean: Any, params: Any, decay: jax.Array) -> Any:
+    return optax.incremental_update(params, mean, 1 - decay)
+
+
+def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str, Any]:
+    """Trains, or goes on training, and reports.
+
+    Args:
+        config: the settings.
+        workdir: folder of the run; a run that was stopped there is resumed, and ends bit for bit
+            as if it had not been.
+        fresh: start over.
+
+    Returns:
+        The content of ``result.json``: perplexities of the chosen model, and when.
+
+    Raises:
+        DataError: when the corpus is not there or faulty.
+        RunMismatchError: when ``workdir`` holds a run with other settings.
+        NotFiniteError: when the loss stops being a number.
+    """
+    workdir = Path(workdir)
+    open_workdir(workdir, config, fresh)
+    if (workdir / "result.json").exists():
+        return read_json(workdir / "result.json")
+
+    splits = load_splits(config)
+    words = (w for sentence in splits["train"] for w in (*sentence, END))
+    vocabulary = data.Vocabulary.build(words, config.min_count)
+    ids = {name: encode(sentences, vocabulary) for name, sentences in splits.items()}
+    batches = sequences.segments(ids["train"], config.batch_size, config.steps)
+    total = config.epochs * len(batches)
+
+    model_config = rnn_lm.Config(
+        vocab_size=len(vocabulary),
+        embed_dim=config.embed_dim,
+        hidden_dim=config.hidden_dim,
+        layers=config.layers,
+        tied=config.tied,
+        word_range=config.word_range,
+        recurrent_scale=config.recurrent_scale,
+    )
+    optimizer = make_optimizer(config, total)
+    step = make_train_step(make_loss(config), optimizer, stochastic=True)
+    init_key, train_key = jax.random.split(jax.random.key(config.seed))
+    params = rnn_lm.init(init_key, model_config)
+    state = init_state(params, optimizer, train_key)
+    mean = jax.tree.map(jnp.copy, params) if config.average else None  # the state is donated
+    best = jax.tree.map(jnp.copy, params)
+    progress: dict[str, Any] = {"epoch": 0, "step": 0, "best_epoch": 0, "best_score": None}
+
+    checkpointer = Checkpointer(workdir / "checkpoints", keep=config.keep_checkpoints)
+    restored = checkpointer.restore((state, mean, best))
+    complaints: list[str] = []
+    if restored is not None:
+        (state, mean, best), progress, complaints = restored
+        state, mean, best = jax.device_put((state, mean, best))
+
+    metrics = MetricsWriter(
+        workdir / "metrics.jsonl",
+        progress["step"],
+        workdir / "tensorboard" if config.tensorboard else None,
+    )
+    with metrics, ProgressBar(total, done=progress["step"], unit="tokens") as bar:
+        if restored is not None:
+            for complaint in complaints:
+                bar.say(f"passed over: {complaint}")
+            bar.say(f"resuming after epoch {progress['epoch']}")
+        while progress["epoch"] < config.epochs and not _out_of_patience(config, progress):
+            epoch = progress["epoch"] + 1
+            start = time.monotonic()
+            carry = rnn_lm.initial_carry(state.params, len(batches[0].tokens))
+            losses: list[float] = []
+            norms: list[float] = []
+            pending = None
+            for number, batch in enumerate(batches):
+                state, out = step(state, (batch, carry))
+                carry = out["aux"].carry
+                if mean is not None:
+                    done = progress["step"] + number
+                    # Early on, the mean of all weights so far: no memory of the initial ones.
+                    decay = min(config.average, done / (done + 1))
+                    mean = _running_mean(mean, state.params, jnp.float32(decay))
+                # Look at the call before this one, so that the device never waits for us.
+                if pending is not None:
+                    _collect(pending, epoch, workdir, bar, losses, norms)
+                pending = number, batch, out
+            _collect(pending, epoch, workdir, bar, losses, norms)
+            trained = time.monotonic() - start
+
+            current = state.params if mean is None else mean
+            dev = perplexity(current, ids["dev"], config.activation, config.batch_size)
+            progress["epoch"], progress["step"] = epoch, epoch * len(batches)
+            if progress["best_score"] is None or dev < progress["best_score"]:
+                progress["best_score"], progress["best_epoch"] = dev, epoch
+                best = jax.tree.map(jnp.copy, current)
+            tokens = sum(int(batch.mask.sum()) for batch in batches)
+            metrics.write(
+                progress["step"],
+                epoch=epoch,
+                train_perplexity=float(np.exp(np.mean(losses))),
+                dev_perplexity=dev,
+                grad_norm=float(np.median(norms)),
+                seconds=round(trained, 3),
+            )
+            checkpointer.save(progress["step"], (state, mean, best), progress)
+            bar.say(
+                f"epoch {epoch}: perplexity train {np.exp(np.mean(losses)):.2f}, dev {dev:.2f}, "
+                f"{tokens / trained:.0f} tokens/s"
+                + (" *" if progress["best_epoch"] == epoch else "")
+            )
+
+    model = Model(best, vocabulary, model_config, config.activation, dataclasses.asdict(config))
+    save_model(workdir / "model.safetensors", model)
+    result: dict[str, Any] = {
+        "epoch": progress["best_epoch"],
+        "epochs_run": progress["epoch"],
+        # Exact: one stream, the state carried over the whole text.
+        "dev_perplexity": perplexity(best, ids["dev"], config.activation),
+        "test_perplexity": perplexity(best, ids["test"], config.activation),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(best)),
+        "vocabulary": len(vocabulary),
+        "seconds_per_epoch": float(np.median([row["seconds"] for row in metrics.rows])),
+    }
+    if config.corpus == "demo" and config.train is None:
+        nats = [x for sentence in splits["test"] for x in data.demo_text.nats(sentence)]
+        result["best_test_perplexity"] = float(np.exp(np.mean(nats)))
+    result["report"] = str(workdir / "report.html")
+    report.write(workdir, config, result, metrics.rows, model, splits["test"])
+    write_json(workdir / "result.json", result)
+    return result
+
+
+def _out_of_patience(config: Config, progress: dict[str, Any]) -> bool:
+    waited = progress["epoch"] - progress["best_epoch"]
+    return config.patience is not None and waited >= config.patience
+
+
+def _collect(
+    pending: Any,
+    epoch: int,
+    workdir: Path,
+    bar: ProgressBar,
+    losses: list[float],
+    norms: list[float],
+) -> None:
+    """Loss and gradient norm of a segment, checked and shown."""
+    number, batch, out = pending
+    value, norm = float(out["loss"]), float(out["grad_norm"])
+    if not out["finite"]:
+        raise NotFiniteError(
+            f"the loss is {value} and the gradient's norm {norm} in epoch {epoch}, segment "
+            f"{number}. The last good checkpoint is kept in {workdir / 'checkpoints'}. A smaller "
+            "--learning_rate or --clip_norm may help."
+        )
+    losses.append(value)
+    norms.append(norm)
+    bar.advance(1, int(batch.mask.sum()), f"epoch {epoch}", perplexity=float(np.exp(value)))

@@ -1,0 +1,88 @@
+"""Texts: one sentence a line."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import IO
+
+from rntn_jax.data.errors import DataError
+
+__all__ = ["read_sentences", "read_text"]
+
+
+def read_sentences(
+    source: str | os.PathLike[str] | IO[str] | IO[bytes], *, level: str = "word"
+) -> list[list[str]]:
+    """Reads a text, one sentence a line, its words separated by blanks.
+
+    Args:
+      source: a path, or an open text or binary stream, read to its end; UTF-8.
+      level: "word", or "char" for single characters (blanks among them, those at the ends of a
+        line left out).
+
+    Returns:
+      the sentences as lists of words, none empty.
+
+    Raises:
+      DataError: with file and line, for a line without words, a file without lines, bytes that are
+        not UTF-8, a directory.
+      OSError: when the file cannot be opened.
+      ValueError: for another level.
+
+    Example:
+      >>> import io
+      >>> read_sentences(io.StringIO("a film\\nno end\\n"))
+      [['a', 'film'], ['no', 'end']]
+    """
+    if level not in ("word", "char"):
+        raise ValueError(f"level must be 'word' or 'char', got {level!r}")
+    file, text = read_text(source)
+    lines = text.removeprefix("\ufeff").split("\n")
+    if not lines[-1].strip():
+        lines.pop()
+    if not lines:
+        raise DataError("there is no text", file=file)
+    sentences = []
+    for number, line in enumerate(lines, 1):
+        words = line.split() if level == "word" else list(line.strip())
+        if not words:
+            raise DataError("a line without words", file=file, line=number, value=line)
+        sentences.append(words)
+    return sentences
+
+
+def read_text(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> tuple[str, str]:
+    """The name to show in errors, and the decoded text."""
+    if isinstance(source, str | os.PathLike):
+        file = os.fspath(source)
+        try:
+            content = pathlib.Path(source).read_bytes()
+        except IsADirectoryError:
+            raise DataError("is a directory, not a file", file=file) from None
+    else:
+        file = str(getattr(source, "name", "<stream>"))
+        try:
+            content = source.read()
+        except UnicodeDecodeError as error:
+            raise _not_utf8(error, file) from None
+    if isinstance(content, str):
+        return file, content
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    try:
+        return file, content.decode()
+    except UnicodeDecodeError as error:
+        raise _not_utf8(error, file) from None
+
+
+def _not_utf8(error: UnicodeDecodeError, file: str) -> DataError:
+    before = error.object[: error.start]
+    line_start = before.rfind(b"\n") + 1
+    value = error.object[error.start : error.start + 1]
+    return DataError(
+        f"byte 0x{value.hex()} is not UTF-8 ({error.reason})",
+        file=file,
+        line=before.count(b"\n") + 1,
+        column=len(before[line_start:].decode(errors="replace")) + 1,
+        value=value,
+    )

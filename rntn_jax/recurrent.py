@@ -1,0 +1,303 @@
+"""Recurrent networks: the Elman scan, and its hand-derived rule of backpropagation through time.
+
+For inputs ``x_t`` and a state ``h_t`` (rows)::
+
+    h_t = f(h_{t-1} H + x_t I + b)
+
+The way back carries nothing but the error ``delta`` of one step; all weight gradients are one
+contraction each, after the sweep (source 001; source 003, equations 17 to 24 summed over t).
+
+Everything inside is time-major, everything public batch-major.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from rntn_jax.ops import accumulator, activate, cast_like, derivative_from_output, masked
+
+__all__ = ["Cell", "birnn", "jacobian_norms", "rnn", "stacked_rnn"]
+
+
+class Cell(NamedTuple):
+    """Weights of one layer."""
+
+    h: jax.Array  # [D, D], from the state before
+    i: jax.Array  # [E, D], from the input
+    b: jax.Array  # [D]
+
+
+def rnn(
+    cell: Cell,
+    x: jax.Array,
+    carry: jax.Array | None = None,
+    mask: jax.Array | None = None,
+    *,
+    activation: str = "tanh",
+    reverse: bool = False,
+    drop: jax.Array | None = None,
+    segment: int | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """States of a recurrent network at all steps.
+
+    Computes ``h_t = f((drop * h_{t-1}) H + x_t I + b)``. Gradient, from ``g_t``, the cotangent of
+    ``h_t``::
+
+        delta_t = (g_t + down_t) f'(h_t),   down_{t-1} = drop * (delta_t H^T)
+        dH = sum_t (drop * h_{t-1})^T delta_t,  dI = sum_t x_t^T delta_t,  db = sum_t delta_t
+        dx_t = delta_t I^T,                  dcarry = down_0
+
+    Source: 001, ``h^(t)`` and its dJ/dH; 003, equations 1a and 15 to 24.
+    Differs from source: 001 stops at the immediate term of dJ/dH, and derives neither dI nor db
+    nor dx; 003's sums over r <= t, done once for all t, are this one recursion (errata 001, 003).
+
+    Args:
+        cell: the weights.
+        x: ``[B, T, E]``.
+        carry: ``[B, D]``, the state before the first step; zeros by default. Its gradient is
+            that of the whole past: truncated backpropagation is the caller stopping it.
+        mask: bool ``[B, T]``, any pattern; a false step leaves the state as it was, shows zero,
+            and may hold anything.
+        activation: ``tanh``, ``sigmoid``, ``relu`` or ``identity``.
+        reverse: from the last step to the first.
+        drop: ``[B, D]``, multiplies the state before each step: variational dropout.
+        segment: steps recomputed at a time on the way back. The states of all steps are then
+            not kept for it, only every ``segment``-th; about ``sqrt(T)`` keeps least.
+
+    Returns:
+        ``(hidden [B, T, D], carry [B, D])``. Cost O(B T D (D + E)), three times; residuals: the
+        arguments and the states, with ``segment`` only ``T / segment`` of these.
+
+    Raises:
+        AssertionError: when shapes do not match.
+        ValueError: for an unknown activation or a segment below 1.
+
+    Example:
+        >>> cell = Cell(h=jnp.ones((1, 1)), i=jnp.ones((1, 1)), b=jnp.zeros(1))
+        >>> hidden, carry = rnn(cell, jnp.ones((1, 3, 1)), activation="identity")
+        >>> hidden.ravel().tolist(), carry.tolist()
+        ([1.0, 2.0, 3.0], [[3.0]])
+    """
+    x, cell = jnp.asarray(x), jax.tree.map(jnp.asarray, cell)
+    chex.assert_rank(x, 3)
+    (batch, steps, width), d = x.shape, cell.b.shape[-1]
+    chex.assert_shape(cell, [(d, d), (width, d), (d,)])
+    carry = jnp.zeros((batch, d), x.dtype) if carry is None else jnp.asarray(carry)
+    chex.assert_shape(carry, (batch, d))
+    everywhere = mask is None
+    mask = jnp.ones((batch, steps), bool) if mask is None else jnp.asarray(mask)
+    chex.assert_shape(mask, (batch, steps))
+    chex.assert_type(mask, bool)
+    drop = jnp.ones((batch, d), carry.dtype) if drop is None else jnp.asarray(drop)
+    chex.assert_shape(drop, (batch, d))
+    derivative_from_output(activation, jnp.zeros(()))  # an unknown name fails here
+    if segment is not None and segment < 1:
+        raise ValueError(f"segment must be at least 1, got {segment}")
+
+    x, mask = x.swapaxes(0, 1), mask.T
+    if reverse:
+        x, mask = x[::-1], mask[::-1]
+    sweep = partial(_rnn, activation)
+    if segment is None or segment >= steps:
+        states, last = sweep(cell, x, carry, mask, drop)
+    else:
+        states, last = _in_segments(sweep, segment, cell, x, carry, mask, drop)
+    hidden = states if everywhere else masked(states, mask)
+    return (hidden[::-1] if reverse else hidden).swapaxes(0, 1), last
+
+
+def stacked_rnn(
+    cells: Sequence[Cell],
+    x: jax.Array,
+    carries: Sequence[jax.Array | None] | None = None,
+    mask: jax.Array | None = None,
+    **options,
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    """Layers on top of each other, each reading the states of the one below.
+
+    Args:
+        cells: the layers, from the input up.
+        x: ``[B, T, E]``.
+        carries: one ``[B, D]`` a layer, or None.
+        mask: bool ``[B, T]``.
+        **options: as in `rnn`, the same for all layers.
+
+    Returns:
+        ``(hidden [B, T, D] of the top layer, carries)``.
+
+    Raises:
+        ValueError: when there are not as many carries as cells.
+
+    Example:
+        >>> cell = Cell(h=jnp.ones((1, 1)), i=jnp.ones((1, 1)), b=jnp.zeros(1))
+        >>> hidden, _ = stacked_rnn([cell, cell], jnp.ones((1, 3, 1)), activation="identity")
+        >>> hidden.ravel().tolist()
+        [1.0, 3.0, 6.0]
+    """
+    carries = [None] * len(cells) if carries is None else carries
+    after = []
+    for cell, carry in zip(cells, carries, strict=True):
+        x, carry = rnn(cell, x, carry, mask, **options)
+        after.append(carry)
+    return x, tuple(after)
+
+
+def birnn(
+    forward: Cell, backward: Cell, x: jax.Array, mask: jax.Array | None = None, **options
+) -> jax.Array:
+    """States of both directions side by side, ``[B, T, 2 D]``; options as in `rnn`.
+
+    Example:
+        >>> cell = Cell(h=jnp.ones((1, 1)), i=jnp.ones((1, 1)), b=jnp.zeros(1))
+        >>> birnn(cell, cell, jnp.ones((1, 3, 1)), activation="identity")[0].tolist()
+        [[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]]
+    """
+    left, _ = rnn(forward, x, mask=mask, **options)
+    right, _ = rnn(backward, x, mask=mask, reverse=True, **options)
+    return jnp.concatenate([left, right], axis=-1)
+
+
+def jacobian_norms(
+    cell: Cell, hidden: jax.Array, max_lag: int, *, activation: str = "tanh"
+) -> jax.Array:
+    """How much of an error survives: Frobenius norms of ``ds_t / ds_{t-lag}``, ``lag <= max_lag``.
+
+    Computes ``|prod_k diag(f'(s_k)) H^T|`` for ``k = t-lag+1 .. t``, averaged over batch and time.
+    Falling norms are the vanishing gradient.
+
+    Source: 003, the factor ``ds_t / ds_r`` of equations 19 to 24.
+    Differs from source: it is never written out there (errata 003).
+
+    Args:
+        cell: the weights.
+        hidden: ``[B, T, D]``, the states that `rnn` returned (no step masked).
+        max_lag: largest lag, below ``T``.
+
+    Returns:
+        ``[max_lag + 1]``, divided by that at lag 0, ``sqrt(D)``. Cost O(max_lag B T D^3), memory
+        O(B T D^2).
+
+    Raises:
+        ValueError: when ``max_lag`` is not in ``0 .. T-1``.
+
+    Example:
+        >>> cell = Cell(h=0.5 * jnp.eye(2), i=jnp.ones((1, 2)), b=jnp.zeros(2))
+        >>> jacobian_norms(cell, jnp.zeros((1, 4, 2)), 2).tolist()
+        [1.0, 0.5, 0.25]
+    """
+    hidden = jnp.asarray(hidden)
+    chex.assert_rank(hidden, 3)
+    _, steps, d = hidden.shape
+    if not 0 <= max_lag < steps:
+        raise ValueError(f"max_lag must be in 0 .. {steps - 1}, got {max_lag}")
+    slope = derivative_from_output(activation, hidden)
+    # Rows: ds_k / ds_{k-1} [i, j] = d s_k[j] / d s_{k-1}[i].
+    one_step = cell.h[None, None] * slope[:, :, None, :]
+    product = jnp.broadcast_to(jnp.eye(d, dtype=hidden.dtype), one_step.shape)
+    norms = [jnp.ones((), hidden.dtype)]
+    for lag in range(1, max_lag + 1):
+        # Of ds_t / ds_{t-lag}, t from lag to T-1: the factor of step t-lag+1 comes first.
+        product = one_step[:, 1 : steps - lag + 1] @ product[:, 1:]
+        size = jnp.sqrt(jnp.square(product).sum((-1, -2)) / d)
+        norms.append(size.mean())
+    return jnp.stack(norms)
+
+
+def _in_segments(sweep, segment: int, cell: Cell, x, carry, mask, drop):
+    """The sweep over pieces of time, each computed again on the way back."""
+    steps = x.shape[0]
+    pieces = -(-steps // segment)
+
+    def split(a):
+        pad = [(0, pieces * segment - steps)] + [(0, 0)] * (a.ndim - 1)
+        return jnp.pad(a, pad).reshape(pieces, segment, *a.shape[1:])
+
+    @jax.checkpoint
+    def piece(carry, parts):
+        x, mask = parts
+        states, carry = sweep(cell, x, carry, mask, drop)
+        return carry, states
+
+    carry, states = lax.scan(piece, carry, (split(x), split(mask)))
+    return states.reshape(pieces * segment, *states.shape[2:])[:steps], carry
+
+
+def _project(cell: Cell, x, mask):
+    """``x_t I + b`` of all steps at once, ``[T, B, D]``; what the mask hides is zero."""
+    x = masked(x, mask)
+    return x, x @ cell.i + cell.b[None, None]
+
+
+def _rnn_reference(activation: str, cell: Cell, x, carry, mask, drop):
+    """States ``[T, B, D]``, a masked step showing the state it leaves alone; and the last."""
+    _, projected = _project(cell, x, mask)
+
+    def step(state, inputs):
+        z, here = inputs
+        h = activate(activation, z + (state * drop) @ cell.h).astype(state.dtype)
+        state = jnp.where(here[:, None], h, state)
+        return state, state
+
+    carry, states = lax.scan(step, carry, (projected, mask))
+    return states, carry
+
+
+_rnn = partial(jax.custom_vjp, nondiff_argnums=(0,))(_rnn_reference)
+
+
+class _RnnResiduals(NamedTuple):
+    cell: Cell
+    x: jax.Array  # [T, B, E]
+    carry: jax.Array  # [B, D]
+    mask: jax.Array  # [T, B]
+    drop: jax.Array  # [B, D]
+    states: jax.Array  # [T, B, D]
+
+
+def _rnn_fwd(activation: str, cell: Cell, x, carry, mask, drop):
+    out = _rnn_reference(activation, cell, x, carry, mask, drop)
+    return out, _RnnResiduals(cell, x, carry, mask, drop, out[0])
+
+
+def _rnn_bwd(activation: str, res: _RnnResiduals, cotangents):
+    cell, x, carry, mask, drop, states = res
+    g, g_carry = cotangents
+    slope = derivative_from_output(activation, states)
+    h_t = cell.h.T
+
+    def step(down, inputs):
+        g, slope, here = inputs
+        total = g + down
+        delta = jnp.where(here[:, None], total * slope, jnp.zeros((), total.dtype))
+        down = (delta @ h_t) * drop + jnp.where(here[:, None], jnp.zeros((), total.dtype), total)
+        return down.astype(g_carry.dtype), delta
+
+    d_carry, delta = lax.scan(step, g_carry, (g, slope, mask), reverse=True)
+
+    # Everything else is one contraction over all steps.
+    def contract(left, right):
+        """``sum over t, b of left^T right``."""
+        dtype = accumulator(left, right)
+        return jnp.einsum("tbi,tbj->ij", left, right, preferred_element_type=dtype)
+
+    before = jnp.concatenate([carry[None], states[:-1]]) if len(states) else states
+    x, _ = _project(cell, x, mask)
+    d_cell = Cell(
+        h=contract(before * drop[None], delta),
+        i=contract(x, delta),
+        b=delta.sum((0, 1), dtype=accumulator(delta)),
+    )
+    d_drop = (before * (delta @ h_t)).sum(0)
+    grads = d_cell, delta @ cell.i.T, d_carry, d_drop
+    d_cell, d_x, d_carry, d_drop = cast_like(grads, (cell, x, carry, drop))
+    return d_cell, d_x, d_carry, None, d_drop
+
+
+_rnn.defvjp(_rnn_fwd, _rnn_bwd)

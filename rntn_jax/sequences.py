@@ -1,0 +1,151 @@
+"""Sequences as padded arrays: contiguous segments of a long text, and sentences by length.
+
+Everything here runs on the host and returns NumPy arrays. Padding has id 0 and a false mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["SequenceBatch", "buckets", "pad", "segments"]
+
+
+class SequenceBatch(NamedTuple):
+    """Tokens to read and tokens to predict.
+
+    Axes: ``B`` batch, ``T`` time.
+    """
+
+    tokens: Any  # int32 [B, T]
+    targets: Any  # int32 [B, T]
+    mask: Any  # bool [B, T], where there is something to predict
+
+
+def segments(ids: np.ndarray, batch_size: int, steps: int) -> list[SequenceBatch]:
+    """A long text as contiguous segments, for truncated backpropagation with carried state.
+
+    The text is cut into ``batch_size`` streams of equal length; segment ``i`` of a stream goes on
+    where segment ``i - 1`` ended, and all segments have the same shape. Every token but the first
+    of the text is predicted once: where streams are cut the target is the next stream's first
+    token, so nothing is lost; the last segments are padded.
+
+    Args:
+        ids: integer ``[N]``, ``N >= 2``, none of them 0.
+        batch_size: streams ``B``; fewer when the text is too short for them.
+        steps: length ``T`` of a segment.
+
+    Returns:
+        ``ceil(ceil((N - 1) / B) / T)`` batches ``[B, T]``.
+
+    Raises:
+        ValueError: for a text of fewer than two tokens, an id below 1, or sizes below 1.
+
+    Example:
+        >>> first, last = segments(np.arange(1, 10), batch_size=2, steps=3)
+        >>> first.tokens.tolist(), first.targets.tolist()
+        ([[1, 2, 3], [5, 6, 7]], [[2, 3, 4], [6, 7, 8]])
+        >>> last.tokens.tolist(), last.mask.tolist()
+        ([[4, 0, 0], [8, 0, 0]], [[True, False, False], [True, False, False]])
+    """
+    ids = _checked(ids)
+    if len(ids) < 2:
+        raise ValueError(f"a text of {len(ids)} tokens leaves nothing to predict")
+    for name, value in (("batch_size", batch_size), ("steps", steps)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    pairs = len(ids) - 1
+    batch_size = min(batch_size, pairs)
+    length = -(-pairs // batch_size)
+    count = -(-length // steps)
+    full = np.zeros((2, batch_size, count * steps), np.int32)
+    mask = np.zeros((batch_size, count * steps), bool)
+    for side in range(2):
+        stream = np.zeros(batch_size * length, np.int32)
+        stream[:pairs] = ids[side : side + pairs]
+        full[side, :, :length] = stream.reshape(batch_size, length)
+    mask[:, :length] = (np.arange(batch_size * length) < pairs).reshape(batch_size, length)
+    cuts = [slice(i * steps, (i + 1) * steps) for i in range(count)]
+    return [SequenceBatch(full[0][:, cut], full[1][:, cut], mask[:, cut]) for cut in cuts]
+
+
+def pad(sentences: Sequence[np.ndarray], start: int, length: int | None = None) -> SequenceBatch:
+    """Sentences as rows; each is read from ``start`` on and every token of it predicted.
+
+    Args:
+        sentences: integer arrays, each of at least one token (its last the end of sentence, if
+            that is to be predicted), none of them 0.
+        start: id read before the first token; usually that of the end of sentence.
+        length: ``T``; by default the longest sentence's.
+
+    Raises:
+        ValueError: naming the sentence that is empty, too long, or holds an id below 1.
+
+    Example:
+        >>> batch = pad([np.array([5, 6, 2]), np.array([7, 2])], start=2)
+        >>> batch.tokens.tolist(), batch.targets.tolist()
+        ([[2, 5, 6], [2, 7, 0]], [[5, 6, 2], [7, 2, 0]])
+    """
+    sizes = [len(sentence) for sentence in sentences]
+    if not sizes:
+        raise ValueError("there is no sentence")
+    length = max(sizes) if length is None else length
+    targets = np.zeros((len(sizes), length), np.int32)
+    for row, sentence in enumerate(sentences):
+        if not 1 <= sizes[row] <= length:
+            raise ValueError(f"sentence {row} has {sizes[row]} tokens; there must be 1 to {length}")
+        targets[row, : sizes[row]] = _checked(sentence, f" of sentence {row}")
+    mask = np.arange(length)[None] < np.array(sizes)[:, None]
+    tokens = np.zeros_like(targets)
+    tokens[:, 0], tokens[:, 1:] = start, targets[:, :-1]
+    return SequenceBatch(np.where(mask, tokens, 0), targets, mask)
+
+
+def buckets(
+    lengths: Sequence[int], batch_size: int, seed: int | None = None, granularity: int = 8
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Sentences of like length together: members of each batch, and the length to pad them to.
+
+    Lengths are rounded up to a multiple of ``granularity``, so that few programs are compiled.
+
+    Args:
+        lengths: of all sentences.
+        batch_size: most sentences a batch.
+        seed: shuffles sentences within a bucket and the batches; None keeps them in order.
+        granularity: of the lengths.
+
+    Raises:
+        ValueError: when a length, ``batch_size`` or ``granularity`` is below 1.
+
+    Example:
+        >>> [(m.tolist(), length) for m, length in buckets([3, 9, 2], 2, granularity=4)]
+        [([0, 2], 4), ([1], 12)]
+    """
+    sizes = np.asarray(lengths)
+    if batch_size < 1 or granularity < 1 or (sizes < 1).any():
+        raise ValueError("lengths, batch_size and granularity must be at least 1")
+    rng = None if seed is None else np.random.default_rng(seed)
+    rounded = -(-sizes // granularity) * granularity
+    batches = []
+    for length in np.unique(rounded):
+        members = np.flatnonzero(rounded == length)
+        if rng is not None:
+            rng.shuffle(members)
+        batches += [
+            (members[i : i + batch_size], int(length)) for i in range(0, len(members), batch_size)
+        ]
+    if rng is not None:
+        rng.shuffle(batches)  # pyright: ignore[reportArgumentType]
+    yield from batches
+
+
+def _checked(ids: np.ndarray, where: str = "") -> np.ndarray:
+    ids = np.asarray(ids)
+    if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
+        raise ValueError(f"ids{where} must be a row of integers, got {ids.dtype} {ids.shape}")
+    if len(ids) and ids.min() < 1:
+        at = int(np.argmin(ids))
+        raise ValueError(f"id {int(ids[at])} at place {at}{where}: 0 is padding, ids start at 1")
+    return ids
