@@ -20,5 +20,7 @@ hypothesis.settings.load_profile("rntn_jax")
 @pytest.fixture
 def float32() -> Iterator[None]:
     """Runs a test as users run the library, without 64-bit types."""
-    with jax.enable_x64(False):
+    from tests.helpers import enable_x64  # it imports what must be configured first
+
+    with enable_x64(False):
         yield

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
 import jax
+import jax.experimental
 import jax.numpy as jnp
 import numpy as np
 from jax.test_util import check_grads
 
 from rntn_jax.data import Tree
 from rntn_jax.models import rntn
+
+# Where JAX had them before 0.8.
+enable_x64: Any = (jax if hasattr(jax, "enable_x64") else jax.experimental).enable_x64
+if hasattr(jax, "shard_map"):
+    shard_map: Any = partial(jax.shard_map, check_vma=False)
+else:
+    from jax.experimental.shard_map import shard_map as _shard_map
+
+    shard_map = partial(_shard_map, check_rep=False)
 
 DTYPES = (jnp.bfloat16, jnp.float32, jnp.float64)
 

@@ -14,6 +14,8 @@ from pathlib import Path
 import jax
 import pytest
 
+from tests.helpers import enable_x64
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "rntn_jax"
 
@@ -169,6 +171,6 @@ def test_there_are_doctests():
 def test_doctests(name, capsys):
     """The examples print what they say: without 64-bit types, as users run them."""
     module = importlib.import_module(name)
-    with jax.enable_x64(False), jax.numpy_rank_promotion("allow"):
+    with enable_x64(False), jax.numpy_rank_promotion("allow"):
         failures, tried = doctest.testmod(module)
     assert tried and not failures, capsys.readouterr().out

@@ -25,6 +25,7 @@ from tests.helpers import (
     random_params,
     random_tree,
     residual_bytes,
+    shard_map,
     size_in_bytes,
 )
 
@@ -429,9 +430,7 @@ def test_two_devices_add_up_to_the_union_and_talk_once():
         (value, aux), grads = jax.value_and_grad(total, has_aux=True)(params, forest)
         return jax.lax.psum((value, aux, grads), "data")
 
-    sharded = jax.jit(
-        jax.shard_map(local, mesh=mesh, in_specs=(P(), P("data")), out_specs=P(), check_vma=False)
-    )
+    sharded = jax.jit(shard_map(local, mesh=mesh, in_specs=(P(), P("data")), out_specs=P()))
     compiled = sharded.lower(params, stacked).compile()
     value, aux, grads = compiled(params, stacked)
     union = trees.pack(halves[0] + halves[1], VOCABULARY)
@@ -453,7 +452,7 @@ def test_all_reduces_in_loops_are_seen():
     def local(x):
         return jax.lax.fori_loop(0, 3, lambda i, x: jnp.sin(jax.lax.psum(x, "data")), x)
 
-    f = jax.shard_map(local, mesh=mesh, in_specs=P("data"), out_specs=P("data"), check_vma=False)
+    f = shard_map(local, mesh=mesh, in_specs=P("data"), out_specs=P("data"))
     hlo = jax.jit(f).lower(jnp.ones(2)).compile().as_text()
     assert all_reduces(hlo) == (1, 1)
 

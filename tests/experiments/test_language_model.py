@@ -18,6 +18,7 @@ from experiments.workdir import RunMismatchError
 from rntn_jax import data
 from rntn_jax.models import rnn_lm
 from rntn_jax.training import CheckpointError, read_metrics
+from tests.helpers import enable_x64
 
 CONFIG = Config(
     max_sentences=60,
@@ -41,7 +42,7 @@ def as_users_run_it(float32):
 def trained(tmp_path_factory) -> Path:
     """A finished run."""
     workdir = tmp_path_factory.mktemp("run")
-    with jax.enable_x64(False):
+    with enable_x64(False):
         train.run(CONFIG, workdir)
     return workdir
 

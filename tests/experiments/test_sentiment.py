@@ -27,6 +27,7 @@ from experiments.workdir import RunMismatchError, read_json
 from rntn_jax import data, trees
 from rntn_jax.models import rntn
 from rntn_jax.training import Checkpointer, CheckpointError, read_metrics
+from tests.helpers import enable_x64
 from tests.plots.browser import needs_driver, open_driver
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +45,7 @@ SCORES = {
 @pytest.fixture(scope="module", autouse=True)
 def as_users_run() -> Iterator[None]:
     """Without 64-bit types; and equal settings share a compiled step, to save time."""
-    with jax.enable_x64(False), pytest.MonkeyPatch.context() as patch:
+    with enable_x64(False), pytest.MonkeyPatch.context() as patch:
         for name in ("make_loss", "make_optimizer", "make_train_step"):
             patch.setattr(train, name, functools.cache(getattr(train, name)))
         yield

@@ -28,6 +28,7 @@ from rntn_jax import data, trees
 from rntn_jax.models import rntn
 from rntn_jax.training import CheckpointError, load_pytree, read_info, save_pytree
 from tests.experiments.test_sentiment import environment_of_a_process
+from tests.helpers import enable_x64
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = Config(max_trees=40, dim=4, epochs=1, batch_size=10, lanes=4, updates_per_dispatch=2)
@@ -37,7 +38,7 @@ SENTENCES = "(3 (2 not) (4 (2 very) (0 bad)))\n(1 (2 a) (3 (4 good) (-1 film)))\
 @pytest.fixture(scope="module", autouse=True)
 def as_users_run() -> Iterator[None]:
     """Without 64-bit types."""
-    with jax.enable_x64(False):
+    with enable_x64(False):
         yield
 
 
@@ -296,6 +297,7 @@ DRIVER = """
 import contextlib, io, json, sys
 from absl import app, flags
 from experiments.sentiment import main
+from tests.helpers import enable_x64
 
 answers = []
 for arguments, stdin in json.load(sys.stdin):
