@@ -61,7 +61,8 @@ def write(
     drawn = " ".join(generate(model, [], 80, 1.0, None, config.seed))
     nats = sentence_nats(model, test[:12])
     lines = "".join(
-        f"<tr><td>{escape(' '.join(sentence))}</td><td>{float(np.exp(costs.mean())):.1f}</td></tr>"
+        f'<tr><td style="text-align: left">{escape(" ".join(sentence))}</td>'
+        f"<td>{float(np.exp(costs.mean())):.1f}</td></tr>"
         for sentence, costs in zip(test[:12], nats, strict=True)
     )
     sections = [

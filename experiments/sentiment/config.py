@@ -118,8 +118,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "l2_tensor": 3e-2,
         "l2_weights": 5e-3,
         "l2_words": 1e-3,
-        "leaf_dropout": 0.2,
-        "hidden_dropout": 0.3,
+        "leaf_dropout": 0.3,
+        "hidden_dropout": 0.4,
         "average": 0.999,
     },
 }

@@ -68,11 +68,16 @@ def _safe_logits(logits, labels, where):
     return logits, labels
 
 
+def _largest(logits):
+    """``[..., 1]``, a constant: what shifts all logits alike has no derivative."""
+    top = logits.max(axis=-1, keepdims=True)
+    return lax.stop_gradient(jnp.where(jnp.isfinite(top), top, 0))
+
+
 def _softmax_cross_entropy_reference(logits, labels, where):
     logits, labels = _safe_logits(logits, labels, where)
     # Shifted by the largest before anything is subtracted: exact where all logits are large.
-    top = logits.max(axis=-1, keepdims=True)
-    top = lax.stop_gradient(jnp.where(jnp.isfinite(top), top, 0))
+    top = _largest(logits)
     picked = jnp.take_along_axis(logits, labels[..., None], axis=-1) - top
     return masked(jnp.log(jnp.exp(logits - top).sum(-1)) - picked[..., 0], where)
 
@@ -305,12 +310,19 @@ def _linear_cross_entropy_sum_fwd(x, kernel, bias, labels, weights):
         where = weights != 0
         x, logits = _logits(x, kernel, bias, where)
         logits, labels = _safe_logits(logits, labels, where)
-        nats = _softmax_cross_entropy_reference(logits, labels, where)
-        delta = masked(_error(logits, labels) * weights[:, None].astype(dtype), where)
+        # As `_softmax_cross_entropy_reference` and `_error`, the exponentials taken once.
+        top = _largest(logits)
+        powers = jnp.exp(logits - top)
+        total_power = powers.sum(axis=-1, keepdims=True)
+        picked = jnp.take_along_axis(logits, labels[:, None], axis=-1) - top
+        nats = masked((jnp.log(total_power) - picked)[:, 0], where)
+        weights = weights.astype(dtype)[:, None]
+        one_hot = labels[:, None] == jnp.arange(logits.shape[-1])[None]
+        delta = masked(powers * (weights / total_power) - jnp.where(one_hot, weights, 0), where)
         delta = delta.astype(x.dtype)  # in half precision the products are too; the sums are not
         d_kernel = d_kernel + jnp.matmul(x.T, delta, preferred_element_type=dtype)
         d_x = jnp.matmul(delta, kernel.T, preferred_element_type=dtype).astype(x.dtype)
-        total = total + (nats * weights.astype(dtype)).sum()
+        total = total + (nats * weights[:, 0]).sum()
         return (total, d_kernel, d_bias + delta.sum(0, dtype=dtype)), (d_x, nats)
 
     zeros = jnp.zeros((), dtype), jnp.zeros(kernel.shape, dtype), jnp.zeros(bias.shape, dtype)
