@@ -93,8 +93,8 @@ def run(
     if "speed" in parts:
         for dim in dims:
             for size in batch_sizes:
-                # As many minibatches as take about as long at every width.
-                count = max(2, min(20, 540 // size) * 25**2 // dim**2)
+                # Enough minibatches for their shapes to differ as in training; few of the costly.
+                count = max(2, min(20, 540 // size) * 50**2 // max(50, dim) ** 2)
                 batches = _minibatches(corpus_trees, size, count)
                 problem = other_rntn.Problem(
                     batches, _initial(vocab_size, dim), LEARNING_RATE, initial_accumulator=0.1
