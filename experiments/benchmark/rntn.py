@@ -167,7 +167,11 @@ class _Worker:
             text=True,
         )
         self._system = system
-        self.first = self._answer()
+        try:
+            self.first = self._answer()
+        except BaseException:
+            self.close()
+            raise
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
