@@ -21,16 +21,14 @@ from rntn_jax.models import rnn_lm
 from rntn_jax.training import (
     Checkpointer,
     MetricsWriter,
+    NotFiniteError,
     ProgressBar,
     init_state,
     make_train_step,
+    running_mean,
 )
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
-
-
-class NotFiniteError(ArithmeticError):
-    """Loss or gradient became infinite or NaN; the message names the segment."""
 
 
 def load_splits(config: Config) -> dict[str, list[list[str]]]:
@@ -91,11 +89,6 @@ def make_loss(config: Config):
         )
 
     return loss
-
-
-@jax.jit
-def _running_mean(mean: Any, params: Any, decay: jax.Array) -> Any:
-    return optax.incremental_update(params, mean, 1 - decay)
 
 
 def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str, Any]:
@@ -176,7 +169,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
                     done = progress["step"] + number
                     # Early on, the mean of all weights so far: no memory of the initial ones.
                     decay = min(config.average, done / (done + 1))
-                    mean = _running_mean(mean, state.params, jnp.float32(decay))
+                    mean = running_mean(mean, state.params, jnp.float32(decay))
                 # Look at the call before this one, so that the device never waits for us.
                 if pending is not None:
                     _collect(pending, epoch, workdir, bar, losses, norms)

@@ -23,16 +23,14 @@ from rntn_jax.models import rntn
 from rntn_jax.training import (
     Checkpointer,
     MetricsWriter,
+    NotFiniteError,
     ProgressBar,
     init_state,
     make_train_step,
+    running_mean,
 )
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
-
-
-class NotFiniteError(ArithmeticError):
-    """Loss or gradient became infinite or NaN; the message names the minibatch."""
 
 
 def load_splits(config: Config) -> dict[str, list[data.Tree]]:
@@ -110,11 +108,6 @@ def make_loss(config: Config):
         return nats + penalty, nats
 
     return loss
-
-
-@jax.jit
-def _running_mean(mean: Any, params: Any, decay: jax.Array) -> Any:
-    return optax.incremental_update(params, mean, 1 - decay)
 
 
 def _selection(config: Config, dev: dict[str, float]) -> float:
@@ -207,7 +200,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
                     updates = len(dispatch.members)
                     done = (epoch - 1) * loader.num_batches + dispatch.first
                     decay = min(config.average**updates, done / (done + updates))
-                    mean = _running_mean(mean, state.params, jnp.float32(decay))
+                    mean = running_mean(mean, state.params, jnp.float32(decay))
                 # Look at the call before this one, so that the device never waits for us.
                 if pending is not None:
                     losses += _collect(pending, epoch, workdir, bar)

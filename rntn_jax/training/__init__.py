@@ -9,12 +9,20 @@ from rntn_jax.training.checkpoint import (
 )
 from rntn_jax.training.metrics import MetricsWriter, read_metrics
 from rntn_jax.training.progress import ProgressBar
-from rntn_jax.training.step import RowBatch, TrainState, init_state, make_train_step
+from rntn_jax.training.step import (
+    NotFiniteError,
+    RowBatch,
+    TrainState,
+    init_state,
+    make_train_step,
+    running_mean,
+)
 
 __all__ = [
     "CheckpointError",
     "Checkpointer",
     "MetricsWriter",
+    "NotFiniteError",
     "ProgressBar",
     "RowBatch",
     "TrainState",
@@ -23,5 +31,6 @@ __all__ = [
     "make_train_step",
     "read_info",
     "read_metrics",
+    "running_mean",
     "save_pytree",
 ]

@@ -10,7 +10,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
-__all__ = ["RowBatch", "TrainState", "init_state", "make_train_step"]
+__all__ = [
+    "NotFiniteError",
+    "RowBatch",
+    "TrainState",
+    "init_state",
+    "make_train_step",
+    "running_mean",
+]
+
+
+class NotFiniteError(ArithmeticError):
+    """Loss or gradient became infinite or NaN; the message names the minibatch."""
 
 
 class TrainState(NamedTuple):
@@ -116,3 +127,13 @@ def _embedding_mask(optimizer, params, opt_state):
         optimizer, lambda _, mark: mark, opt_state, marks, transform_non_params=lambda _: False
     )
     return marks, in_state
+
+
+@jax.jit
+def running_mean(mean: Any, params: Any, decay: jax.Array) -> Any:
+    """``decay mean + (1 - decay) params``, for the averaging of weights.
+
+    With ``decay = min(d, n / (n + 1))`` after ``n`` updates the early mean is that of all weights
+    so far, without a memory of the initial ones.
+    """
+    return optax.incremental_update(params, mean, 1 - decay)
