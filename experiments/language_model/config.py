@@ -105,7 +105,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tied": True,
         "epochs": 12,
         "learning_rate": 2e-3,
-        "input_dropout": 0.15,
-        "output_dropout": 0.25,
+        "input_dropout": 0.3,
+        "output_dropout": 0.4,
     },
 }
