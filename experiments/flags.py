@@ -6,13 +6,16 @@ A field is described by ``field(metadata={"help": ...})``; its flag has the fiel
 from __future__ import annotations
 
 import dataclasses
+import logging
+import sys
 import types
 import typing
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from absl import flags
+from absl import app, flags
 
-__all__ = ["config_from_flags", "define_config_flags", "option"]
+__all__ = ["check_ranges", "config_from_flags", "define_config_flags", "entry_point", "option"]
 
 Config = TypeVar("Config")
 
@@ -55,3 +58,48 @@ def config_from_flags(cls: type[Config], presets: dict[str, dict[str, Any]]) -> 
         if flags.FLAGS[field.name].value is not None:
             values[field.name] = flags.FLAGS[field.name].value
     return cls(**values)
+
+
+def check_ranges(
+    config: Any,
+    *,
+    at_least_one: Sequence[str] = (),
+    not_negative: Sequence[str] = (),
+    rates: Sequence[str] = (),
+    positive: Sequence[str] = (),
+) -> None:
+    """Checks fields of a configuration, and all that have choices; None passes.
+
+    Raises:
+        ValueError: naming the field and its value.
+    """
+    for field in dataclasses.fields(config):
+        value, choices = getattr(config, field.name), field.metadata["choices"]
+        if choices and value not in choices:
+            raise ValueError(f"{field.name} must be one of {choices}, got {value!r}")
+    for names, holds, must in (
+        (at_least_one, lambda x: x >= 1, "be at least 1"),
+        (not_negative, lambda x: x >= 0, "not be negative"),
+        (rates, lambda x: 0 <= x < 1, "be in [0, 1)"),
+        (positive, lambda x: x > 0, "be positive"),
+    ):
+        for name in names:
+            value = getattr(config, name)
+            if value is not None and not holds(value):
+                raise ValueError(f"{name} must {must}, got {value}")
+
+
+def entry_point(body: Callable[[], None]) -> Callable[[list[str]], None]:
+    """What `absl.app.run` takes: no stray arguments, and errors as messages for the user."""
+
+    def main(argv: list[str]) -> None:
+        if len(argv) > 1:
+            raise app.UsageError(f"unexpected argument {argv[1]!r}")
+        logging.getLogger("jax").setLevel(logging.WARNING)  # it tells of every TPU it lacks
+        try:
+            body()
+        except (ValueError, OSError, ArithmeticError, ImportError) as error:
+            # Faults in data, settings or files.
+            sys.exit(f"{type(error).__name__}: {error}")
+
+    return main

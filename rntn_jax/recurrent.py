@@ -229,15 +229,9 @@ def _in_segments(sweep, segment: int, cell: Cell, x, carry, mask, drop):
     return states.reshape(pieces * segment, *states.shape[2:])[:steps], carry
 
 
-def _project(cell: Cell, x, mask):
-    """``x_t I + b`` of all steps at once, ``[T, B, D]``; what the mask hides is zero."""
-    x = masked(x, mask)
-    return x, x @ cell.i + cell.b[None, None]
-
-
 def _rnn_reference(activation: str, cell: Cell, x, carry, mask, drop):
     """States ``[T, B, D]``, a masked step showing the state it leaves alone; and the last."""
-    _, projected = _project(cell, x, mask)
+    projected = masked(x, mask) @ cell.i + cell.b[None, None]  # all steps at once
 
     def step(state, inputs):
         z, here = inputs
@@ -288,10 +282,9 @@ def _rnn_bwd(activation: str, res: _RnnResiduals, cotangents):
         return jnp.einsum("tbi,tbj->ij", left, right, preferred_element_type=dtype)
 
     before = jnp.concatenate([carry[None], states[:-1]]) if len(states) else states
-    x, _ = _project(cell, x, mask)
     d_cell = Cell(
         h=contract(before * drop[None], delta),
-        i=contract(x, delta),
+        i=contract(masked(x, mask), delta),
         b=delta.sum((0, 1), dtype=accumulator(delta)),
     )
     d_drop = (before * (delta @ h_t)).sum(0)

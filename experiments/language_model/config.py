@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
-from experiments.flags import option
+from experiments.flags import check_ranges, option
 
 __all__ = ["PRESETS", "Config"]
 
@@ -57,28 +57,31 @@ class Config:
     tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.metadata["choices"] and value not in field.metadata["choices"]:
-                raise ValueError(
-                    f"{field.name} must be one of {field.metadata['choices']}, got {value!r}"
-                )
-        for name in ("embed_dim", "hidden_dim", "layers", "epochs", "batch_size", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("min_count", "chunk", "keep_checkpoints", "patience", "max_sentences"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("seed", "warmup", "weight_decay", "word_range", "recurrent_scale"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        rates = ("input_dropout", "hidden_dropout", "recurrent_dropout", "output_dropout")
-        for name in (*rates, "average"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
-        for name in ("learning_rate", "clip_norm"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        check_ranges(
+            self,
+            at_least_one=(
+                "embed_dim",
+                "hidden_dim",
+                "layers",
+                "epochs",
+                "batch_size",
+                "steps",
+                "min_count",
+                "chunk",
+                "keep_checkpoints",
+                "patience",
+                "max_sentences",
+            ),
+            not_negative=("seed", "warmup", "weight_decay", "word_range", "recurrent_scale"),
+            rates=(
+                "input_dropout",
+                "hidden_dropout",
+                "recurrent_dropout",
+                "output_dropout",
+                "average",
+            ),
+            positive=("learning_rate", "clip_norm"),
+        )
         if self.tied and self.embed_dim != self.hidden_dim:
             raise ValueError(
                 f"tied needs embed_dim = hidden_dim, got {self.embed_dim} and {self.hidden_dim}"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from pathlib import Path
 
 from absl import app, flags
 
-from experiments.flags import config_from_flags, define_config_flags
+from experiments.flags import config_from_flags, define_config_flags, entry_point
 from experiments.language_model.config import PRESETS, Config
 
 define_config_flags(Config, PRESETS, "demo")
@@ -25,17 +23,6 @@ _PROMPT = flags.DEFINE_string("prompt", "", "what --generate carries on")
 _TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "of --generate; 0: the most probable tokens")
 _TOP_K = flags.DEFINE_integer("top_k", None, "--generate draws from that many tokens only")
 _MODEL = flags.DEFINE_string("model", None, "model file (default: the run's)")
-
-
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    logging.getLogger("jax").setLevel(logging.WARNING)  # it tells of every TPU it does not find
-    try:
-        _main()
-    except (ValueError, OSError, ArithmeticError, ImportError) as error:
-        # Faults in data, settings or files: the message is meant for the user.
-        sys.exit(f"{type(error).__name__}: {error}")
 
 
 def _main() -> None:
@@ -74,6 +61,8 @@ def _main() -> None:
         print(f"best possible on test {result['best_test_perplexity']:.2f}")
     print(f"report: {result['report']}")
 
+
+main = entry_point(_main)
 
 if __name__ == "__main__":
     app.run(main)

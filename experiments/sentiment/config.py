@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
-from experiments.flags import option
+from experiments.flags import check_ranges, option
 
 __all__ = ["PRESETS", "Config"]
 
@@ -64,39 +64,32 @@ class Config:
     tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.metadata["choices"] and value not in field.metadata["choices"]:
-                raise ValueError(
-                    f"{field.name} must be one of {field.metadata['choices']}, got {value!r}"
-                )
-        if self.keep_checkpoints < 1:
-            raise ValueError(f"keep_checkpoints must be at least 1, got {self.keep_checkpoints}")
-        for name in (
-            "seed",
-            "tensor_learning_rate",
-            "tensor_scale",
-            "word_scale",
-            "initial_accumulator",
-            "l2_tensor",
-            "l2_weights",
-            "l2_head",
-            "l2_words",
-        ):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in ("dim", "epochs", "batch_size", "lanes", "updates_per_dispatch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("leaf_dropout", "hidden_dropout", "average"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
-        for name in ("patience", "max_trees"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "clip_norm"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        check_ranges(
+            self,
+            at_least_one=(
+                "dim",
+                "epochs",
+                "batch_size",
+                "lanes",
+                "updates_per_dispatch",
+                "keep_checkpoints",
+                "patience",
+                "max_trees",
+            ),
+            not_negative=(
+                "seed",
+                "tensor_learning_rate",
+                "tensor_scale",
+                "word_scale",
+                "initial_accumulator",
+                "l2_tensor",
+                "l2_weights",
+                "l2_head",
+                "l2_words",
+            ),
+            rates=("leaf_dropout", "hidden_dropout", "average"),
+            positive=("learning_rate", "clip_norm"),
+        )
         if self.num_classes not in (2, 5):
             raise ValueError(f"num_classes must be 2 or 5, got {self.num_classes}")
         if self.num_classes == 2 and self.select.startswith("binary"):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from pathlib import Path
 
 from absl import app, flags
 
-from experiments.flags import config_from_flags, define_config_flags
+from experiments.flags import config_from_flags, define_config_flags, entry_point
 from experiments.sentiment.config import PRESETS, Config
 
 define_config_flags(Config, PRESETS, "demo")
@@ -32,17 +30,6 @@ _FORMAT = flags.DEFINE_enum(
 _OUTPUT = flags.DEFINE_string(
     "output", None, "file for --predict to write (default: standard output); a folder for svg"
 )
-
-
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    logging.getLogger("jax").setLevel(logging.WARNING)  # it tells of every TPU it does not find
-    try:
-        _main()
-    except (ValueError, OSError, ArithmeticError, ImportError) as error:
-        # Faults in data, settings or files: the message is meant for the user.
-        sys.exit(f"{type(error).__name__}: {error}")
 
 
 def _main() -> None:
@@ -81,6 +68,8 @@ def _main() -> None:
         print(f"{'best possible':14}" + "".join(f"{best:>12.2f}%" for _ in columns))
     print(f"report: {result['report']}")
 
+
+main = entry_point(_main)
 
 if __name__ == "__main__":
     app.run(main)

@@ -20,8 +20,14 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from rntn_jax.ops import accumulator, embed, linear_cross_entropy, linear_cross_entropy_sum
-from rntn_jax.recurrent import Cell, stacked_rnn
+from rntn_jax.ops import (
+    accumulator,
+    dropout,
+    embed,
+    linear_cross_entropy,
+    linear_cross_entropy_sum,
+)
+from rntn_jax.recurrent import Cell, rnn
 from rntn_jax.sequences import SequenceBatch
 
 __all__ = [
@@ -163,18 +169,6 @@ def initial_carry(params: Params, batch_size: int) -> tuple[jax.Array, ...]:
     return tuple(jnp.zeros((batch_size, c.b.shape[0]), c.b.dtype) for c in _cells(params))
 
 
-def _dropout(key: jax.Array | None, place: int, shape, rate: float, name: str, dtype):
-    """Factors 0 or ``1 / (1 - rate)``; None when nothing is dropped."""
-    if not 0 <= rate < 1:
-        raise ValueError(f"{name} must be in [0, 1), got {rate!r}")
-    if not rate:
-        return None
-    if key is None:
-        raise ValueError(f"{name} needs a key")
-    keep = jax.random.bernoulli(jax.random.fold_in(key, place), 1 - rate, shape)
-    return keep.astype(dtype) / jnp.asarray(1 - rate, dtype)
-
-
 def states(
     params: Params,
     batch: SequenceBatch,
@@ -197,24 +191,19 @@ def states(
     chex.assert_shape(carry, [(size, cell.b.shape[0]) for cell in cells])
     x = embed(params.embedding, tokens)
 
-    def drop(x, place, rate, name):
-        factors = _dropout(key, place, x.shape, rate, name, x.dtype)
-        return x if factors is None else x * factors
-
-    x = drop(x, 0, input_dropout, "input_dropout")
+    x = dropout(key, 0, x, input_dropout, "input_dropout")
     after = []
     for layer, (cell, state) in enumerate(zip(cells, carry, strict=True)):
         if layer:
-            x = drop(x, 3 * layer, hidden_dropout, "hidden_dropout")
+            x = dropout(key, 3 * layer, x, hidden_dropout, "hidden_dropout")
         # One mask for all steps of a segment (variational).
-        factors = _dropout(
-            key, 3 * layer + 1, state.shape, recurrent_dropout, "recurrent_dropout", state.dtype
-        )
-        x, (state,) = stacked_rnn(
-            [cell], x, [state], batch.mask, activation=activation, drop=factors, segment=segment
+        ones = jnp.ones_like(state)
+        drop = dropout(key, 3 * layer + 1, ones, recurrent_dropout, "recurrent_dropout")
+        x, state = rnn(
+            cell, x, state, batch.mask, activation=activation, drop=drop, segment=segment
         )
         after.append(state)
-    return drop(x, 2, output_dropout, "output_dropout"), tuple(after)
+    return dropout(key, 2, x, output_dropout, "output_dropout"), tuple(after)
 
 
 def apply(

@@ -14,7 +14,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from rntn_jax.ops import accumulator, activate, embed, linear_cross_entropy
+from rntn_jax.ops import accumulator, activate, dropout, embed, linear_cross_entropy
 from rntn_jax.recursive import Cell, sweep
 from rntn_jax.trees import Forest
 
@@ -131,17 +131,6 @@ def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Para
     )
 
 
-def _dropout(key: jax.Array | None, place: int, x: jax.Array, rate: float, name: str) -> jax.Array:
-    if not 0 <= rate < 1:
-        raise ValueError(f"{name} must be in [0, 1), got {rate!r}")
-    if not rate:
-        return x
-    if key is None:
-        raise ValueError(f"{name} needs a key")
-    keep = jax.random.bernoulli(jax.random.fold_in(key, place), 1 - rate, x.shape)
-    return jnp.where(keep, x / (1 - rate), 0)
-
-
 def states(
     params: Params,
     forest: Forest,
@@ -153,13 +142,13 @@ def states(
 ) -> jax.Array:
     """States of all nodes, ``[N, D]``: the features the head sees. See `apply`."""
     leaves = activate(leaf_activation, embed(params.embedding, forest.tokens))
-    leaves = _dropout(key, 0, leaves, leaf_dropout, "leaf_dropout")
+    leaves = dropout(key, 0, leaves, leaf_dropout, "leaf_dropout")
     return sweep(params.cell, leaves, forest, activation=activation)
 
 
 def _features(params, forest, hidden_dropout: float, key, **options) -> jax.Array:
     h = states(params, forest, key=key, **options)
-    return _dropout(key, 1, h, hidden_dropout, "hidden_dropout")
+    return dropout(key, 1, h, hidden_dropout, "hidden_dropout")
 
 
 def apply(
@@ -246,8 +235,8 @@ def loss(params: Params, forest: Forest, **options) -> tuple[jax.Array, Aux]:
         (5, (5, 3))
     """
     forest = jax.tree.map(jnp.asarray, forest)
-    dropout = options.pop("hidden_dropout", 0.0)
-    h = _features(params, forest, dropout, options.pop("key", None), **options)
+    rate = options.pop("hidden_dropout", 0.0)
+    h = _features(params, forest, rate, options.pop("key", None), **options)
     nats = linear_cross_entropy(h, *params.head, forest.labels, forest.labelled)
     total = nats.sum() / forest.num_trees.astype(nats.dtype)
 

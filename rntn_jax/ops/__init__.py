@@ -6,6 +6,7 @@ from rntn_jax.ops.cross_entropy import (
     linear_cross_entropy_sum,
     softmax_cross_entropy,
 )
+from rntn_jax.ops.dropout import dropout
 from rntn_jax.ops.embedding import embed
 from rntn_jax.ops.loops import bounded_loop
 from rntn_jax.ops.masking import accumulator, cast_like, masked, masked_mean
@@ -23,6 +24,7 @@ __all__ = [
     "bounded_loop",
     "cast_like",
     "derivative_from_output",
+    "dropout",
     "embed",
     "linear_cross_entropy",
     "linear_cross_entropy_sum",
