@@ -6,47 +6,75 @@ import sys
 
 from absl import app, flags
 
-_NAME = flags.DEFINE_enum("name", "rntn", ["rntn"], "which benchmark")
-_CORPUS = flags.DEFINE_enum("corpus", "demo", ["demo", "sst"], "whose trees")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "where the corpus lies")
-_DIMS = flags.DEFINE_list("dims", ["25", "50", "100"], "widths of the node states")
-_BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["1", "27", "256"], "trees a minibatch")
+_NAME = flags.DEFINE_enum("name", "rntn", ["rntn", "rnn_lm"], "which benchmark")
 _ROUNDS = flags.DEFINE_integer("rounds", 9, "times each system is run, in turn", lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", 2, "CPU threads for every system", lower_bound=1)
-_SYSTEMS = flags.DEFINE_list(
-    "systems",
-    [],
-    "only these: ours, autodiff, torch_hand, torch_levels, torch_nodes, dynet, dynet_autobatch, "
-    "dgl",
+_SYSTEMS = flags.DEFINE_list("systems", [], "only these (a wrong name lists them)")
+_PARTS = flags.DEFINE_list("parts", [], "only these parts: speed, growth; rntn: epoch too")
+_DIMS = flags.DEFINE_list(
+    "dims", None, "widths of the states (default: rntn 25,50,100; rnn_lm 200,200,650)"
 )
-_DYNET = flags.DEFINE_string("dynet_python", None, "a Python with DyNet (which: other_rntn.py)")
-_DGL = flags.DEFINE_string("dgl_python", None, "a Python with DGL and PyTorch")
-_PARTS = flags.DEFINE_list("parts", ["speed", "epoch", "growth"], "speed, epoch, growth")
+_BATCH_SIZES = flags.DEFINE_list(
+    "batch_sizes",
+    None,
+    "rntn: trees a minibatch (default 1,27,256), each for all widths; rnn_lm: streams "
+    "(default 20,32,64), one for each width",
+)
 _OUTPUT = flags.DEFINE_string("output", None, "also write the figures to this JSON file")
+_CORPUS = flags.DEFINE_enum("corpus", "demo", ["demo", "sst"], "rntn: whose trees")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "rntn: where the corpus lies")
+_DYNET = flags.DEFINE_string("dynet_python", None, "rntn: a Python with DyNet (other_rntn.py)")
+_DGL = flags.DEFINE_string("dgl_python", None, "rntn: a Python with DGL and PyTorch")
+_STEPS = flags.DEFINE_integer("steps", 35, "rnn_lm: tokens of a segment", lower_bound=1)
+_VOCAB = flags.DEFINE_integer("vocab_size", 10_000, "rnn_lm: words", lower_bound=2)
+_CHUNKS = flags.DEFINE_list(
+    "chunks", ["140", "140", "448"], "rnn_lm: rows whose logits exist at a time, for each width"
+)
+
+
+def _run() -> None:
+    given = {
+        "rounds": _ROUNDS.value,
+        "threads": _THREADS.value,
+        "systems": _SYSTEMS.value,
+        "output": _OUTPUT.value,
+    }
+    if _NAME.value == "rntn":
+        from experiments.benchmark import rntn
+
+        pythons = {"dynet": _DYNET.value, "dgl": _DGL.value}
+        rntn.run(
+            **given,
+            corpus=_CORPUS.value,
+            data_dir=_DATA_DIR.value,
+            dims=_numbers(_DIMS.value or ["25", "50", "100"]),
+            batch_sizes=_numbers(_BATCH_SIZES.value or ["1", "27", "256"]),
+            parts=_PARTS.value or ["speed", "epoch", "growth"],
+            pythons={name: python for name, python in pythons.items() if python},
+        )
+    else:
+        from experiments.benchmark import rnn_lm
+
+        rnn_lm.run(
+            **given,
+            dims=_numbers(_DIMS.value or ["200", "200", "650"]),
+            batch_sizes=_numbers(_BATCH_SIZES.value or ["20", "32", "64"]),
+            parts=_PARTS.value or ["speed", "growth"],
+            steps=_STEPS.value,
+            vocab_size=_VOCAB.value,
+            chunks=_numbers(_CHUNKS.value),
+        )
+
+
+def _numbers(words: list[str]) -> list[int]:
+    return [int(word) for word in words]
 
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    from experiments.benchmark import rntn
-
     try:
-        rntn.run(
-            corpus=_CORPUS.value,
-            data_dir=_DATA_DIR.value,
-            dims=[int(d) for d in _DIMS.value],
-            batch_sizes=[int(b) for b in _BATCH_SIZES.value],
-            rounds=_ROUNDS.value,
-            threads=_THREADS.value,
-            systems=_SYSTEMS.value,
-            parts=_PARTS.value,
-            pythons={
-                name: python
-                for name, python in (("dynet", _DYNET.value), ("dgl", _DGL.value))
-                if python
-            },
-            output=_OUTPUT.value,
-        )
+        _run()
     except (ValueError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
 

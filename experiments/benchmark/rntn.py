@@ -7,10 +7,6 @@ the ratios hold even on a machine that others use.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark import other_rntn
+from experiments.benchmark import other_rntn, turns
 from rntn_jax import data
 
 __all__ = ["run"]
 
 LEARNING_RATE = 0.01
-ROOT = Path(__file__).resolve().parents[2]
 
 # Key for `--systems` and the worker, and what it is.
 SYSTEMS = {
@@ -84,12 +79,10 @@ def run(
     Raises:
         ValueError: for an unknown system or part, or when a worker failed.
     """
-    for given, known in ((systems, SYSTEMS), (parts, ("speed", "epoch", "growth"))):
-        for word in given:
-            if word not in known:
-                raise ValueError(f"{word!r} is none of {', '.join(known)}")
+    turns.check_words(systems, list(SYSTEMS))
+    turns.check_words(parts, ("speed", "epoch", "growth"))
     corpus_trees, vocab_size = _load(corpus, data_dir)
-    figures: dict[str, Any] = {"corpus": corpus, "threads": threads, "cpu": _cpu(), "speed": []}
+    figures: dict[str, Any] = {"corpus": corpus, "threads": threads, "cpu": turns.cpu(), "speed": []}
     if "speed" in parts:
         for dim in dims:
             for size in batch_sizes:
@@ -103,26 +96,13 @@ def run(
                 rows = [{"dim": dim, "batch_size": size, **row} for row in rows]
                 figures["speed"] += rows
                 _print_speed(rows)
-                _write(output, figures)
+                turns.write(output, figures)
     if "epoch" in parts:
         figures["epoch"] = _epoch(corpus_trees, vocab_size)
     if "growth" in parts:
         figures["growth"] = _growth(corpus_trees)
-    _write(output, figures)
+    turns.write(output, figures)
     return figures
-
-
-def _write(output: str | None, figures: dict[str, Any]) -> None:
-    if output:
-        Path(output).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return "unknown"
 
 
 def _minibatches(corpus_trees: list[Any], size: int, count: int) -> list[other_rntn.Batch]:
@@ -133,66 +113,6 @@ def _minibatches(corpus_trees: list[Any], size: int, count: int) -> list[other_r
     ]
 
 
-class _Worker:
-    """A rival's process; `ask` lets it train on all minibatches once more."""
-
-    def __init__(self, system: str, problem: Path, threads: int, python: str, batches: int | None):
-        flags = os.environ.get("XLA_FLAGS", "")
-        if threads == 1:
-            flags += " --xla_cpu_multi_thread_eigen=false"
-        # PASSIVE: PyTorch's idle threads must not spin while another system has its turn.
-        count = str(threads)
-        # MALLOC: as launch.sh sets it, for everybody, whoever starts this.
-        environment = {
-            "MALLOC_MMAP_THRESHOLD_": "1073741824",
-            "MALLOC_TRIM_THRESHOLD_": "4294967296",
-            **os.environ,
-            "XLA_FLAGS": flags,
-            "OMP_NUM_THREADS": count,
-            "MKL_NUM_THREADS": count,
-            "OMP_WAIT_POLICY": "PASSIVE",
-            "DGLBACKEND": "pytorch",
-        }
-        command = [python, "-m", "experiments.benchmark.worker", f"--system={system}"]
-        command += [f"--problem={problem}", f"--threads={threads}"]
-        command += [] if batches is None else [f"--batches={batches}"]
-        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
-        self._process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-        )
-        self._system = system
-        try:
-            self.first = self._answer()
-        except BaseException:
-            self.close()
-            raise
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith("{"):
-                return json.loads(line)
-        self._errors.seek(0)
-        raise ValueError(f"the worker {self._system!r} failed:\n{self._errors.read()[-3000:]}")
-
-    def ask(self) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        self._process.stdin.write("once more\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
-        self._errors.close()
-
-
 def _speed(
     problem: other_rntn.Problem,
     rounds: int,
@@ -200,46 +120,22 @@ def _speed(
     systems: list[str],
     pythons: dict[str, str],
 ) -> list[dict[str, Any]]:
-    """Interleaved rounds on the same minibatches; medians over rounds."""
-    workers: dict[str, _Worker] = {}
-    rows: dict[str, dict[str, Any]] = {}
+    """All systems on the same minibatches."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "problem.npz"
         other_rntn.save_problem(path, problem)
-        try:
-            for name in systems:
-                # Node by node takes a hundred times longer: one minibatch says as much.
-                few = 1 if name == "torch_nodes" else None
-                python = pythons.get(name.partition("_")[0], sys.executable)
-                worker = _Worker(name, path, threads, python, few)
-                rows[name] = {"system": name, **worker.first}
-                if "missing" in worker.first:
-                    worker.close()
-                else:
-                    workers[name] = worker
-            answers: dict[str, list[dict[str, Any]]] = {name: [] for name in workers}
-            for _ in range(rounds):
-                for name, worker in workers.items():
-                    answers[name].append(worker.ask())
-        finally:
-            for worker in workers.values():
-                worker.close()
-    size = len(problem.batches[0])
-    for name, given in answers.items():
-        seconds = [answer["seconds"] for answer in given]
-        rows[name] |= {
-            "ms": 1e3 * float(np.median(seconds)),
-            "ms_least": 1e3 * min(seconds),
-            "trees_per_second": size / float(np.median(seconds)),
-            "peak_mb": given[-1]["peak_mb"],
-            "more_mb": given[-1]["more_mb"],
-            "last_loss": given[-1]["loss"],
-        }
-        if "ours" in answers:
-            ours = [answer["seconds"] for answer in answers["ours"]]
-            # Of each round, so that what slows the machine down slows both.
-            rows[name]["ratio"] = float(np.median(np.divide(seconds, ours)))
-    return list(rows.values())
+        rows = turns.take_turns(
+            "experiments.benchmark.rntn_rivals",
+            systems,
+            path,
+            rounds=rounds,
+            threads=threads,
+            pythons=pythons,
+        )
+    for row in rows:
+        if "ms" in row:
+            row["trees_per_second"] = 1e3 * len(problem.batches[0]) / row["ms"]
+    return rows
 
 
 def _print_speed(rows: list[dict[str, Any]]) -> None:

@@ -1,136 +1,24 @@
-"""One rival of the RNTN benchmark, in a process and, where it must, an interpreter of its own.
+"""One rival of a benchmark, in a process and, where it must, an interpreter of its own.
 
-Started by `rntn.py`; answers each line on standard input by one line of JSON::
+Started by `turns.py`; answers each line on standard input by one line of JSON::
 
-    python -m experiments.benchmark.worker --system=NAME --problem=FILE --threads=2
+    python -m experiments.benchmark.worker --rivals=MODULE --system=NAME --problem=FILE --threads=2
 
-The first answer, unasked for, says how the first pass over the minibatches went; each line after
-that asks for one more. Everything is counted: packing, graph building, gradients, the update.
+``MODULE.make(system, problem, threads)`` returns ``(train, facts)``: ``train()`` passes once over
+all minibatches and returns their losses. The first answer, unasked for, says how the first pass
+went; each line after that asks for one more.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import resource
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-
-from experiments.benchmark import other_rntn
-
-Train = Callable[[], list[float]]  # one pass over all minibatches; returns their losses
-
-PYTORCH = {"torch_hand": "LevelHand", "torch_levels": "LevelAutograd", "torch_nodes": "NodeByNode"}
-
-
-def jax_train(problem: other_rntn.Problem, autodiff: bool, threads: int) -> tuple[Train, str]:
-    """Our train step; ``autodiff`` differentiates the same forward sweep by JAX instead."""
-    import jax
-    import jax.numpy as jnp
-    import optax
-
-    from rntn_jax import trees
-    from rntn_jax.models import rntn
-    from rntn_jax.training import RowBatch, init_state, make_train_step
-
-    p = {name: jnp.asarray(value) for name, value in problem.params.items()}
-    params = rntn.Params(
-        p["embedding"], rntn.Cell(p["v"], p["w"], p["b"]), rntn.Head(p["head_w"], p["head_b"])
-    )
-    optimizer = optax.adagrad(
-        problem.learning_rate, initial_accumulator_value=problem.initial_accumulator
-    )
-    loss = _autodiff_loss if autodiff else rntn.loss
-    step = make_train_step(loss, optimizer, several=True)
-    state = init_state(params, optimizer, jax.random.key(0))
-
-    # Read and encoded once, as the corpus is; packing is part of every pass.
-    bank = trees.encode(*other_rntn.as_corpus(problem.batches))
-    ends = np.cumsum([len(batch) for batch in problem.batches])
-    members = [np.arange(end - len(b), end) for end, b in zip(ends, problem.batches, strict=True)]
-    needs = [forest.shape for forest in trees.pack_batches(bank, members)]
-    shapes = [trees.Shape(*(max(sizes) for sizes in zip(*needs, strict=True)))]
-
-    def pack() -> RowBatch:
-        packed = [
-            RowBatch(*trees.local_tokens(forest))
-            for forest in trees.pack_batches(bank, members, shapes=shapes)
-        ]
-        return jax.tree.map(lambda *arrays: np.stack(arrays), *packed)
-
-    # As `EpochLoader` does: every pass packs what the next one trains on, meanwhile if it can.
-    executor = ThreadPoolExecutor(1)
-    ahead = executor.submit(pack)
-
-    def train() -> list[float]:
-        nonlocal state, ahead
-        batch = ahead.result()
-        if threads > 1:
-            ahead = executor.submit(pack)
-        state, metrics = step(state, batch)
-        losses = np.asarray(metrics["loss"]).tolist()
-        if threads == 1:
-            ahead = executor.submit(pack)
-        ahead.result()  # it is part of this pass
-        return losses
-
-    return train, jax.__version__
-
-
-def _autodiff_loss(params: Any, forest: Any) -> tuple[Any, None]:
-    """The loss with the same fast forward sweep, left to autodiff: a scan that can be reversed."""
-    import jax
-    import jax.numpy as jnp
-
-    from rntn_jax.ops import slice_products
-
-    d = params.cell.b.shape[0]
-    u = params.cell.v.transpose(1, 0, 2).reshape(2 * d, d * 2 * d)
-    lanes, first = forest.shape.lanes, forest.shape.first
-    leaves = jnp.tanh(params.embedding[forest.tokens])
-    states = jnp.zeros((forest.shape.slots, d), leaves.dtype)
-    states = jax.lax.dynamic_update_slice_in_dim(states, leaves, 1, axis=0)
-
-    def step(states, at):
-        i, children = at
-        x = states[children.reshape(-1)].reshape(lanes, 2 * d)
-        z = jnp.einsum("nkj,nj->nk", slice_products(x, u), x) + x @ params.cell.w + params.cell.b
-        slot = first + i * lanes
-        return jax.lax.dynamic_update_slice_in_dim(states, jnp.tanh(z), slot, axis=0), None
-
-    states, _ = jax.lax.scan(step, states, (jnp.arange(forest.shape.steps), forest.children))
-    log_y = jax.nn.log_softmax(states @ params.head.w + params.head.b)
-    nats = -jnp.take_along_axis(log_y, forest.labels[:, None], axis=1)[:, 0]
-    return jnp.where(forest.labelled, nats, 0).sum() / forest.num_trees, None
-
-
-def make(system: str, problem: other_rntn.Problem, threads: int) -> tuple[Train, str]:
-    """The rival of that name, and the version of its library."""
-    if system in ("ours", "autodiff"):
-        return jax_train(problem, system == "autodiff", threads)
-    rates = problem.learning_rate, problem.initial_accumulator
-    if system in PYTORCH:
-        import torch
-
-        from experiments.benchmark import torch_rntn
-
-        torch_rntn.set_threads(threads)
-        step = getattr(torch_rntn, PYTORCH[system])(problem.params, *rates).step
-        version = torch.__version__
-    elif system == "dgl":
-        step, version = other_rntn.dgl_step(problem.params, *rates, threads)
-    else:
-        auto = system == "dynet_autobatch"
-        step, version = other_rntn.dynet_step(problem.params, *rates, auto)
-    return lambda: [step(batch) for batch in problem.batches], version
-
 
 def _memory_mb(field: str) -> float:
     """``VmRSS`` (now) or ``VmHWM`` (most since the last reset) of this process."""
@@ -143,26 +31,21 @@ def _memory_mb(field: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rivals", required=True)
     parser.add_argument("--system", required=True)
     parser.add_argument("--problem", type=Path, required=True)
-    parser.add_argument("--batches", type=int, help="only the first so many minibatches")
     parser.add_argument("--threads", type=int, default=1)
     flags = parser.parse_args()
     del sys.argv[1:]  # DyNet reads the command line when it is imported
-    problem = other_rntn.load_problem(flags.problem)
-    problem = problem._replace(batches=problem.batches[: flags.batches])
     try:
-        train, version = make(flags.system, problem, flags.threads)
+        rivals = importlib.import_module(flags.rivals)
+        train, facts = rivals.make(flags.system, flags.problem, flags.threads)
     except ImportError as error:
         print(json.dumps({"missing": str(error)}), flush=True)
         return
     start, before = time.perf_counter(), _memory_mb("VmRSS")
     losses = train()
-    answer = {
-        "version": version,
-        "first_seconds": time.perf_counter() - start,
-        "losses": losses,
-    }
+    answer = {**facts, "first_seconds": time.perf_counter() - start, "losses": losses}
     print(json.dumps(answer), flush=True)
     with contextlib.suppress(OSError):  # forgets the peak of compilation
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")

@@ -138,7 +138,7 @@ def linear_cross_entropy(
         bias: ``[C]`` or None.
         labels: integer ``[...]`` in ``0 .. C-1``.
         where: bool ``[...]``; false rows count 0, have gradient 0, and may hold anything.
-        chunk: rows at a time; None means all at once.
+        chunk: most rows at a time; None means all at once.
 
     Returns:
         ``[...]`` nats, in at least float32. Cost O(rows D C), three times; residuals: the
@@ -166,11 +166,11 @@ def linear_cross_entropy(
 
 
 def _in_pieces(chunk: int | None, count: int, x, *others):
-    """Rows as ``[pieces, chunk, ...]``, the last padded by zeros; and the way back."""
+    """Rows as ``[pieces, n <= chunk, ...]``, alike in size, padded by zeros; and the way back."""
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
-    size = max(1, count if chunk is None else min(chunk, count))
-    pieces = -(-count // size)
+    pieces = max(1, 1 if chunk is None else -(-count // chunk))
+    size = -(-count // pieces)
 
     def split(a, *width):
         a = a.reshape(count, *width)
@@ -261,7 +261,7 @@ def linear_cross_entropy_sum(
         labels: integer ``[...]`` in ``0 .. C-1``.
         weights: ``[...]`` floating point; rows of weight 0 may hold anything. Their own gradient
             is the rows' cross-entropy (0 where the weight is).
-        chunk: rows at a time; None means all at once.
+        chunk: most rows at a time; None means all at once.
 
     Returns:
         ``[]`` nats, in at least float32. Residuals: the gradients; temporary memory O(chunk C).

@@ -1,0 +1,169 @@
+"""Language model training: milliseconds a segment, temporary memory, growth with its length."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.benchmark import turns
+from experiments.benchmark.rnn_lm_rivals import Problem, save_problem
+
+__all__ = ["run"]
+
+# Key for `--systems` and the worker, and what it is.
+SYSTEMS = {
+    "ours": "rntn_jax, hand rule",
+    "autodiff": "JAX autodiff of the plain scan",
+    "flax": "flax.nnx.RNN, optax",
+    "torch": "PyTorch nn.RNN, eager",
+    "torch_chunked": "PyTorch, softmax by chunks",
+    "ours_bf16": "rntn_jax, bfloat16",
+    "torch_bf16": "PyTorch, bfloat16 autocast",
+    "products": "softmax's three products, XLA",
+    "torch_products": "the same, PyTorch",
+}
+
+
+def _problem(dim: int, batch_size: int, steps: int, vocab_size: int, chunk: int) -> Problem:
+    rng = np.random.default_rng(0)
+    # Words as rare as in text: Zipf's law.
+    frequency = 1 / np.arange(1, vocab_size + 1)
+    count = max(2, min(20, 14_000 // (batch_size * steps)) * 200 // max(dim, 200))
+    tokens = rng.choice(vocab_size, (count, batch_size, steps + 1), p=frequency / frequency.sum())
+
+    def uniform(*shape: int, r: float) -> np.ndarray:
+        return rng.uniform(-r, r, shape).astype(np.float32)
+
+    params = {
+        "embedding": uniform(vocab_size, dim, r=0.1),
+        "h": (0.9 * np.linalg.qr(rng.standard_normal((dim, dim)))[0]).astype(np.float32),
+        "i": uniform(dim, dim, r=(3 / dim) ** 0.5),
+        "b": np.zeros(dim, np.float32),
+        "w": uniform(dim, vocab_size, r=0.1),
+        "head_b": np.zeros(vocab_size, np.float32),
+    }
+    return Problem(tokens.astype(np.int32), params, 0.1, 5.0, chunk)
+
+
+def run(
+    *,
+    dims: list[int],
+    batch_sizes: list[int],
+    steps: int,
+    vocab_size: int,
+    chunks: list[int],
+    rounds: int,
+    threads: int,
+    systems: list[str],
+    parts: list[str],
+    output: str | None,
+) -> dict[str, Any]:
+    """Runs the benchmark, prints tables, and returns all figures.
+
+    Args:
+        dims: widths of embeddings and states.
+        batch_sizes: as many, one for each width.
+        chunks: as many: rows whose logits exist at a time.
+
+    Raises:
+        ValueError: for an unknown system or part, or when a worker failed.
+    """
+    turns.check_words(systems, list(SYSTEMS))
+    turns.check_words(parts, ("speed", "growth"))
+    if not len(dims) == len(batch_sizes) == len(chunks):
+        raise ValueError(
+            f"{len(dims)} dims, {len(batch_sizes)} batch_sizes, {len(chunks)} chunks: give as many"
+        )
+    figures: dict[str, Any] = {"threads": threads, "cpu": turns.cpu(), "speed": []}
+    if "speed" in parts:
+        for dim, size, chunk in zip(dims, batch_sizes, chunks, strict=True):
+            problem = _problem(dim, size, steps, vocab_size, chunk)
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "problem.npz"
+                save_problem(path, problem)
+                rows = turns.take_turns(
+                    "experiments.benchmark.rnn_lm_rivals",
+                    systems or list(SYSTEMS),
+                    path,
+                    rounds=rounds,
+                    threads=threads,
+                )
+            sizes = {"dim": dim, "batch_size": size, "steps": steps, "vocab_size": vocab_size}
+            sizes["chunk"] = chunk
+            rows = [{**sizes, **row} for row in rows]
+            figures["speed"] += rows
+            _print_speed(rows)
+            turns.write(output, figures)
+    if "growth" in parts:
+        figures["growth"] = _growth()
+    turns.write(output, figures)
+    return figures
+
+
+def _print_speed(rows: list[dict[str, Any]]) -> None:
+    first = rows[0]
+    tokens = first["batch_size"] * first["steps"]
+    print(
+        f"\nD = E = {first['dim']}, V = {first['vocab_size']}, B = {first['batch_size']}, "
+        f"T = {first['steps']}, {first['chunk']} rows of logits at a time"
+    )
+    columns = ("ms", 9), ("least", 9), ("ratio", 7), ("tokens/s", 10), ("temp MB", 9)
+    columns += ("peak MB", 9), ("first s", 9)
+    print(" " * 32 + "".join(f"{name:>{width}}" for name, width in columns))
+    for row in rows:
+        title = SYSTEMS[row["system"]]
+        if "ms" not in row:
+            print(f"{title:32} not measured: {row['missing']}")
+            continue
+        print(
+            f"{title:32}{row['ms']:9.2f}{row['ms_least']:9.2f}{row.get('ratio', np.nan):7.2f}"
+            f"{1e3 * tokens / row['ms']:10.0f}{row.get('temp_mb', np.nan):9.0f}"
+            f"{row['peak_mb']:9.0f}{row['first_seconds']:9.2f}",
+            flush=True,
+        )
+
+
+def _growth() -> list[dict[str, Any]]:
+    """Time and memory a step of one gradient through T steps, B = 1, D = 64, E = 16."""
+    import jax
+    import jax.numpy as jnp
+
+    from rntn_jax.recurrent import Cell, rnn
+
+    rng = np.random.default_rng(0)
+    h = 0.9 * np.linalg.qr(rng.standard_normal((64, 64)))[0]
+    cell = Cell(*map(jnp.float32, (h, rng.standard_normal((16, 64)) / 4, np.zeros(64))))
+    rows = []
+    print("\ngrowth, B = 1, E = 16, D = 64: one gradient")
+    for steps in (1_000, 10_000, 100_000):
+        x = jnp.asarray(rng.standard_normal((1, steps, 16)), jnp.float32)
+        for segment in (None, round(steps**0.5)):
+
+            def objective(cell, x, segment=segment):
+                hidden, last = rnn(cell, x, segment=segment)
+                return last.sum() if segment else hidden[:, -1].sum()
+
+            grad = jax.jit(jax.grad(objective)).lower(cell, x).compile()
+            jax.block_until_ready(grad(cell, x))
+            seconds = []
+            for _ in range(3):
+                start = time.perf_counter()
+                jax.block_until_ready(grad(cell, x))
+                seconds.append(time.perf_counter() - start)
+            row = {
+                "steps": steps,
+                "segment": segment,
+                "us_per_step": 1e6 * min(seconds) / steps,
+                "temp_mb": grad.memory_analysis().temp_size_in_bytes / 2**20,
+            }
+            rows.append(row)
+            print(
+                f"T = {steps:>7}, {f'segments of {segment}' if segment else 'all states kept':18}"
+                f"{row['us_per_step']:8.2f} us a step {row['temp_mb']:8.1f} MB",
+                flush=True,
+            )
+    return rows

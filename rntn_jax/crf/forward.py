@@ -1,0 +1,368 @@
+"""Forward and backward recursion on chains, and the rule "gradient = marginals".
+
+With node scores ``u_t [C]`` and edge scores ``A [C, C]`` the forward recursion is::
+
+    a_t[j] = u_t[j] + ln sum_i exp(a_{t-1}[i] + A[i, j]) - m_t,      ln Z = sum_t m_t + ln sum_j exp(a_T[j])
+
+with ``m_t`` such that the largest ``a_t`` is 0. The posterior follows from the last step back::
+
+    w_t[i, j] = exp(a_{t-1}[i] + A[i, j]) / sum_i' exp(a_{t-1}[i'] + A[i', j])     P(y_{t-1} = i | y_t = j)
+    g_{t-1}[i] = sum_j w_t[i, j] g_t[j],       edge marginal of t: w_t[i, j] g_t[j]
+
+Edge scores that all steps share make both sums matrix products, ``exp(a) @ exp(A)``, of all rows
+at once. A product of floating point numbers loses terms below ``exp(-87)``, which matters when
+some label can be entered by such terms only. So the products are used
+
+* unseen when no finite range of a column of ``A`` is wider than `SAFE_RANGE` (nothing that counts
+  can get lost, whatever the node scores),
+* else with a check at every step that each label that can be reached at all is entered by at least
+  `LEAST_MASS`;
+
+and where the check fails, and with edge scores of their own for every step, the sums are taken in
+logarithms.
+
+Source: 004, P_s, L and the model marginals theorem; the recursion is not in the source.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from rntn_jax.ops import accumulator, cast_like, masked
+
+__all__ = ["LEAST_MASS", "SAFE_RANGE", "Forward", "forward", "log_partition"]
+
+SAFE_RANGE = 65.0  # nats
+LEAST_MASS = 1e-30  # of labels at most exp(0) each: terms lost weigh 1e-8 of it at most
+
+
+class Forward(NamedTuple):
+    """What the way forward leaves; time-major."""
+
+    total: jax.Array  # [B], ln Z
+    states: jax.Array  # [T, B, C], a_t; where masked, that of the position before
+    entering: jax.Array  # [T, B, C], ln of the sum over i (0 at the first position)
+    products: jax.Array  # bool [], whether matrix products were used
+
+
+def log_partition(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Array:
+    """``ln Z [B]`` of node scores ``[B, T, C]``, edge scores ``[C, C]`` or ``[B, T-1, C, C]``.
+
+    Gradient: the marginals. Residuals: the arguments, and two arrays of the size of ``node``.
+    """
+    return (_shared if edge.ndim == 2 else _stepwise)(node, edge, mask)
+
+
+def forward(node: jax.Array, edge: jax.Array, mask: jax.Array) -> Forward:
+    """The forward recursion itself; ``states + ln normalisers`` are what sampling needs."""
+    return (_shared_forward if edge.ndim == 2 else _stepwise_forward)(node, edge, mask)
+
+
+# --- what both share ---
+
+
+def _places(mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """``[T, B]``: real positions, and those of them that are entered over an edge."""
+    here = mask.T
+    return here, here & (jnp.cumsum(here, axis=0) > 1)
+
+
+def _without_largest(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """``x`` less its largest entry along the last axis, and that (0 where it is ``-inf``)."""
+    top = x.max(axis=-1, keepdims=True)
+    top = jnp.where(top == -jnp.inf, 0, top)
+    return x - top, top[..., 0]
+
+
+def _safe_log(x: jax.Array) -> jax.Array:
+    """``ln x``, and ``-inf`` at 0, there without a gradient."""
+    return jnp.where(x > 0, jnp.log(jnp.where(x > 0, x, 1)), -jnp.inf)
+
+
+def _log_sum(a: jax.Array, edge: jax.Array) -> jax.Array:
+    """``ln sum_i exp(a[.., i] + edge[.., i, j])`` over ``[B, C, C]``, without a range."""
+    z = a[:, :, None] + edge
+    top = z.max(axis=1, keepdims=True)
+    top = jnp.where(top == -jnp.inf, 0, top)
+    return _safe_log(jnp.exp(z - top).sum(axis=1)) + top[:, 0]
+
+
+def _advance(a, entering, u, here, inner):
+    """The next state, its entering mass, and what the normalisation took off, ``-inf`` included."""
+    entering = jnp.where(inner[:, None], entering, 0)
+    n = entering + u
+    top = n.max(axis=-1)
+    new = n - jnp.where(top == -jnp.inf, 0, top)[:, None]
+    return jnp.where(here[:, None], new, a), entering, jnp.where(here, top, 0)
+
+
+def _ending(states, tops, here):
+    """``ln Z``: the parts taken off, and what the last state sums to."""
+    rest = _safe_log(jnp.exp(states[-1]).sum(axis=-1))
+    return tops.sum(axis=0) + jnp.where(here.any(axis=0), rest, 0)
+
+
+def _normalised(p: jax.Array) -> jax.Array:
+    total = p.sum(axis=-1, keepdims=True)
+    return p / jnp.where(total == 0, 1, total)
+
+
+# --- edge scores shared by all steps ---
+
+
+class _Prepared(NamedTuple):
+    u: jax.Array  # [T, B, C], largest 0
+    taken: jax.Array  # [T, B], what was taken off
+    edge: jax.Array  # [C, C], largest of each column 0
+    here: jax.Array
+    inner: jax.Array
+
+
+def _prepare(node, edge, mask) -> _Prepared:
+    """Scores without what all labels, and all ways into a label, have in common."""
+    dtype = accumulator(node, edge)
+    here, inner = _places(mask)
+    # The largest first: a column's largest added to scores of 10,000 would cost four digits.
+    u, taken = _without_largest(masked(node, mask).astype(dtype).swapaxes(0, 1))
+    columns, best = _without_largest(edge.astype(dtype).T)
+    u, more = _without_largest(u + jnp.where(inner[..., None], best, 0))
+    return _Prepared(u, jnp.where(here, taken + more, 0), columns.T, here, inner)
+
+
+def _product_steps(prepared: _Prepared, check: bool):
+    """The recursion by matrix products; and, with ``check``, whether a step lost what counts."""
+    u, _, edge, here, inner = prepared
+    e = jnp.exp(edge)
+    possible = (edge > -jnp.inf).astype(edge.dtype)
+
+    def step(carry, inputs):
+        a, lost = carry
+        u, here, inner = inputs
+        q = jnp.matmul(jnp.exp(a), e, precision=lax.Precision.HIGHEST)
+        if check:
+            reachable = jnp.matmul((a > -jnp.inf).astype(a.dtype), possible) > 0
+            lost = lost | (inner[:, None] & reachable & (q < LEAST_MASS)).any()
+        a, entering, top = _advance(a, _safe_log(q), u, here, inner)
+        return (a, lost), (a, entering, top)
+
+    initial = jnp.zeros(u.shape[1:], u.dtype), jnp.zeros((), bool)
+    (_, lost), out = lax.scan(step, initial, (u, here, inner))
+    return out, lost
+
+
+def _log_steps(prepared: _Prepared):
+    """The recursion in logarithms."""
+    u, _, edge, here, inner = prepared
+
+    def step(a, inputs):
+        a, entering, top = _advance(a, _log_sum(a, edge[None]), *inputs)
+        return a, (a, entering, top)
+
+    return lax.scan(step, jnp.zeros(u.shape[1:], u.dtype), (u, here, inner))[1]
+
+
+def _shared_forward(node, edge, mask) -> Forward:
+    prepared = _prepare(node, edge, mask)
+
+    def unchecked(prepared):
+        return _product_steps(prepared, check=False)[0], jnp.ones((), bool)
+
+    def checked(prepared):
+        out, lost = _product_steps(prepared, check=True)
+        return lax.cond(lost, lambda p, _: _log_steps(p), lambda _, o: o, prepared, out), ~lost
+
+    safe = (prepared.edge >= -SAFE_RANGE).all()
+    (states, entering, tops), products = lax.cond(safe, unchecked, checked, prepared)
+    total = _ending(states, tops + prepared.taken, prepared.here)
+    return Forward(total, states, entering, products)
+
+
+def _shared_reference(node, edge, mask):
+    return _shared_forward(node, edge, mask).total
+
+
+_shared = jax.custom_vjp(_shared_reference)
+
+
+class _SharedResiduals(NamedTuple):
+    node: jax.Array  # [B, T, C]
+    edge: jax.Array  # [C, C]
+    mask: jax.Array  # [B, T]
+    states: jax.Array  # [T, B, C]
+    entering: jax.Array  # [T, B, C]
+    products: jax.Array  # bool []
+
+
+def _shared_fwd(node, edge, mask):
+    total, *rest = _shared_forward(node, edge, mask)
+    return total, _SharedResiduals(node, edge, mask, *rest)
+
+
+def _shared_bwd(res: _SharedResiduals, ct):
+    dtype = res.states.dtype
+    here, inner = _places(res.mask)
+    columns, _ = _without_largest(res.edge.astype(dtype).T)
+    edge, ct = columns.T, ct.astype(dtype)
+    before = jnp.concatenate([jnp.zeros_like(res.states[:1]), res.states[:-1]])
+    entering = jnp.where(res.entering == -jnp.inf, 0, res.entering)  # of labels with posterior 0
+    last = _normalised(jnp.exp(res.states[-1]))
+
+    def by_products():
+        e = jnp.exp(edge)
+
+        def step(g, inputs):
+            before, entering, inner = inputs
+            v = jnp.where(inner[:, None], g * jnp.exp(-entering), 0)
+            back = jnp.exp(before) * jnp.matmul(v, e.T, precision=lax.Precision.HIGHEST)
+            return jnp.where(inner[:, None], _normalised(back), g), (g, v)
+
+        _, (g, v) = lax.scan(step, last, (before, entering, inner), reverse=True)
+        weighted = jnp.exp(before) * ct[:, None]
+        counts = jnp.einsum("tbi,tbj->ij", weighted, v, precision=lax.Precision.HIGHEST)
+        return g, e * counts
+
+    def in_logs():
+        def step(carry, inputs):
+            g, counts = carry
+            before, entering, inner = inputs
+            both = _edge_posterior(before, edge[None], entering, g, inner)
+            back = jnp.where(inner[:, None], _normalised(both.sum(axis=2)), g)
+            return (back, counts + jnp.einsum("bij,b->ij", both, ct)), g
+
+        initial = last, jnp.zeros_like(edge)
+        (_, counts), g = lax.scan(step, initial, (before, entering, inner), reverse=True)
+        return g, counts
+
+    g, d_edge = lax.cond(res.products, by_products, in_logs)
+    d_node = masked(g * ct[:, None], here).swapaxes(0, 1)
+    return *cast_like((d_node, d_edge), (res.node, res.edge)), None
+
+
+_shared.defvjp(_shared_fwd, _shared_bwd)
+
+
+def _edge_posterior(before, edge, entering, g, inner):
+    """``w[i, j] g[j]``, ``[B, C, C]``: the probability of the labels i before and j here."""
+    w = jnp.exp(before[:, :, None] + edge - entering[:, None, :])
+    return jnp.where(inner[:, None, None], w * g[:, None, :], 0)
+
+
+# --- edge scores for every step ---
+
+
+def _stepwise_forward(node, edge, mask) -> Forward:
+    """In logarithms, reading the edge scores where they lie."""
+    dtype = accumulator(node, edge)
+    here, inner = _places(mask)
+    u, taken = _without_largest(masked(node, mask).astype(dtype).swapaxes(0, 1))
+
+    def step(a, inputs):
+        t, u, here, inner = inputs
+        now = lax.dynamic_index_in_dim(edge, jnp.maximum(t - 1, 0), axis=1, keepdims=False)
+        a, entering, top = _advance(a, _log_sum(a, now.astype(dtype)), u, here, inner)
+        return a, (a, entering, top)
+
+    if edge.shape[1]:
+        steps = jnp.arange(len(u))
+        _, out = lax.scan(step, jnp.zeros_like(u[0]), (steps, u, here, inner))
+    else:  # one position: there are no edges to read
+        out = u, jnp.zeros_like(u), jnp.zeros_like(taken)
+    states, entering, tops = out
+    total = _ending(states, tops + jnp.where(here, taken, 0), here)
+    return Forward(total, states, entering, jnp.zeros((), bool))
+
+
+def _stepwise_reference(node, edge, mask):
+    """``ln Z`` by the recursion in logarithms, time-major, as autodiff likes it."""
+    dtype = accumulator(node, edge)
+    here, inner = _places(mask)
+    u, taken = _without_largest(masked(node, mask).astype(dtype).swapaxes(0, 1))
+    edge = masked(edge.astype(dtype).swapaxes(0, 1), inner[1:])
+
+    def step(a, inputs):
+        u, edge, here, inner = inputs
+        a, _, top = _advance(a, _log_sum(a, edge), u, here, inner)
+        return a, (a, top)
+
+    _, (states, tops) = lax.scan(step, u[0], (u[1:], edge, here[1:], inner[1:]))
+    states = jnp.concatenate([u[:1], states])
+    tops = jnp.concatenate([jnp.zeros_like(taken[:1]), tops])
+    return _ending(states, tops + jnp.where(here, taken, 0), here)
+
+
+def _stepwise_total(node, edge, mask):
+    return _stepwise_forward(node, edge, mask).total
+
+
+_stepwise = jax.custom_vjp(_stepwise_total)
+
+
+class _StepwiseResiduals(NamedTuple):
+    node: jax.Array  # [B, T, C]
+    edge: jax.Array  # [B, T-1, C, C]
+    mask: jax.Array  # [B, T]
+    states: jax.Array  # [T, B, C]
+    entering: jax.Array  # [T, B, C]
+
+
+def _stepwise_fwd(node, edge, mask):
+    total, states, entering, _ = _stepwise_forward(node, edge, mask)
+    return total, _StepwiseResiduals(node, edge, mask, states, entering)
+
+
+def _stepwise_bwd(res: _StepwiseResiduals, ct):
+    d_node, d_edge = _stepwise_marginals(res, ct)
+    return *cast_like((d_node, d_edge), (res.node, res.edge)), None
+
+
+_stepwise.defvjp(_stepwise_fwd, _stepwise_bwd)
+
+
+def _stepwise_marginals_fast(res: _StepwiseResiduals, ct):
+    """Marginals times ``ct [B]``; every step's edge marginals are written where they belong."""
+    dtype = res.states.dtype
+    here, inner = _places(res.mask)
+    ct = ct.astype(dtype)
+    entering = jnp.where(res.entering == -jnp.inf, 0, res.entering)  # of labels with posterior 0
+    last = _normalised(jnp.exp(res.states[-1]))
+
+    def step(carry, inputs):
+        g, d_edge = carry
+        t, before, entering, inner = inputs
+        edge = lax.dynamic_index_in_dim(res.edge, t, axis=1, keepdims=False).astype(dtype)
+        both = _edge_posterior(before, edge, entering, g, inner)
+        back = jnp.where(inner[:, None], _normalised(both.sum(axis=2)), g)
+        now = (both * ct[:, None, None]).astype(d_edge.dtype)
+        return (back, lax.dynamic_update_index_in_dim(d_edge, now, t, axis=1)), g
+
+    steps = jnp.arange(res.edge.shape[1]), res.states[:-1], entering[1:], inner[1:]
+    (first, d_edge), g = lax.scan(step, (last, jnp.zeros_like(res.edge)), steps, reverse=True)
+    g = jnp.concatenate([first[None], g])
+    return masked(g * ct[:, None], here).swapaxes(0, 1), d_edge
+
+
+_stepwise_marginals = jax.custom_vjp(_stepwise_marginals_fast)
+
+
+def _stepwise_marginals_fwd(res: _StepwiseResiduals, ct):
+    return _stepwise_marginals_fast(res, ct), (res, ct)
+
+
+def _stepwise_marginals_bwd(res, cotangents):
+    """Second order: the plain recursion differentiated twice."""
+    (node, edge, mask, states, entering), ct = res
+
+    def gradient(node, edge, ct):
+        return jax.vjp(lambda n, e: _stepwise_reference(n, e, mask), node, edge)[1](ct)
+
+    cotangents = cast_like(cotangents, (node, edge))
+    d_node, d_edge, d_ct = jax.vjp(gradient, node, edge, ct)[1](cotangents)
+    nothing = jnp.zeros_like(states), jnp.zeros_like(entering)
+    return _StepwiseResiduals(d_node, d_edge, None, *nothing), d_ct
+
+
+_stepwise_marginals.defvjp(_stepwise_marginals_fwd, _stepwise_marginals_bwd)
