@@ -34,7 +34,17 @@ from jax import lax
 
 from rntn_jax.ops import accumulator, cast_like, masked
 
-__all__ = ["LEAST_MASS", "SAFE_RANGE", "Forward", "forward", "log_partition"]
+__all__ = [
+    "LEAST_MASS",
+    "SAFE_RANGE",
+    "Forward",
+    "advance",
+    "entered",
+    "forward",
+    "log_partition",
+    "row_marginals",
+    "safe_log",
+]
 
 SAFE_RANGE = 65.0  # nats
 LEAST_MASS = 1e-30  # of labels at most exp(0) each: terms lost weigh 1e-8 of it at most
@@ -65,10 +75,9 @@ def forward(node: jax.Array, edge: jax.Array, mask: jax.Array) -> Forward:
 # --- what both share ---
 
 
-def _places(mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """``[T, B]``: real positions, and those of them that are entered over an edge."""
-    here = mask.T
-    return here, here & (jnp.cumsum(here, axis=0) > 1)
+def entered(mask: jax.Array) -> jax.Array:
+    """``[B, T]``: real positions but the first of each row: those that an edge leads to."""
+    return mask & (jnp.cumsum(mask, axis=1) > 1)
 
 
 def _without_largest(x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -78,7 +87,7 @@ def _without_largest(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     return x - top, top[..., 0]
 
 
-def _safe_log(x: jax.Array) -> jax.Array:
+def safe_log(x: jax.Array) -> jax.Array:
     """``ln x``, and ``-inf`` at 0, there without a gradient."""
     return jnp.where(x > 0, jnp.log(jnp.where(x > 0, x, 1)), -jnp.inf)
 
@@ -88,10 +97,10 @@ def _log_sum(a: jax.Array, edge: jax.Array) -> jax.Array:
     z = a[:, :, None] + edge
     top = z.max(axis=1, keepdims=True)
     top = jnp.where(top == -jnp.inf, 0, top)
-    return _safe_log(jnp.exp(z - top).sum(axis=1)) + top[:, 0]
+    return safe_log(jnp.exp(z - top).sum(axis=1)) + top[:, 0]
 
 
-def _advance(a, entering, u, here, inner):
+def advance(a, entering, u, here, inner):
     """The next state, its entering mass, and what the normalisation took off, ``-inf`` included."""
     entering = jnp.where(inner[:, None], entering, 0)
     n = entering + u
@@ -102,7 +111,7 @@ def _advance(a, entering, u, here, inner):
 
 def _ending(states, tops, here):
     """``ln Z``: the parts taken off, and what the last state sums to."""
-    rest = _safe_log(jnp.exp(states[-1]).sum(axis=-1))
+    rest = safe_log(jnp.exp(states[-1]).sum(axis=-1))
     return tops.sum(axis=0) + jnp.where(here.any(axis=0), rest, 0)
 
 
@@ -125,7 +134,7 @@ class _Prepared(NamedTuple):
 def _prepare(node, edge, mask) -> _Prepared:
     """Scores without what all labels, and all ways into a label, have in common."""
     dtype = accumulator(node, edge)
-    here, inner = _places(mask)
+    here, inner = mask.T, entered(mask).T
     # The largest first: a column's largest added to scores of 10,000 would cost four digits.
     u, taken = _without_largest(masked(node, mask).astype(dtype).swapaxes(0, 1))
     columns, best = _without_largest(edge.astype(dtype).T)
@@ -146,7 +155,7 @@ def _product_steps(prepared: _Prepared, check: bool):
         if check:
             reachable = jnp.matmul((a > -jnp.inf).astype(a.dtype), possible) > 0
             lost = lost | (inner[:, None] & reachable & (q < LEAST_MASS)).any()
-        a, entering, top = _advance(a, _safe_log(q), u, here, inner)
+        a, entering, top = advance(a, safe_log(q), u, here, inner)
         return (a, lost), (a, entering, top)
 
     initial = jnp.zeros(u.shape[1:], u.dtype), jnp.zeros((), bool)
@@ -159,7 +168,7 @@ def _log_steps(prepared: _Prepared):
     u, _, edge, here, inner = prepared
 
     def step(a, inputs):
-        a, entering, top = _advance(a, _log_sum(a, edge[None]), *inputs)
+        a, entering, top = advance(a, _log_sum(a, edge[None]), *inputs)
         return a, (a, entering, top)
 
     return lax.scan(step, jnp.zeros(u.shape[1:], u.dtype), (u, here, inner))[1]
@@ -203,10 +212,19 @@ def _shared_fwd(node, edge, mask):
 
 
 def _shared_bwd(res: _SharedResiduals, ct):
+    d_node, d_edge = _shared_marginals(res, ct.astype(res.states.dtype))
+    return *cast_like((d_node, d_edge), (res.node, res.edge)), None
+
+
+_shared.defvjp(_shared_fwd, _shared_bwd)
+
+
+def _shared_marginals(res: _SharedResiduals, ct=None):
+    """Marginals times ``ct [B]``, those of edges summed ``[C, C]``; without it ``[B, C, C]``."""
     dtype = res.states.dtype
-    here, inner = _places(res.mask)
+    here, inner = res.mask.T, entered(res.mask).T
     columns, _ = _without_largest(res.edge.astype(dtype).T)
-    edge, ct = columns.T, ct.astype(dtype)
+    edge = columns.T
     before = jnp.concatenate([jnp.zeros_like(res.states[:1]), res.states[:-1]])
     entering = jnp.where(res.entering == -jnp.inf, 0, res.entering)  # of labels with posterior 0
     last = _normalised(jnp.exp(res.states[-1]))
@@ -221,9 +239,11 @@ def _shared_bwd(res: _SharedResiduals, ct):
             return jnp.where(inner[:, None], _normalised(back), g), (g, v)
 
         _, (g, v) = lax.scan(step, last, (before, entering, inner), reverse=True)
-        weighted = jnp.exp(before) * ct[:, None]
-        counts = jnp.einsum("tbi,tbj->ij", weighted, v, precision=lax.Precision.HIGHEST)
-        return g, e * counts
+        if ct is None:
+            shape, weighted = "tbi,tbj->bij", jnp.exp(before)
+        else:
+            shape, weighted = "tbi,tbj->ij", jnp.exp(before) * ct[:, None]
+        return g, e * jnp.einsum(shape, weighted, v, precision=lax.Precision.HIGHEST)
 
     def in_logs():
         def step(carry, inputs):
@@ -231,18 +251,24 @@ def _shared_bwd(res: _SharedResiduals, ct):
             before, entering, inner = inputs
             both = _edge_posterior(before, edge[None], entering, g, inner)
             back = jnp.where(inner[:, None], _normalised(both.sum(axis=2)), g)
-            return (back, counts + jnp.einsum("bij,b->ij", both, ct)), g
+            return (back, counts + (both if ct is None else jnp.einsum("bij,b->ij", both, ct))), g
 
-        initial = last, jnp.zeros_like(edge)
+        rows = () if ct is not None else (last.shape[0],)
+        initial = last, jnp.zeros((*rows, *edge.shape), dtype)
         (_, counts), g = lax.scan(step, initial, (before, entering, inner), reverse=True)
         return g, counts
 
-    g, d_edge = lax.cond(res.products, by_products, in_logs)
-    d_node = masked(g * ct[:, None], here).swapaxes(0, 1)
-    return *cast_like((d_node, d_edge), (res.node, res.edge)), None
+    g, counts = lax.cond(res.products, by_products, in_logs)
+    return masked(g if ct is None else g * ct[:, None], here).swapaxes(0, 1), counts
 
 
-_shared.defvjp(_shared_fwd, _shared_bwd)
+def row_marginals(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Marginals of nodes ``[B, T, C]``, and of edges ``[B, C, C]``, summed over time, of each row."""
+    if edge.ndim == 2:
+        _, *rest = _shared_forward(node, edge, mask)
+        return _shared_marginals(_SharedResiduals(node, edge, mask, *rest))
+    total, pull = jax.vjp(lambda n, e: _stepwise(n, e, mask), node, edge)
+    return pull(jnp.ones_like(total))
 
 
 def _edge_posterior(before, edge, entering, g, inner):
@@ -257,13 +283,13 @@ def _edge_posterior(before, edge, entering, g, inner):
 def _stepwise_forward(node, edge, mask) -> Forward:
     """In logarithms, reading the edge scores where they lie."""
     dtype = accumulator(node, edge)
-    here, inner = _places(mask)
+    here, inner = mask.T, entered(mask).T
     u, taken = _without_largest(masked(node, mask).astype(dtype).swapaxes(0, 1))
 
     def step(a, inputs):
         t, u, here, inner = inputs
         now = lax.dynamic_index_in_dim(edge, jnp.maximum(t - 1, 0), axis=1, keepdims=False)
-        a, entering, top = _advance(a, _log_sum(a, now.astype(dtype)), u, here, inner)
+        a, entering, top = advance(a, _log_sum(a, now.astype(dtype)), u, here, inner)
         return a, (a, entering, top)
 
     if edge.shape[1]:
@@ -279,13 +305,13 @@ def _stepwise_forward(node, edge, mask) -> Forward:
 def _stepwise_reference(node, edge, mask):
     """``ln Z`` by the recursion in logarithms, time-major, as autodiff likes it."""
     dtype = accumulator(node, edge)
-    here, inner = _places(mask)
+    here, inner = mask.T, entered(mask).T
     u, taken = _without_largest(masked(node, mask).astype(dtype).swapaxes(0, 1))
     edge = masked(edge.astype(dtype).swapaxes(0, 1), inner[1:])
 
     def step(a, inputs):
         u, edge, here, inner = inputs
-        a, _, top = _advance(a, _log_sum(a, edge), u, here, inner)
+        a, _, top = advance(a, _log_sum(a, edge), u, here, inner)
         return a, (a, top)
 
     _, (states, tops) = lax.scan(step, u[0], (u[1:], edge, here[1:], inner[1:]))
@@ -325,7 +351,7 @@ _stepwise.defvjp(_stepwise_fwd, _stepwise_bwd)
 def _stepwise_marginals_fast(res: _StepwiseResiduals, ct):
     """Marginals times ``ct [B]``; every step's edge marginals are written where they belong."""
     dtype = res.states.dtype
-    here, inner = _places(res.mask)
+    here, inner = res.mask.T, entered(res.mask).T
     ct = ct.astype(dtype)
     entering = jnp.where(res.entering == -jnp.inf, 0, res.entering)  # of labels with posterior 0
     last = _normalised(jnp.exp(res.states[-1]))

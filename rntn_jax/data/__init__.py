@@ -7,12 +7,15 @@
 - `DataError`: what all readers raise for a fault in the data, with file, line and column.
 - `corpora`: finds published corpora in a directory or the cache, or downloads them.
 - `read_sentences`: a text, one sentence a line.
-- `demo`, `demo_text`: an embedded treebank with exact labels, and a text of known entropy, for
-  trying things without any download.
+- `read_columns`, `write_columns`: tokens with tags in columns, one token a line.
+- `chunks`: tags to chunks, the schemes BIO, IOB1 and BIOES, and scores as CoNLL-2000 has them.
+- `demo`, `demo_text`, `demo_tags`: an embedded treebank with exact labels, a text of known entropy
+  and tagged sentences of a known chain, for trying things without any download.
 """
 
-from rntn_jax.data import corpora, demo, demo_text
+from rntn_jax.data import chunks, corpora, demo, demo_tags, demo_text
 from rntn_jax.data.brackets import binarize, parse_tree, read_trees, write_trees
+from rntn_jax.data.columns import read_columns, write_columns
 from rntn_jax.data.errors import DataError
 from rntn_jax.data.text import read_sentences
 from rntn_jax.data.tree import Tree
@@ -23,11 +26,15 @@ __all__ = [
     "Tree",
     "Vocabulary",
     "binarize",
+    "chunks",
     "corpora",
     "demo",
+    "demo_tags",
     "demo_text",
     "parse_tree",
+    "read_columns",
     "read_sentences",
     "read_trees",
+    "write_columns",
     "write_trees",
 ]
