@@ -13,6 +13,7 @@ extras_file=$venv/.extras
 # next step: a quarter of the time of large minibatches on the CPU.
 export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-1073741824}
 export MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-4294967296}
+export MALLOC_ARENA_MAX=${MALLOC_ARENA_MAX:-1} # in the arenas of threads, blocks end at 64 MiB
 
 say() { printf 'launch.sh: %s\n' "$*" >&2; }
 die() {

@@ -6,11 +6,11 @@ import sys
 
 from absl import app, flags
 
-_NAME = flags.DEFINE_enum("name", "rntn", ["rntn", "rnn_lm"], "which benchmark")
+_NAME = flags.DEFINE_enum("name", "rntn", ["rntn", "rnn_lm", "crf"], "which benchmark")
 _ROUNDS = flags.DEFINE_integer("rounds", 9, "times each system is run, in turn", lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", 2, "CPU threads for every system", lower_bound=1)
 _SYSTEMS = flags.DEFINE_list("systems", [], "only these (a wrong name lists them)")
-_PARTS = flags.DEFINE_list("parts", [], "only these parts: speed, growth; rntn: epoch too")
+_PARTS = flags.DEFINE_list("parts", [], "only these parts (a wrong name lists them)")
 _DIMS = flags.DEFINE_list(
     "dims", None, "widths of the states (default: rntn 25,50,100; rnn_lm 200,200,650)"
 )
@@ -25,6 +25,8 @@ _CORPUS = flags.DEFINE_enum("corpus", "demo", ["demo", "sst"], "rntn: whose tree
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "rntn: where the corpus lies")
 _DYNET = flags.DEFINE_string("dynet_python", None, "rntn: a Python with DyNet (other_rntn.py)")
 _DGL = flags.DEFINE_string("dgl_python", None, "rntn: a Python with DGL and PyTorch")
+_SHAPES = flags.DEFINE_multi_string("shape", None, "crf: B,T,C; may be given several times")
+_PEERS = flags.DEFINE_string("peers_python", None, "crf: a Python with its rivals (crf_rivals.py)")
 _STEPS = flags.DEFINE_integer("steps", 35, "rnn_lm: tokens of a segment", lower_bound=1)
 _VOCAB = flags.DEFINE_integer("vocab_size", 10_000, "rnn_lm: words", lower_bound=2)
 _CHUNKS = flags.DEFINE_list(
@@ -51,6 +53,15 @@ def _run() -> None:
             batch_sizes=_numbers(_BATCH_SIZES.value or ["1", "27", "256"]),
             parts=_PARTS.value or ["speed", "epoch", "growth"],
             pythons={name: python for name, python in pythons.items() if python},
+        )
+    elif _NAME.value == "crf":
+        from experiments.benchmark import crf
+
+        crf.run(
+            **given,
+            shapes=_SHAPES.value or crf.SHAPES,
+            parts=_PARTS.value or list(crf.TASKS),
+            python=_PEERS.value,
         )
     else:
         from experiments.benchmark import rnn_lm

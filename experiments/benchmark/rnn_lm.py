@@ -70,7 +70,8 @@ def run(
         chunks: as many: rows whose logits exist at a time.
 
     Raises:
-        ValueError: for an unknown system or part, or when a worker failed.
+        ValueError: for an unknown system or part, for lists of different lengths, or when a worker
+            failed.
     """
     turns.check_words(systems, list(SYSTEMS))
     turns.check_words(parts, ("speed", "growth"))
@@ -127,7 +128,7 @@ def _print_speed(rows: list[dict[str, Any]]) -> None:
         )
 
 
-def _growth() -> list[dict[str, Any]]:
+def _growth(lengths: tuple[int, ...] = (1_000, 10_000, 100_000)) -> list[dict[str, Any]]:
     """Time and memory a step of one gradient through T steps, B = 1, D = 64, E = 16."""
     import jax
     import jax.numpy as jnp
@@ -139,13 +140,12 @@ def _growth() -> list[dict[str, Any]]:
     cell = Cell(*map(jnp.float32, (h, rng.standard_normal((16, 64)) / 4, np.zeros(64))))
     rows = []
     print("\ngrowth, B = 1, E = 16, D = 64: one gradient")
-    for steps in (1_000, 10_000, 100_000):
+    for steps in lengths:
         x = jnp.asarray(rng.standard_normal((1, steps, 16)), jnp.float32)
         for segment in (None, round(steps**0.5)):
 
             def objective(cell, x, segment=segment):
-                hidden, last = rnn(cell, x, segment=segment)
-                return last.sum() if segment else hidden[:, -1].sum()
+                return rnn(cell, x, segment=segment)[1].sum()
 
             grad = jax.jit(jax.grad(objective)).lower(cell, x).compile()
             jax.block_until_ready(grad(cell, x))
@@ -154,11 +154,12 @@ def _growth() -> list[dict[str, Any]]:
                 start = time.perf_counter()
                 jax.block_until_ready(grad(cell, x))
                 seconds.append(time.perf_counter() - start)
+            analysis: Any = grad.memory_analysis()
             row = {
                 "steps": steps,
                 "segment": segment,
                 "us_per_step": 1e6 * min(seconds) / steps,
-                "temp_mb": grad.memory_analysis().temp_size_in_bytes / 2**20,
+                "temp_mb": analysis.temp_size_in_bytes / 2**20,
             }
             rows.append(row)
             print(

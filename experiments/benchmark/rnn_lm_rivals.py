@@ -123,12 +123,15 @@ def jax_train(problem: Problem, loss: Callable[..., Any]) -> tuple[Train, int]:
     optimizer = optax.chain(
         optax.clip_by_global_norm(problem.clip_norm), optax.sgd(problem.learning_rate)
     )
-    step = make_train_step(loss, optimizer)
+    step: Any = make_train_step(loss, optimizer)
     state = init_state(params, optimizer, jax.random.key(0))
     carry = rnn_lm.initial_carry(params, problem.tokens.shape[1])
-    segments = [SequenceBatch(t[:, :-1], t[:, 1:], np.ones_like(t[:, 1:], bool)) for t in problem.tokens]
+    segments = [
+        SequenceBatch(tokens[:, :-1], tokens[:, 1:], np.ones_like(tokens[:, 1:], bool))
+        for tokens in problem.tokens
+    ]
     compiled = step.lower(state, (segments[0], carry)).compile()
-    temporary = compiled.memory_analysis().temp_size_in_bytes
+    analysis: Any = compiled.memory_analysis()
 
     def train() -> list[float]:
         nonlocal state, carry
@@ -139,7 +142,7 @@ def jax_train(problem: Problem, loss: Callable[..., Any]) -> tuple[Train, int]:
             losses.append(metrics["loss"])
         return [float(loss) for loss in losses]
 
-    return train, temporary
+    return train, analysis.temp_size_in_bytes
 
 
 def flax_train(problem: Problem) -> tuple[Train, int]:
@@ -159,10 +162,11 @@ def flax_train(problem: Problem) -> tuple[Train, int]:
             self.head = nnx.Linear(d, v, rngs=rngs)
 
         def __call__(self, tokens, carry):
-            carry, states = self.rnn(self.embed(tokens), initial_carry=carry)
+            rnn: Any = self.rnn
+            carry, states = rnn(self.embed(tokens), initial_carry=carry)
             return self.head(states), carry
 
-    model = Model(nnx.Rngs(0))
+    model: Any = Model(nnx.Rngs(0))
     for param, name in (
         (model.embed.embedding, "embedding"),
         (model.rnn.cell.dense_h.kernel, "h"),
@@ -191,7 +195,7 @@ def flax_train(problem: Problem) -> tuple[Train, int]:
     opt_state = optimizer.init(params)
     carry = jnp.zeros((problem.tokens.shape[1], d))
     compiled = step.lower(params, opt_state, problem.tokens[0], carry).compile()
-    temporary = compiled.memory_analysis().temp_size_in_bytes
+    analysis: Any = compiled.memory_analysis()
 
     def train() -> list[float]:
         nonlocal params, opt_state, carry
@@ -201,7 +205,7 @@ def flax_train(problem: Problem) -> tuple[Train, int]:
             losses.append(value)
         return [float(loss) for loss in losses]
 
-    return train, temporary
+    return train, analysis.temp_size_in_bytes
 
 
 def torch_train(problem: Problem, *, chunked: bool = False, bf16: bool = False) -> Train:
@@ -232,7 +236,8 @@ def torch_train(problem: Problem, *, chunked: bool = False, bf16: bool = False) 
         count = len(targets)
         leaf = states.detach().requires_grad_()
         total = 0.0
-        for rows, wanted in zip(leaf.split(problem.chunk), targets.split(problem.chunk), strict=True):
+        pieces = leaf.split(problem.chunk), targets.split(problem.chunk)
+        for rows, wanted in zip(*pieces, strict=True):
             loss = criterion(head(rows), wanted) / count
             loss.backward()
             total += loss.item()
@@ -247,11 +252,10 @@ def torch_train(problem: Problem, *, chunked: bool = False, bf16: bool = False) 
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
                 states, after = cell(embed(segment[:, :-1]), carry.to(torch.float32))
                 states, targets = states.reshape(-1, d), segment[:, 1:].reshape(-1)
-                if chunked:
-                    losses.append(in_chunks(states, targets))
-                else:
-                    loss = criterion(head(states), targets) / len(targets)
-            if not chunked:
+                loss = None if chunked else criterion(head(states), targets) / len(targets)
+            if loss is None:
+                losses.append(in_chunks(states, targets))
+            else:
                 loss.backward()
                 losses.append(loss.item())
             carry = after.detach()

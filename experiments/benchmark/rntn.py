@@ -82,7 +82,12 @@ def run(
     turns.check_words(systems, list(SYSTEMS))
     turns.check_words(parts, ("speed", "epoch", "growth"))
     corpus_trees, vocab_size = _load(corpus, data_dir)
-    figures: dict[str, Any] = {"corpus": corpus, "threads": threads, "cpu": turns.cpu(), "speed": []}
+    figures: dict[str, Any] = {
+        "corpus": corpus,
+        "threads": threads,
+        "cpu": turns.cpu(),
+        "speed": [],
+    }
     if "speed" in parts:
         for dim in dims:
             for size in batch_sizes:

@@ -34,6 +34,7 @@ class _Worker:
         environment = {
             "MALLOC_MMAP_THRESHOLD_": "1073741824",
             "MALLOC_TRIM_THRESHOLD_": "4294967296",
+            "MALLOC_ARENA_MAX": "1",
             **os.environ,
             "XLA_FLAGS": flags,
             "OMP_NUM_THREADS": count,

@@ -20,6 +20,7 @@ import sys
 import time
 from pathlib import Path
 
+
 def _memory_mb(field: str) -> float:
     """``VmRSS`` (now) or ``VmHWM`` (most since the last reset) of this process."""
     with contextlib.suppress(OSError):

@@ -108,7 +108,7 @@ def score(scores: Scores, labels: jax.Array) -> jax.Array:
     legal = (~mask | ((labels >= 0) & (labels < classes))).all(axis=1)
     labels = jnp.where(mask, jnp.clip(labels, 0, classes - 1), 0)
 
-    chosen = labels[..., None] == jnp.arange(classes)
+    chosen = labels[..., None] == jnp.arange(classes)[None, None]
     of_nodes = jnp.where(chosen & mask[..., None], node, 0).sum((1, 2), dtype=dtype)
     if node.shape[1] < 2:
         return jnp.where(legal, of_nodes, jnp.nan)
@@ -282,8 +282,8 @@ def top_k(scores: Scores, k: int) -> tuple[jax.Array, jax.Array]:
     dtype = accumulator(node, edge)
     u, inner = masked(node, mask).astype(dtype).swapaxes(0, 1), forward.entered(mask).T
     # One way to be before the first position, counted with every label.
-    alone = jnp.where(jnp.arange(k) == 0, 0, -jnp.inf).astype(dtype)
-    same = jnp.broadcast_to(jnp.arange(classes * k).reshape(classes, k), (rows, classes, k))
+    alone = jnp.where(jnp.arange(k) == 0, 0, -jnp.inf).astype(dtype)[None, None]
+    same = jnp.arange(classes * k, dtype=jnp.int32).reshape(1, classes, k)
 
     def step(best, inputs):
         t, u, here, inner = inputs
@@ -299,8 +299,9 @@ def top_k(scores: Scores, k: int) -> tuple[jax.Array, jax.Array]:
     initial = jnp.broadcast_to(alone, (rows, classes, k))
     best, origins = lax.scan(step, initial, (jnp.arange(length), u, mask.T, inner))
     # Of a row without positions, all labels stand for the one labelling.
-    best = jnp.where(mask.any(axis=1)[:, None, None] | (jnp.arange(classes) == 0)[:, None], best, -jnp.inf)
-    worth, last = lax.top_k(best.reshape(rows, classes * k), min(k, classes * k))
+    counted = mask.any(axis=1)[:, None, None] | (jnp.arange(classes) == 0)[None, :, None]
+    best = jnp.where(counted, best, -jnp.inf)
+    worth, last = lax.top_k(best.reshape(rows, classes * k), k)
 
     def back(at, inputs):
         origin, here = inputs
@@ -443,7 +444,7 @@ def _complete(scores: Scores, allowed: jax.Array | None) -> tuple[jax.Array, jax
     ):
         if extra is not None:
             chex.assert_shape(extra, (classes,))
-            node = node + jnp.where(where[..., None], jnp.asarray(extra), 0)
+            node = node + jnp.where(where[..., None], jnp.asarray(extra)[None, None], 0)
     if allowed is not None:
         allowed = jnp.asarray(allowed)
         chex.assert_shape(allowed, node.shape)
@@ -454,7 +455,7 @@ def _complete(scores: Scores, allowed: jax.Array | None) -> tuple[jax.Array, jax
 
 def _label_before(labels, mask):
     """Label ``[B, T]`` of the last real position before each; 0 where there is none."""
-    at = jnp.where(mask, jnp.arange(mask.shape[1]), 0)
+    at = jnp.where(mask, jnp.arange(mask.shape[1])[None], 0)
     at = lax.cummax(at, axis=1)
     at = jnp.concatenate([jnp.zeros_like(at[:, :1]), at[:, :-1]], axis=1)
     return jnp.take_along_axis(labels, at, axis=1)

@@ -5,6 +5,8 @@ Source: 004, ``s(y)``, ``P_s(y)`` and the model marginals, as they stand there.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,7 @@ __all__ = ["LIMIT", "log_partition", "marginal", "of_chain", "table"]
 LIMIT = 1_000_000  # labellings
 
 
-def table(node: jax.Array, edge: jax.Array, edges: jax.Array) -> jax.Array:
+def table(node: jax.Array, edge: jax.Array, edges: Iterable[Sequence[int]]) -> jax.Array:
     """Scores of all labellings: ``table[y_0, y_1, ...] = s(y)``.
 
     Computes ``sum_i node[i, y_i] + sum_e edge[e, y_i, y_j]`` with ``(i, j) = edges[e]``.
@@ -24,7 +26,7 @@ def table(node: jax.Array, edge: jax.Array, edges: jax.Array) -> jax.Array:
     Args:
         node: ``[I, C]``.
         edge: ``[E, C, C]``.
-        edges: integer ``[E, 2]``, not traced.
+        edges: E pairs of nodes; an array ``[E, 2]`` will do, but not a traced one.
 
     Returns:
         ``[C, C, ...]``, an axis for each of the I nodes.
@@ -63,8 +65,8 @@ def of_chain(scores: Scores, row: int) -> jax.Array:
     """`table` of one row of a chain: an axis for each real position.
 
     Example:
-        >>> chain = Scores(jnp.zeros((1, 3, 2)), jnp.zeros((2, 2)), mask=jnp.array([[True, False, True]]))
-        >>> of_chain(chain, 0).shape
+        >>> mask = jnp.array([[True, False, True]])
+        >>> of_chain(Scores(jnp.zeros((1, 3, 2)), jnp.zeros((2, 2)), mask=mask), 0).shape
         (2, 2)
     """
     node, edge = jnp.asarray(scores.node)[row], jnp.asarray(scores.edge)

@@ -2,12 +2,15 @@
 
 With node scores ``u_t [C]`` and edge scores ``A [C, C]`` the forward recursion is::
 
-    a_t[j] = u_t[j] + ln sum_i exp(a_{t-1}[i] + A[i, j]) - m_t,      ln Z = sum_t m_t + ln sum_j exp(a_T[j])
+    a_t[j] = u_t[j] + ln sum_i exp(a_{t-1}[i] + A[i, j]) - m_t
+    ln Z   = sum_t m_t + ln sum_j exp(a_T[j])
 
 with ``m_t`` such that the largest ``a_t`` is 0. The posterior follows from the last step back::
 
-    w_t[i, j] = exp(a_{t-1}[i] + A[i, j]) / sum_i' exp(a_{t-1}[i'] + A[i', j])     P(y_{t-1} = i | y_t = j)
-    g_{t-1}[i] = sum_j w_t[i, j] g_t[j],       edge marginal of t: w_t[i, j] g_t[j]
+    w_t[i, j]  = exp(a_{t-1}[i] + A[i, j]) / sum_k exp(a_{t-1}[k] + A[k, j])
+    g_{t-1}[i] = sum_j w_t[i, j] g_t[j]
+
+``w_t`` being ``P(y_{t-1} = i | y_t = j)`` and the summands the edge marginals.
 
 Edge scores that all steps share make both sums matrix products, ``exp(a) @ exp(A)``, of all rows
 at once. A product of floating point numbers loses terms below ``exp(-87)``, which matters when
@@ -26,7 +29,7 @@ Source: 004, P_s, L and the model marginals theorem; the recursion is not in the
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -138,7 +141,7 @@ def _prepare(node, edge, mask) -> _Prepared:
     # The largest first: a column's largest added to scores of 10,000 would cost four digits.
     u, taken = _without_largest(masked(node, mask).astype(dtype).swapaxes(0, 1))
     columns, best = _without_largest(edge.astype(dtype).T)
-    u, more = _without_largest(u + jnp.where(inner[..., None], best, 0))
+    u, more = _without_largest(u + jnp.where(inner[..., None], best[None, None], 0))
     return _Prepared(u, jnp.where(here, taken + more, 0), columns.T, here, inner)
 
 
@@ -242,8 +245,9 @@ def _shared_marginals(res: _SharedResiduals, ct=None):
         if ct is None:
             shape, weighted = "tbi,tbj->bij", jnp.exp(before)
         else:
-            shape, weighted = "tbi,tbj->ij", jnp.exp(before) * ct[:, None]
-        return g, e * jnp.einsum(shape, weighted, v, precision=lax.Precision.HIGHEST)
+            shape, weighted = "tbi,tbj->ij", jnp.exp(before) * ct[None, :, None]
+        counts = jnp.einsum(shape, weighted, v, precision=lax.Precision.HIGHEST)
+        return g, counts * (e if ct is not None else e[None])
 
     def in_logs():
         def step(carry, inputs):
@@ -259,11 +263,15 @@ def _shared_marginals(res: _SharedResiduals, ct=None):
         return g, counts
 
     g, counts = lax.cond(res.products, by_products, in_logs)
-    return masked(g if ct is None else g * ct[:, None], here).swapaxes(0, 1), counts
+    return masked(g if ct is None else g * ct[None, :, None], here).swapaxes(0, 1), counts
 
 
 def row_marginals(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Marginals of nodes ``[B, T, C]``, and of edges ``[B, C, C]``, summed over time, of each row."""
+    """Marginals of nodes ``[B, T, C]``, and of edges for each row.
+
+    Those are ``[B, C, C]``, summed over time, where all steps share the scores, else
+    ``[B, T-1, C, C]``.
+    """
     if edge.ndim == 2:
         _, *rest = _shared_forward(node, edge, mask)
         return _shared_marginals(_SharedResiduals(node, edge, mask, *rest))
@@ -368,7 +376,7 @@ def _stepwise_marginals_fast(res: _StepwiseResiduals, ct):
     steps = jnp.arange(res.edge.shape[1]), res.states[:-1], entering[1:], inner[1:]
     (first, d_edge), g = lax.scan(step, (last, jnp.zeros_like(res.edge)), steps, reverse=True)
     g = jnp.concatenate([first[None], g])
-    return masked(g * ct[:, None], here).swapaxes(0, 1), d_edge
+    return masked(g * ct[None, :, None], here).swapaxes(0, 1), d_edge
 
 
 _stepwise_marginals = jax.custom_vjp(_stepwise_marginals_fast)
@@ -378,17 +386,19 @@ def _stepwise_marginals_fwd(res: _StepwiseResiduals, ct):
     return _stepwise_marginals_fast(res, ct), (res, ct)
 
 
-def _stepwise_marginals_bwd(res, cotangents):
+def _stepwise_marginals_bwd(res, cotangents) -> Any:
     """Second order: the plain recursion differentiated twice."""
-    (node, edge, mask, states, entering), ct = res
+    res, ct = res
+    node, edge, mask, states, entering = res
 
     def gradient(node, edge, ct):
         return jax.vjp(lambda n, e: _stepwise_reference(n, e, mask), node, edge)[1](ct)
 
     cotangents = cast_like(cotangents, (node, edge))
     d_node, d_edge, d_ct = jax.vjp(gradient, node, edge, ct)[1](cotangents)
-    nothing = jnp.zeros_like(states), jnp.zeros_like(entering)
-    return _StepwiseResiduals(d_node, d_edge, None, *nothing), d_ct
+    of_states: Any = jnp.zeros_like(states), jnp.zeros_like(entering)
+    no_mask: Any = None
+    return _StepwiseResiduals(d_node, d_edge, no_mask, *of_states), d_ct
 
 
 _stepwise_marginals.defvjp(_stepwise_marginals_fwd, _stepwise_marginals_bwd)

@@ -48,7 +48,7 @@ def _matrices(node, edge, mask):
         into = jnp.pad(edge.astype(dtype), ((0, 0), (1, 0), (0, 0), (0, 0)))
     matrices = masked(into, inner) + u[..., None, :]
     identity = jnp.where(jnp.eye(classes, dtype=bool), 0, -jnp.inf).astype(dtype)
-    return jnp.where(mask[..., None, None], matrices, identity)
+    return jnp.where(mask[..., None, None], matrices, identity[None, None])
 
 
 def _states(node, edge, mask):

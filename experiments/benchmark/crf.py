@@ -1,0 +1,126 @@
+"""Chain CRFs: milliseconds for loss and gradients, and for decoding; temporary memory."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.benchmark import turns
+from experiments.benchmark.crf_rivals import Problem, save_problem
+
+__all__ = ["run"]
+
+# Key for `--systems` and the worker, and what it is.
+SYSTEMS = {
+    "ours": "rntn_jax, hand rule",
+    "autodiff": "JAX autodiff of the plain scan",
+    "parallel": "rntn_jax, method=parallel",
+    "pytorch_crf": "pytorch-crf",
+    "torch_struct": "torch-struct",
+}
+TASKS = {
+    "shared": "loss and gradients, shared edge scores",
+    "steps": "loss and gradients, edge scores of every step",
+    "decode": "best labelling",
+}
+SHAPES = ["32,50,9", "32,128,32", "16,512,64", "8,1024,128", "1,10000,16"]
+
+
+def _systems(task: str, shape: tuple[int, int, int]) -> list[str]:
+    """Who can do it, within seconds and this machine's memory."""
+    rows, length, classes = shape
+    names = ["ours", "autodiff"]
+    if task != "decode" and rows * length * classes**3 <= 2e8:
+        names.append("parallel")
+    if task != "steps" and length <= 1024:
+        names.append("pytorch_crf")
+    if rows * length * classes**3 <= 2e8:
+        names.append("torch_struct")
+    return names
+
+
+def _problem(task: str, shape: tuple[int, int, int]) -> Problem:
+    rows, length, classes = shape
+    rng = np.random.default_rng(0)
+    node = 2 * rng.standard_normal((rows, length, classes), dtype=np.float32)
+    between = (rows, length - 1, classes, classes) if task == "steps" else (classes, classes)
+    edge = rng.standard_normal(between, dtype=np.float32)
+    labels = rng.integers(0, classes, (rows, length)).astype(np.int32)
+    work = rows * length * classes**2
+    return Problem(task, node, edge, labels, repeats=int(np.clip(3e7 // work, 1, 50)))
+
+
+def run(
+    *,
+    shapes: list[str],
+    rounds: int,
+    threads: int,
+    systems: list[str],
+    parts: list[str],
+    python: str | None,
+    output: str | None,
+) -> dict[str, Any]:
+    """Runs the benchmark, prints tables, and returns all figures.
+
+    Args:
+        shapes: each ``B,T,C``.
+        rounds: turns of every system.
+        threads: for every system.
+        systems: only these; empty: all that can do a task within seconds.
+        parts: tasks.
+        python: interpreter of pytorch-crf and torch-struct.
+        output: JSON file for the figures.
+
+    Raises:
+        ValueError: for an unknown system or part, a faulty shape, or when a worker failed.
+    """
+    turns.check_words(systems, list(SYSTEMS))
+    turns.check_words(parts, list(TASKS))
+    figures: dict[str, Any] = {"threads": threads, "cpu": turns.cpu(), "speed": []}
+    pythons = {"pytorch": python, "torch": python} if python else {}
+    for task in parts:
+        for text in shapes:
+            sizes = [int(n) for n in text.split(",")]
+            if len(sizes) != 3 or min(sizes) < 1:
+                raise ValueError(f"a shape is three positive numbers B,T,C, got {text!r}")
+            shape = sizes[0], sizes[1], sizes[2]
+            problem = _problem(task, shape)
+            names = [n for n in _systems(task, shape) if n in (systems or SYSTEMS)]
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "problem.npz"
+                save_problem(path, problem)
+                rows = turns.take_turns(
+                    "experiments.benchmark.crf_rivals",
+                    names,
+                    path,
+                    rounds=rounds,
+                    threads=threads,
+                    pythons=pythons,
+                )
+            rows = [{"task": task, "shape": sizes, **row} for row in rows]
+            for row in rows:
+                row["losses"] = row.get("losses", [])[:1]
+            figures["speed"] += rows
+            _print(rows)
+            turns.write(output, figures)
+    return figures
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    rows_, length, classes = rows[0]["shape"]
+    print(f"\n{TASKS[rows[0]['task']]}: B = {rows_}, T = {length}, C = {classes}")
+    columns = ("ms", 10), ("least", 10), ("ratio", 8), ("temp MB", 9), ("first s", 9)
+    print(" " * 32 + "".join(f"{name:>{width}}" for name, width in columns))
+    for row in rows:
+        title = SYSTEMS[row["system"]]
+        if "ms" not in row:
+            print(f"{title:32} not measured: {row['missing']}")
+            continue
+        print(
+            f"{title:32}{row['ms']:10.3f}{row['ms_least']:10.3f}{row.get('ratio', np.nan):8.2f}"
+            f"{row.get('temp_mb', np.nan):9.1f}{row['first_seconds']:9.2f}",
+            flush=True,
+        )

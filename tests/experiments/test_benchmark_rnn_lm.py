@@ -1,0 +1,71 @@
+"""The language model benchmark: its systems train the same model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.benchmark import rnn_lm, rnn_lm_rivals
+
+ARGUMENTS: dict[str, Any] = {
+    "dims": [8],
+    "batch_sizes": [3],
+    "chunks": [7],
+    "steps": 5,
+    "vocab_size": 30,
+    "rounds": 1,
+    "threads": 1,
+    "systems": ["ours", "autodiff", "flax", "ours_bf16", "products"],
+    "parts": ["speed"],
+    "output": None,
+}
+
+
+def test_the_systems_take_turns_and_agree(tmp_path: Path, capsys):
+    figures = rnn_lm.run(**ARGUMENTS | {"output": str(tmp_path / "figures.json")})
+    ours, autodiff, flax, bf16, products = figures["speed"]
+    assert len(ours["losses"]) == 20 and ours["ratio"] == 1
+    np.testing.assert_allclose(autodiff["losses"], ours["losses"], rtol=1e-5)
+    np.testing.assert_allclose(flax["losses"], ours["losses"], rtol=1e-5)
+    np.testing.assert_allclose(bf16["losses"], ours["losses"], rtol=1e-2)
+    assert not np.array_equal(bf16["losses"], ours["losses"])
+    assert ours["last_loss"] < ours["losses"][0]  # it learns
+    assert 0 < ours["temp_mb"] < autodiff["temp_mb"] and products["ms"] > 0
+    assert json.loads((tmp_path / "figures.json").read_text()) == figures
+    assert "flax.nnx.RNN" in capsys.readouterr().out
+
+
+def test_pytorch_trains_the_same_model(tmp_path: Path):
+    pytest.importorskip("torch", reason="PyTorch is in the extra `benchmark`")
+    problem = rnn_lm._problem(8, 3, 5, 30, 7)
+    rnn_lm_rivals.save_problem(tmp_path / "problem.npz", problem)
+    losses = {}
+    for system in ("ours", "torch", "torch_chunked"):
+        train, _ = rnn_lm_rivals.make(system, tmp_path / "problem.npz", 1)
+        losses[system] = train() + train()
+    np.testing.assert_allclose(losses["torch"], losses["ours"], rtol=1e-4)
+    np.testing.assert_allclose(losses["torch_chunked"], losses["ours"], rtol=1e-4)
+
+
+def test_growth_is_linear_in_memory_and_segments_bound_it():
+    rows = rnn_lm._growth(lengths=(200, 2000))
+    memory = {(row["steps"], row["segment"] is None): row["temp_mb"] for row in rows}
+    assert 8 < memory[2000, True] / memory[200, True] < 12
+    assert memory[2000, False] < memory[2000, True] / 5
+
+
+@pytest.mark.parametrize(
+    ("what", "value", "message"),
+    [
+        ("systems", ["theano"], "theano"),
+        ("parts", ["colour"], "colour"),
+        ("batch_sizes", [1, 2], "give as many"),
+    ],
+)
+def test_wrong_arguments(what, value, message):
+    with pytest.raises(ValueError, match=message):
+        rnn_lm.run(**ARGUMENTS | {what: value})
