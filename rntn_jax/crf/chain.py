@@ -250,8 +250,6 @@ def _walk_back(states, edge, mask, choose, keys):
 
 def _edge_into(edge, t):
     """Scores ``[B, C, C]`` of the edges into position ``t``; at 0, where there is none, others."""
-    if edge.shape[1] == 0:
-        return jnp.zeros((edge.shape[0], *edge.shape[2:]), edge.dtype)
     return lax.dynamic_index_in_dim(edge, jnp.maximum(t - 1, 0), axis=1, keepdims=False)
 
 
@@ -434,6 +432,8 @@ def _complete(scores: Scores, allowed: jax.Array | None) -> tuple[jax.Array, jax
         chex.assert_shape(edge, (classes, classes))
     else:
         chex.assert_shape(edge, (rows, max(length - 1, 0), classes, classes))
+        if length < 2:  # there are no edges
+            edge = jnp.zeros((classes, classes), edge.dtype)
     mask = jnp.ones((rows, length), bool) if scores.mask is None else jnp.asarray(scores.mask)
     chex.assert_shape(mask, (rows, length))
     chex.assert_type(mask, bool)

@@ -300,12 +300,8 @@ def _stepwise_forward(node, edge, mask) -> Forward:
         a, entering, top = advance(a, _log_sum(a, now.astype(dtype)), u, here, inner)
         return a, (a, entering, top)
 
-    if edge.shape[1]:
-        steps = jnp.arange(len(u))
-        _, out = lax.scan(step, jnp.zeros_like(u[0]), (steps, u, here, inner))
-    else:  # one position: there are no edges to read
-        out = u, jnp.zeros_like(u), jnp.zeros_like(taken)
-    states, entering, tops = out
+    inputs = jnp.arange(len(u)), u, here, inner
+    _, (states, entering, tops) = lax.scan(step, jnp.zeros_like(u[0]), inputs)
     total = _ending(states, tops + jnp.where(here, taken, 0), here)
     return Forward(total, states, entering, jnp.zeros((), bool))
 
