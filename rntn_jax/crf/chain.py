@@ -66,7 +66,7 @@ def log_partition(
 
     Returns:
         ``[B]`` nats, in at least float32; ``-inf`` where every labelling is forbidden. Residuals:
-        the arguments and twice the node scores.
+        the arguments and the size of the node scores (twice that for edge scores of every step).
 
     Raises:
         AssertionError: when shapes or dtypes do not match.
@@ -219,7 +219,7 @@ def sample(key: jax.Array, scores: Scores, num_samples: int) -> jax.Array:
     node, edge, mask = _complete(lax.stop_gradient(scores), None)
     if node.shape[1] == 0:
         return jnp.zeros((num_samples, *mask.shape), jnp.int32)
-    states = forward.forward(node, edge, mask).states
+    states = forward.forward_states(node, edge, mask)
     keys = jax.random.split(key, (len(states), num_samples))
 
     def one(keys):

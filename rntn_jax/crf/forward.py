@@ -40,26 +40,16 @@ from rntn_jax.ops import accumulator, cast_like, masked
 __all__ = [
     "LEAST_MASS",
     "SAFE_RANGE",
-    "Forward",
     "advance",
     "entered",
-    "forward",
+    "forward_states",
     "log_partition",
     "row_marginals",
     "safe_log",
 ]
 
-SAFE_RANGE = 65.0  # nats
+SAFE_RANGE = 35.0  # nats
 LEAST_MASS = 1e-30  # of labels at most exp(0) each: terms lost weigh 1e-8 of it at most
-
-
-class Forward(NamedTuple):
-    """What the way forward leaves; time-major."""
-
-    total: jax.Array  # [B], ln Z
-    states: jax.Array  # [T, B, C], a_t; where masked, that of the position before
-    entering: jax.Array  # [T, B, C], ln of the sum over i (0 at the first position)
-    products: jax.Array  # bool [], whether matrix products were used
 
 
 def log_partition(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Array:
@@ -70,9 +60,15 @@ def log_partition(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Arra
     return (_shared if edge.ndim == 2 else _stepwise)(node, edge, mask)
 
 
-def forward(node: jax.Array, edge: jax.Array, mask: jax.Array) -> Forward:
-    """The forward recursion itself; ``states + ln normalisers`` are what sampling needs."""
-    return (_shared_forward if edge.ndim == 2 else _stepwise_forward)(node, edge, mask)
+def forward_states(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Array:
+    """``a_t [T, B, C]``, each up to a constant: how probable labels are given what is before.
+
+    Where masked, those of the position before. All that sampling needs.
+    """
+    if edge.ndim == 4:
+        return _stepwise_forward(node, edge, mask)[1]
+    _, states, products = _shared_forward(node, edge, mask)
+    return jnp.where(products, safe_log(states), states)
 
 
 # --- what both share ---
@@ -112,10 +108,23 @@ def advance(a, entering, u, here, inner):
     return jnp.where(here[:, None], new, a), entering, jnp.where(here, top, 0)
 
 
-def _ending(states, tops, here):
+def _log_total(state: jax.Array) -> jax.Array:
+    """``ln`` of what a state, normalised to at most 0, sums to."""
+    return safe_log(jnp.exp(state).sum(axis=-1))
+
+
+def _ending(states, taken, here):
     """``ln Z``: the parts taken off, and what the last state sums to."""
-    rest = safe_log(jnp.exp(states[-1]).sum(axis=-1))
-    return tops.sum(axis=0) + jnp.where(here.any(axis=0), rest, 0)
+    rest = jnp.where(here.any(axis=0), _log_total(states[-1]), 0)
+    return jnp.where(here, taken, 0).sum(axis=0) + rest
+
+
+def _matmul(x, y):
+    return jnp.matmul(x, y, precision=lax.Precision.HIGHEST)
+
+
+def _contract(shape, x, y):
+    return jnp.einsum(shape, x, y, precision=lax.Precision.HIGHEST)
 
 
 def _normalised(p: jax.Array) -> jax.Array:
@@ -145,59 +154,81 @@ def _prepare(node, edge, mask) -> _Prepared:
     return _Prepared(u, jnp.where(here, taken + more, 0), columns.T, here, inner)
 
 
-def _product_steps(prepared: _Prepared, check: bool):
-    """The recursion by matrix products; and, with ``check``, whether a step lost what counts."""
-    u, _, edge, here, inner = prepared
+def _product_steps(prepared: _Prepared):
+    """Probabilities ``[T, B, C]`` of the labels given what is before, and what was taken off."""
+    u, taken, edge, here, inner = prepared
     e = jnp.exp(edge)
-    possible = (edge > -jnp.inf).astype(edge.dtype)
+
+    def step(p, inputs):
+        w, here, inner = inputs
+        n = w * jnp.where(inner[:, None], _matmul(p, e), 1)
+        total = n.sum(axis=-1)
+        new = n / jnp.where(total == 0, 1, total)[:, None]
+        p = jnp.where(here[:, None], new, p)
+        return p, (p, total)
+
+    w = jnp.exp(u)
+    _, (p, totals) = lax.scan(step, jnp.ones_like(w[0]), (w, here, inner))
+    return p, taken + safe_log(totals)
+
+
+def _checked_steps(prepared: _Prepared):
+    """The same with the states in logarithms, and whether a product lost what counts."""
+    u, taken, edge, here, inner = prepared
+    e, possible = jnp.exp(edge), (edge > -jnp.inf).astype(edge.dtype)
 
     def step(carry, inputs):
         a, lost = carry
         u, here, inner = inputs
-        q = jnp.matmul(jnp.exp(a), e, precision=lax.Precision.HIGHEST)
-        if check:
-            reachable = jnp.matmul((a > -jnp.inf).astype(a.dtype), possible) > 0
-            lost = lost | (inner[:, None] & reachable & (q < LEAST_MASS)).any()
-        a, entering, top = advance(a, safe_log(q), u, here, inner)
-        return (a, lost), (a, entering, top)
+        q = _matmul(jnp.exp(a), e)
+        reachable = _matmul((a > -jnp.inf).astype(a.dtype), possible) > 0
+        lost = lost | (inner[:, None] & reachable & (q < LEAST_MASS)).any()
+        a, _, top = advance(a, safe_log(q), u, here, inner)
+        return (a, lost), (a, top)
 
     initial = jnp.zeros(u.shape[1:], u.dtype), jnp.zeros((), bool)
-    (_, lost), out = lax.scan(step, initial, (u, here, inner))
-    return out, lost
+    (_, lost), (states, tops) = lax.scan(step, initial, (u, here, inner))
+    return states, taken + tops, lost
 
 
 def _log_steps(prepared: _Prepared):
     """The recursion in logarithms."""
-    u, _, edge, here, inner = prepared
+    u, taken, edge, here, inner = prepared
 
     def step(a, inputs):
-        a, entering, top = advance(a, _log_sum(a, edge[None]), *inputs)
-        return a, (a, entering, top)
+        a, _, top = advance(a, _log_sum(a, edge[None]), *inputs)
+        return a, (a, top)
 
-    return lax.scan(step, jnp.zeros(u.shape[1:], u.dtype), (u, here, inner))[1]
+    states, tops = lax.scan(step, jnp.zeros(u.shape[1:], u.dtype), (u, here, inner))[1]
+    return states, taken + tops
 
 
-def _shared_forward(node, edge, mask) -> Forward:
+def _shared_forward(node, edge, mask):
+    """``ln Z [B]``; states, of which ``products`` says whether they are no logarithms."""
     prepared = _prepare(node, edge, mask)
 
     def unchecked(prepared):
-        return _product_steps(prepared, check=False)[0], jnp.ones((), bool)
+        return *_product_steps(prepared), jnp.ones((), bool)
 
     def checked(prepared):
-        out, lost = _product_steps(prepared, check=True)
-        return lax.cond(lost, lambda p, _: _log_steps(p), lambda _, o: o, prepared, out), ~lost
+        states, taken, lost = _checked_steps(prepared)
+        products = jnp.exp(states), taken, ~lost
+        return lax.cond(
+            lost, lambda p, o: (*_log_steps(p), o[2]), lambda _, o: o, prepared, products
+        )
 
     safe = (prepared.edge >= -SAFE_RANGE).all()
-    (states, entering, tops), products = lax.cond(safe, unchecked, checked, prepared)
-    total = _ending(states, tops + prepared.taken, prepared.here)
-    return Forward(total, states, entering, products)
+    states, taken, products = lax.cond(safe, unchecked, checked, prepared)
+    last = jnp.where(products, safe_log(states[-1].sum(axis=-1)), _log_total(states[-1]))
+    total = jnp.where(prepared.here, taken, 0).sum(axis=0)
+    return total + jnp.where(prepared.here.any(axis=0), last, 0), states, products
 
 
-def _shared_reference(node, edge, mask):
-    return _shared_forward(node, edge, mask).total
+def _shared_total(node, edge, mask):
+    return _shared_forward(node, edge, mask)[0]
 
 
-_shared = jax.custom_vjp(_shared_reference)
+_shared = jax.custom_vjp(_shared_total)
 
 
 class _SharedResiduals(NamedTuple):
@@ -205,7 +236,6 @@ class _SharedResiduals(NamedTuple):
     edge: jax.Array  # [C, C]
     mask: jax.Array  # [B, T]
     states: jax.Array  # [T, B, C]
-    entering: jax.Array  # [T, B, C]
     products: jax.Array  # bool []
 
 
@@ -229,37 +259,38 @@ def _shared_marginals(res: _SharedResiduals, ct=None):
     columns, _ = _without_largest(res.edge.astype(dtype).T)
     edge = columns.T
     before = jnp.concatenate([jnp.zeros_like(res.states[:1]), res.states[:-1]])
-    entering = jnp.where(res.entering == -jnp.inf, 0, res.entering)  # of labels with posterior 0
-    last = _normalised(jnp.exp(res.states[-1]))
 
     def by_products():
         e = jnp.exp(edge)
+        q = _matmul(before, e)  # of all steps at once
+        used = inner[..., None] & (q > 0)
+        inverse = jnp.where(used, 1 / jnp.where(used, q, 1), 0)
 
         def step(g, inputs):
-            before, entering, inner = inputs
-            v = jnp.where(inner[:, None], g * jnp.exp(-entering), 0)
-            back = jnp.exp(before) * jnp.matmul(v, e.T, precision=lax.Precision.HIGHEST)
-            return jnp.where(inner[:, None], _normalised(back), g), (g, v)
+            before, inverse, inner = inputs
+            back = before * _matmul(g * inverse, e.T)
+            return jnp.where(inner[:, None], back, g), g
 
-        _, (g, v) = lax.scan(step, last, (before, entering, inner), reverse=True)
+        last = _normalised(res.states[-1])
+        _, g = lax.scan(step, last, (before, inverse, inner), reverse=True)
+        g = _normalised(g)  # rounding errors of 100,000 steps add up
+        v = g * inverse
         if ct is None:
-            shape, weighted = "tbi,tbj->bij", jnp.exp(before)
-        else:
-            shape, weighted = "tbi,tbj->ij", jnp.exp(before) * ct[None, :, None]
-        counts = jnp.einsum(shape, weighted, v, precision=lax.Precision.HIGHEST)
-        return g, counts * (e if ct is not None else e[None])
+            return g, e[None] * _contract("tbi,tbj->bij", before, v)
+        return g, e * _contract("tbi,tbj->ij", before * ct[None, :, None], v)
 
     def in_logs():
         def step(carry, inputs):
             g, counts = carry
-            before, entering, inner = inputs
-            both = _edge_posterior(before, edge[None], entering, g, inner)
+            before, inner = inputs
+            both = _edge_posterior(before, edge[None], _log_sum(before, edge[None]), g, inner)
             back = jnp.where(inner[:, None], _normalised(both.sum(axis=2)), g)
             return (back, counts + (both if ct is None else jnp.einsum("bij,b->ij", both, ct))), g
 
+        last = _normalised(jnp.exp(res.states[-1]))
         rows = () if ct is not None else (last.shape[0],)
         initial = last, jnp.zeros((*rows, *edge.shape), dtype)
-        (_, counts), g = lax.scan(step, initial, (before, entering, inner), reverse=True)
+        (_, counts), g = lax.scan(step, initial, (before, inner), reverse=True)
         return g, counts
 
     g, counts = lax.cond(res.products, by_products, in_logs)
@@ -281,6 +312,7 @@ def row_marginals(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[ja
 
 def _edge_posterior(before, edge, entering, g, inner):
     """``w[i, j] g[j]``, ``[B, C, C]``: the probability of the labels i before and j here."""
+    entering = jnp.where(entering == -jnp.inf, 0, entering)  # of labels whose posterior is 0
     w = jnp.exp(before[:, :, None] + edge - entering[:, None, :])
     return jnp.where(inner[:, None, None], w * g[:, None, :], 0)
 
@@ -288,7 +320,7 @@ def _edge_posterior(before, edge, entering, g, inner):
 # --- edge scores for every step ---
 
 
-def _stepwise_forward(node, edge, mask) -> Forward:
+def _stepwise_forward(node, edge, mask):
     """In logarithms, reading the edge scores where they lie."""
     dtype = accumulator(node, edge)
     here, inner = mask.T, entered(mask).T
@@ -302,8 +334,7 @@ def _stepwise_forward(node, edge, mask) -> Forward:
 
     inputs = jnp.arange(len(u)), u, here, inner
     _, (states, entering, tops) = lax.scan(step, jnp.zeros_like(u[0]), inputs)
-    total = _ending(states, tops + jnp.where(here, taken, 0), here)
-    return Forward(total, states, entering, jnp.zeros((), bool))
+    return _ending(states, tops + taken, here), states, entering
 
 
 def _stepwise_reference(node, edge, mask):
@@ -321,11 +352,11 @@ def _stepwise_reference(node, edge, mask):
     _, (states, tops) = lax.scan(step, u[0], (u[1:], edge, here[1:], inner[1:]))
     states = jnp.concatenate([u[:1], states])
     tops = jnp.concatenate([jnp.zeros_like(taken[:1]), tops])
-    return _ending(states, tops + jnp.where(here, taken, 0), here)
+    return _ending(states, tops + taken, here)
 
 
 def _stepwise_total(node, edge, mask):
-    return _stepwise_forward(node, edge, mask).total
+    return _stepwise_forward(node, edge, mask)[0]
 
 
 _stepwise = jax.custom_vjp(_stepwise_total)
@@ -340,7 +371,7 @@ class _StepwiseResiduals(NamedTuple):
 
 
 def _stepwise_fwd(node, edge, mask):
-    total, states, entering, _ = _stepwise_forward(node, edge, mask)
+    total, states, entering = _stepwise_forward(node, edge, mask)
     return total, _StepwiseResiduals(node, edge, mask, states, entering)
 
 
@@ -357,7 +388,6 @@ def _stepwise_marginals_fast(res: _StepwiseResiduals, ct):
     dtype = res.states.dtype
     here, inner = res.mask.T, entered(res.mask).T
     ct = ct.astype(dtype)
-    entering = jnp.where(res.entering == -jnp.inf, 0, res.entering)  # of labels with posterior 0
     last = _normalised(jnp.exp(res.states[-1]))
 
     def step(carry, inputs):
@@ -369,7 +399,7 @@ def _stepwise_marginals_fast(res: _StepwiseResiduals, ct):
         now = (both * ct[:, None, None]).astype(d_edge.dtype)
         return (back, lax.dynamic_update_index_in_dim(d_edge, now, t, axis=1)), g
 
-    steps = jnp.arange(res.edge.shape[1]), res.states[:-1], entering[1:], inner[1:]
+    steps = jnp.arange(res.edge.shape[1]), res.states[:-1], res.entering[1:], inner[1:]
     (first, d_edge), g = lax.scan(step, (last, jnp.zeros_like(res.edge)), steps, reverse=True)
     g = jnp.concatenate([first[None], g])
     return masked(g * ct[None, :, None], here).swapaxes(0, 1), d_edge
