@@ -20,12 +20,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rntn_jax import data, ops, plots, recurrent, recursive, sequences, training, trees
+    from rntn_jax import crf, data, ops, plots, recurrent, recursive, sequences, training, trees
     from rntn_jax.models import rnn_lm, rntn
 
 __version__ = "0.1.0"
 
 _MODULES = {
+    "crf": "rntn_jax.crf",
     "data": "rntn_jax.data",
     "ops": "rntn_jax.ops",
     "plots": "rntn_jax.plots",
@@ -40,6 +41,7 @@ _MODULES = {
 
 __all__ = [
     "__version__",
+    "crf",
     "data",
     "ops",
     "plots",
