@@ -103,12 +103,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "paper": {
         "corpus": "ptb",
-        "embed_dim": 300,
-        "hidden_dim": 300,
+        "embed_dim": 400,
+        "hidden_dim": 400,
         "tied": True,
-        "epochs": 12,
+        "epochs": 13,
         "learning_rate": 2e-3,
-        "input_dropout": 0.3,
-        "output_dropout": 0.4,
+        "input_dropout": 0.4,
+        "output_dropout": 0.5,
+        "chunk": 350,
     },
 }
