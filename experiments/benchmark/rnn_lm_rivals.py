@@ -193,7 +193,7 @@ def flax_train(problem: Problem) -> tuple[Train, int]:
 
     step = jax.jit(update, donate_argnums=(0, 1))
     opt_state = optimizer.init(params)
-    carry = jnp.zeros((problem.tokens.shape[1], d))
+    carry = jnp.zeros((problem.tokens.shape[1], d), jnp.float32)
     compiled = step.lower(params, opt_state, problem.tokens[0], carry).compile()
     analysis: Any = compiled.memory_analysis()
 

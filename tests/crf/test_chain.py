@@ -111,7 +111,7 @@ def test_model_marginals_theorem(classes, shared):
 
 @pytest.mark.parametrize("forbid", [0.0, 0.25])
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_every_query_is_that_of_enumeration(seed, shared, forbid):
     scores = random_scores(seed, 6, 5, 3, shared=shared, forbid=forbid)
     other = random_scores(seed + 50, 6, 5, 3, shared=shared)._replace(mask=scores.mask)
@@ -236,7 +236,8 @@ def test_rule(shared, wide):
         check_orders(rule, plain, (scores.node, edge))
     else:
         assert not shared or bool(forward._shared_forward(scores.node, edge, mask)[2])
-        check_rule(rule, plain, (scores.node, edge))
+        # Transformations of the rule are JAX's own affair: once is enough.
+        (check_rule if shared else check_orders)(rule, plain, (scores.node, edge))
 
 
 @pytest.mark.parametrize("shared", [True, False])

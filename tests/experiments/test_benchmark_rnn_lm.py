@@ -19,7 +19,7 @@ ARGUMENTS: dict[str, Any] = {
     "vocab_size": 30,
     "rounds": 1,
     "threads": 1,
-    "systems": ["ours", "autodiff", "flax", "ours_bf16", "products"],
+    "systems": ["ours", "autodiff", "ours_bf16"],
     "parts": ["speed"],
     "output": None,
 }
@@ -27,16 +27,23 @@ ARGUMENTS: dict[str, Any] = {
 
 def test_the_systems_take_turns_and_agree(tmp_path: Path, capsys):
     figures = rnn_lm.run(**ARGUMENTS | {"output": str(tmp_path / "figures.json")})
-    ours, autodiff, flax, bf16, products = figures["speed"]
+    ours, autodiff, bf16 = figures["speed"]
     assert len(ours["losses"]) == 20 and ours["ratio"] == 1
     np.testing.assert_allclose(autodiff["losses"], ours["losses"], rtol=1e-5)
-    np.testing.assert_allclose(flax["losses"], ours["losses"], rtol=1e-5)
     np.testing.assert_allclose(bf16["losses"], ours["losses"], rtol=1e-2)
     assert not np.array_equal(bf16["losses"], ours["losses"])
     assert ours["last_loss"] < ours["losses"][0]  # it learns
-    assert 0 < ours["temp_mb"] < autodiff["temp_mb"] and products["ms"] > 0
+    assert 0 < ours["temp_mb"] < autodiff["temp_mb"] and ours["ms"] > 0
     assert json.loads((tmp_path / "figures.json").read_text()) == figures
-    assert "flax.nnx.RNN" in capsys.readouterr().out
+    assert "JAX autodiff of the plain scan" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("float32")
+def test_flax_trains_the_same_model(tmp_path: Path):
+    rnn_lm_rivals.save_problem(tmp_path / "problem.npz", rnn_lm._problem(8, 3, 5, 30, 7))
+    systems = [rnn_lm_rivals.make(s, tmp_path / "problem.npz", 1)[0] for s in ("ours", "flax")]
+    ours, flax = (train() for train in systems)
+    np.testing.assert_allclose(flax, ours, rtol=1e-5)
 
 
 def test_pytorch_trains_the_same_model(tmp_path: Path):
