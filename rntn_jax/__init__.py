@@ -20,7 +20,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rntn_jax import crf, data, ops, plots, recurrent, recursive, sequences, training, trees
+    from rntn_jax import (
+        crf,
+        data,
+        ops,
+        plots,
+        recurrent,
+        recursive,
+        sequences,
+        tagger,
+        training,
+        trees,
+    )
     from rntn_jax.models import rnn_lm, rntn
 
 __version__ = "0.1.0"
@@ -35,6 +46,7 @@ _MODULES = {
     "rnn_lm": "rntn_jax.models.rnn_lm",
     "rntn": "rntn_jax.models.rntn",
     "sequences": "rntn_jax.sequences",
+    "tagger": "rntn_jax.tagger",
     "training": "rntn_jax.training",
     "trees": "rntn_jax.trees",
 }
@@ -50,6 +62,7 @@ __all__ = [
     "rnn_lm",
     "rntn",
     "sequences",
+    "tagger",
     "training",
     "trees",
 ]

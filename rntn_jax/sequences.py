@@ -5,12 +5,13 @@ Everything here runs on the host and returns NumPy arrays. Padding has id 0 and 
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["SequenceBatch", "buckets", "pad", "segments"]
+__all__ = ["SequenceBatch", "buckets", "pack_rows", "pad", "segments"]
 
 
 class SequenceBatch(NamedTuple):
@@ -139,6 +140,39 @@ def buckets(
     if rng is not None:
         rng.shuffle(batches)  # pyright: ignore[reportArgumentType]
     yield from batches
+
+
+def pack_rows(lengths: Sequence[int] | np.ndarray, num_rows: int) -> tuple[Any, Any, int]:
+    """Places sequences one after the other in rows of like total length.
+
+    The longest first, each into the row with most room: little is padding unless there are few.
+
+    Args:
+        lengths: of all sequences ``[S]``.
+        num_rows: rows to fill.
+
+    Returns:
+        int64 ``[S]``, the row of each sequence; int64 ``[S]``, its place in it; the length of the
+        fullest row.
+
+    Raises:
+        ValueError: when ``num_rows`` is below 1.
+
+    Example:
+        >>> row, start, length = pack_rows([2, 5, 3], 2)
+        >>> row.tolist(), start.tolist(), length
+        ([1, 0, 1], [3, 0, 0], 5)
+    """
+    if num_rows < 1:
+        raise ValueError(f"num_rows must be at least 1, got {num_rows}")
+    lengths = np.asarray(lengths, np.int64)
+    row, start = np.zeros((2, len(lengths)), np.int64)
+    filled = [(0, number) for number in range(num_rows)]
+    for at in np.argsort(-lengths, kind="stable"):
+        used, row[at] = filled[0]
+        start[at] = used
+        heapq.heapreplace(filled, (used + int(lengths[at]), int(row[at])))
+    return row, start, max(used for used, _ in filled)
 
 
 def _checked(ids: np.ndarray, where: str = "") -> np.ndarray:

@@ -8,12 +8,14 @@
 - `corpora`: finds published corpora in a directory or the cache, or downloads them.
 - `read_sentences`: a text, one sentence a line.
 - `read_columns`, `write_columns`: tokens with tags in columns, one token a line.
+- `encode_attributes`: features of tokens, as dictionaries or lists, to numbered attributes.
 - `chunks`: tags to chunks, the schemes BIO, IOB1 and BIOES, and scores as CoNLL-2000 has them.
 - `demo`, `demo_text`, `demo_tags`: an embedded treebank with exact labels, a text of known entropy
   and tagged sentences of a known chain, for trying things without any download.
 """
 
 from rntn_jax.data import chunks, corpora, demo, demo_tags, demo_text
+from rntn_jax.data.attributes import Encoded, encode_attributes, token_attributes
 from rntn_jax.data.brackets import binarize, parse_tree, read_trees, write_trees
 from rntn_jax.data.columns import read_columns, write_columns
 from rntn_jax.data.errors import DataError
@@ -23,6 +25,7 @@ from rntn_jax.data.vocabulary import Vocabulary
 
 __all__ = [
     "DataError",
+    "Encoded",
     "Tree",
     "Vocabulary",
     "binarize",
@@ -31,10 +34,12 @@ __all__ = [
     "demo",
     "demo_tags",
     "demo_text",
+    "encode_attributes",
     "parse_tree",
     "read_columns",
     "read_sentences",
     "read_trees",
+    "token_attributes",
     "write_columns",
     "write_trees",
 ]

@@ -10,6 +10,7 @@ from rntn_jax.ops.dropout import dropout
 from rntn_jax.ops.embedding import embed
 from rntn_jax.ops.loops import bounded_loop
 from rntn_jax.ops.masking import accumulator, cast_like, masked, masked_mean
+from rntn_jax.ops.sparse import Bags, SparseMatrix, sparse_matmul, sparse_matrix
 from rntn_jax.ops.tensor import (
     outer_sum,
     slice_products,
@@ -19,6 +20,8 @@ from rntn_jax.ops.tensor import (
 
 __all__ = [
     "ACTIVATIONS",
+    "Bags",
+    "SparseMatrix",
     "accumulator",
     "activate",
     "bounded_loop",
@@ -33,6 +36,8 @@ __all__ = [
     "outer_sum",
     "slice_products",
     "softmax_cross_entropy",
+    "sparse_matmul",
+    "sparse_matrix",
     "symmetric_slices",
     "tensor_product",
 ]

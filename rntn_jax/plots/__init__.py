@@ -1,4 +1,4 @@
-"""Pictures: sentiment trees, learning curves, confusion matrices, reports.
+"""Pictures: sentiment trees, learning curves, heat maps, confusion matrices, reports.
 
 Everything returns text (SVG, HTML or plain) that needs no other file and no network. Importing
 this package imports numpy only; learning curves import matplotlib when they are drawn.
@@ -18,6 +18,7 @@ A report of a run, with whatever parts it has:
 """
 
 from rntn_jax.plots.curves import Curves, curves_svg
+from rntn_jax.plots.heatmap import heatmap_html
 from rntn_jax.plots.page import (
     Section,
     TreePicture,
@@ -38,6 +39,7 @@ __all__ = [
     "TreePicture",
     "confusion_html",
     "curves_svg",
+    "heatmap_html",
     "most_confident_mistakes",
     "page_html",
     "pictures_html",

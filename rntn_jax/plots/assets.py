@@ -53,6 +53,11 @@ font-size:.9rem}
 pre{margin:0 0 1em;padding:12px 14px;background:#f4f5f7;border-radius:8px;white-space:pre-wrap;
 overflow-wrap:anywhere;font:.86rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,
 "DejaVu Sans Mono",monospace}
+.rj-heatmap{border-collapse:separate;border-spacing:1px;font-size:.78rem}
+.rj-heatmap th,.rj-heatmap td{border:0;padding:3px 5px;text-align:center;white-space:nowrap}
+.rj-heatmap tbody th{text-align:right}
+.rj-heatmap td{min-width:34px;border-radius:4px}
+.rj-heatmap .rj-framed{outline:2px solid var(--ink);outline-offset:-2px}
 .rj-curves{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(400px,100%),1fr));gap:18px}
 .rj-curves svg{display:block;width:100%;height:auto;max-width:640px;margin:0 auto}
 .rj-curves text{font-family:inherit!important}

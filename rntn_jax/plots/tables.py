@@ -59,7 +59,7 @@ def confusion_html(
     legend = "Rows: gold class. Columns: predicted class. Percentages: share of the gold class."
     return (
         note_html(legend)
-        + _scroll(
+        + scroll_html(
             "Confusion matrix",
             '<table class="rj-confusion">'
             f'<thead><tr><th scope="col">gold</th>{columns}<th scope="col">total</th></tr></thead>'
@@ -108,7 +108,7 @@ def scores_html(
         for name, row in scores.items()
     )
     table = f"<table><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return _scroll("Scores", table) + note_html(note)
+    return scroll_html("Scores", table) + note_html(note)
 
 
 def _percent(value: Any, decimals: int) -> str:
@@ -198,5 +198,12 @@ def note_html(note: str | None) -> str:
     return "" if note is None else f'<p class="rj-note">{text.escape(note)}</p>'
 
 
-def _scroll(label: str, content: str) -> str:
+def scroll_html(label: str, content: str) -> str:
+    """Returns content that scrolls sideways where it is wider than the page.
+
+    Example:
+        >>> "<b>x</b>" in scroll_html("a letter", "<b>x</b>")
+        True
+    """
+    label = text.escape(label)
     return f'<div class="rj-scroll" tabindex="0" role="region" aria-label="{label}">{content}</div>'

@@ -7,6 +7,7 @@ from rntn_jax.training.checkpoint import (
     read_info,
     save_pytree,
 )
+from rntn_jax.training.lbfgs import Lbfgs, LbfgsState, Stopping, lbfgs, minimize_l1
 from rntn_jax.training.metrics import MetricsWriter, read_metrics
 from rntn_jax.training.progress import ProgressBar
 from rntn_jax.training.step import (
@@ -21,14 +22,19 @@ from rntn_jax.training.step import (
 __all__ = [
     "CheckpointError",
     "Checkpointer",
+    "Lbfgs",
+    "LbfgsState",
     "MetricsWriter",
     "NotFiniteError",
     "ProgressBar",
     "RowBatch",
+    "Stopping",
     "TrainState",
     "init_state",
+    "lbfgs",
     "load_pytree",
     "make_train_step",
+    "minimize_l1",
     "read_info",
     "read_metrics",
     "running_mean",

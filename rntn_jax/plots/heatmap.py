@@ -1,0 +1,80 @@
+"""Heat maps as HTML tables: transition scores, marginals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from rntn_jax.plots import palette, text
+from rntn_jax.plots.tables import note_html, scroll_html
+
+_LOW, _MIDDLE, _HIGH = "#cf5a1d", "#f6f7f9", "#1b4f94"
+
+
+def heatmap_html(
+    values: npt.ArrayLike,
+    row_names: Sequence[str],
+    column_names: Sequence[str],
+    *,
+    label: str,
+    corner: str = "",
+    decimals: int = 1,
+    marked: npt.ArrayLike | None = None,
+    note: str | None = None,
+) -> str:
+    """Returns a matrix as a table whose cells are coloured by their values.
+
+    Zero is pale, positive values are blue and negative ones orange, the largest in size darkest.
+
+    Args:
+        values: `[R, C]`; `-inf` (forbidden) and NaN (missing) are shown as signs without colour.
+        row_names: R names.
+        column_names: C names.
+        label: What is shown, for screen readers.
+        corner: Text of the upper left cell.
+        decimals: Decimals of the numbers.
+        marked: bool `[R, C]`, cells to be framed (gold labels, say).
+        note: Plain text below.
+
+    Returns:
+        HTML for a page made by `page_html`.
+
+    Raises:
+        ValueError: If shapes and names do not fit.
+
+    Example:
+        >>> "0.9" in heatmap_html([[0.9, 0.1]], ["film"], ["N", "V"], label="marginals")
+        True
+    """
+    matrix = np.asarray(values, np.float64)
+    if matrix.shape != (len(row_names), len(column_names)):
+        raise ValueError(
+            f"{len(row_names)} row and {len(column_names)} column names for shape {matrix.shape}"
+        )
+    frames = np.zeros(matrix.shape, bool) if marked is None else np.asarray(marked, bool)
+    if frames.shape != matrix.shape:
+        raise ValueError(f"marked has shape {frames.shape}, values {matrix.shape}")
+    largest = np.abs(matrix[np.isfinite(matrix)]).max(initial=0.0) or 1.0
+    head = "".join(f'<th scope="col">{text.escape(name)}</th>' for name in column_names)
+    rows = []
+    for name, row, frame in zip(row_names, matrix, frames):
+        cells = "".join(_cell(v, largest, decimals, f) for v, f in zip(row, frame))
+        rows.append(f'<tr><th scope="row">{text.escape(name)}</th>{cells}</tr>')
+    table = (
+        f'<table class="rj-heatmap"><thead><tr><th scope="col">{text.escape(corner)}</th>{head}'
+        f"</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    )
+    return scroll_html(label, table) + note_html(note)
+
+
+def _cell(value: float, largest: float, decimals: int, framed: bool) -> str:
+    css = ' class="rj-framed"' if framed else ""
+    if not np.isfinite(value):
+        return f"<td{css}>{'–' if np.isnan(value) else '−∞' if value < 0 else '∞'}</td>"
+    color = palette.mix(_MIDDLE, _HIGH if value > 0 else _LOW, abs(value) / largest)
+    shown = f"{value:.{decimals}f}"
+    if float(shown) == 0:
+        shown = ""
+    return f'<td{css} style="background:{color};color:{palette.ink(color)}">{shown}</td>'
