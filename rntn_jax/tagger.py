@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -157,12 +157,18 @@ class CRF:
             raise ValueError("c1 needs algorithm='lbfgs'")
         return values
 
-    def fit(self, X: Sequence[Sequence[Token]], y: Sequence[Sequence[str]]) -> CRF:
+    def fit(
+        self,
+        X: Sequence[Sequence[Token]],
+        y: Sequence[Sequence[str]],
+        report: Callable[[dict[str, Any]], None] | None = None,
+    ) -> CRF:
         """Trains on sentences.
 
         Args:
             X: of each sentence, of each token, its features.
             y: of each sentence, of each token, its label.
+            report: called after each iteration with what is added to ``training_log_``.
 
         Returns:
             itself.
@@ -189,14 +195,16 @@ class CRF:
         )
         self.training_log_: list[dict[str, Any]] = []
         train = _fit_lbfgs if values["algorithm"] == "lbfgs" else _fit_minibatches
-        params = train(arrays, encoded.weights, features, values, self._report(values["verbose"]))
+        params = train(
+            arrays, encoded.weights, features, values, self._log(values["verbose"], report)
+        )
         self._set(numbers, classes, features, jax.device_get(params))
         return self
 
-    def _report(self, verbose: bool):
+    def _log(self, verbose: bool, report):
         start = time.monotonic()
 
-        def report(number: int, value: float, error_norm: float) -> None:
+        def log(number: int, value: float, error_norm: float) -> None:
             seconds = time.monotonic() - start
             row = {"num": number, "loss": value, "error_norm": error_norm, "time": seconds}
             self.training_log_.append(row)
@@ -206,8 +214,10 @@ class CRF:
                     f"seconds {seconds:.1f}",
                     flush=True,
                 )
+            if report is not None:
+                report(row)
 
-        return report
+        return log
 
     def _set(self, numbers: dict[str, int], classes: list[str], features, params) -> None:
         self.classes_ = classes
@@ -252,9 +262,16 @@ class CRF:
             raise ValueError("this CRF is not trained yet: call fit, or CRF.load")
         return self
 
-    def predict(self, X: Sequence[Sequence[Token]]) -> list[list[str]]:
-        """The best labels of each sentence (Viterbi); attributes not seen in training count 0."""
-        labels = self._run(X, _decode)
+    def predict(
+        self, X: Sequence[Sequence[Token]], constraints: tuple[Any, Any, Any] | None = None
+    ) -> list[list[str]]:
+        """The best labels of each sentence (Viterbi); attributes not seen in training count 0.
+
+        ``constraints`` may name the transitions bool ``[C, C]``, the first labels ``[C]`` and the
+        last ones ``[C]`` that are allowed (`rntn_jax.data.chunks.allowed_transitions` and its
+        like, of ``classes_``).
+        """
+        labels = self._run(X, partial(_decode, constraints or (None, None, None)))
         return [[self.classes_[c] for c in row] for row in labels]
 
     def predict_single(self, xseq: Sequence[Token]) -> list[str]:
@@ -278,7 +295,20 @@ class CRF:
         right = sum(a == b for a, b in zip(gold, predicted))
         return right / len(gold) if gold else 0.0
 
-    def _run(self, X: Sequence[Sequence[Token]], query) -> list[np.ndarray]:
+    def log_prob(self, X: Sequence[Sequence[Token]], y: Sequence[Sequence[str]]) -> np.ndarray:
+        """Log-probability ``[S]`` of the labels of each sentence, in nats; ``-inf`` of unseen ones.
+
+        Raises:
+            DataError: when sentences and labels do not match.
+        """
+        _check_lengths(X, y)
+        number = {label: i for i, label in enumerate(self._fitted().classes_)}
+        labels = [[number.get(label, -1) for label in row] for row in y]
+        nats = self._run(X, _log_prob, [[max(label, 0) for label in row] for row in labels])
+        unseen = np.array([min(row, default=0) < 0 for row in labels], bool)
+        return np.where(unseen, -np.inf, [row[0] if len(row) else 0.0 for row in nats])
+
+    def _run(self, X: Sequence[Sequence[Token]], query, labels: Any = None) -> list[np.ndarray]:
         """Rows of answers, one a token, of each sentence."""
         self._fitted()
         encoded, _ = encode_attributes(X, self._numbers)
@@ -289,17 +319,23 @@ class CRF:
         for members, rows, steps in _groups(encoded.lengths):
             padded = np.zeros((rows, steps, node.shape[1]), np.float32)
             mask = np.zeros((rows, steps), bool)
+            gold = np.zeros((rows, steps), np.int32)
             for row, s in enumerate(members):
                 size = encoded.lengths[s]
                 padded[row, :size] = node[ends[s] - size : ends[s]]
                 mask[row, :size] = True
-            out = np.asarray(query(chain.Scores(padded, edge, mask=mask)))
+                if labels is not None:
+                    gold[row, :size] = labels[s]
+            out = np.asarray(query(chain.Scores(padded, edge, mask=mask), gold))
             for row, s in enumerate(members):
                 answers[s] = out[row, : encoded.lengths[s]]
         return answers
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the model to one safetensors file; nothing is pickled."""
+    def save(self, path: str | os.PathLike[str], info: Any = None) -> None:
+        """Writes the model, and anything JSON can hold, to one safetensors file.
+
+        Nothing is pickled.
+        """
         self._fitted()
         text = "\n".join(name.replace("\\", "\\\\").replace("\n", "\\n") for name in self._numbers)
         content = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
@@ -308,6 +344,7 @@ class CRF:
             "classes": self.classes_,
             "sizes": [len(content), self.num_attributes_, len(self._features.label)],
             "arguments": self.get_params(),
+            "info": info,
         }
         save_pytree(path, _File(content, self._features, self._params), info)
 
@@ -348,7 +385,7 @@ def _check_lengths(X: Sequence[Sequence[Any]], y: Sequence[Sequence[str]]) -> No
     for number, (tokens, labels) in enumerate(zip(X, y)):
         if isinstance(labels, str) or len(tokens) != len(labels):
             raise DataError(
-                f"sentence {number} (from 0) has {len(tokens)} tokens, its labels are {labels!r:.60}",
+                f"sentence {number} (from 0) has {len(tokens)} tokens, labels {labels!r:.60}",
                 value=labels,
             )
 
@@ -456,14 +493,16 @@ def _groups(lengths: np.ndarray):
         order = order[len(members) :]
 
 
-@lru_cache
-def _jitted(function):
-    return jax.jit(function)
+@jax.jit
+def _decode(constraints: tuple[Any, Any, Any], scores: chain.Scores, _: Any):
+    return chain.argmax(chain.constrain(scores, *constraints))[0]
 
 
-def _decode(scores: chain.Scores):
-    return _jitted(chain.argmax)(scores)[0]
+@jax.jit
+def _marginals(scores: chain.Scores, _: Any):
+    return chain.marginals(scores).node
 
 
-def _marginals(scores: chain.Scores):
-    return _jitted(chain.marginals)(scores).node
+@jax.jit
+def _log_prob(scores: chain.Scores, labels: jax.Array):
+    return chain.log_prob(scores, labels)[:, None]

@@ -32,8 +32,9 @@ LEVELS = {
     "nn": 4,
     "training": 4,
     "plots": 4,
+    "tagger": 5,
 }
-TOP = 5
+TOP = 6
 FORBIDDEN = {
     "data": {"jax", "jaxlib", "flax", "optax", "chex", "orbax"},
     "ops": {"flax", "optax"},

@@ -1,0 +1,112 @@
+"""Settings of the chunking experiment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.flags import check_ranges, option
+
+__all__ = ["PRESETS", "Config"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a run depends on; two runs with equal settings give equal parameters."""
+
+    # Data
+    corpus: str = option("demo", "demo: embedded; conll2000: chunking", ("demo", "conll2000"))
+    data_dir: str | None = option(None, "where the corpus lies; default: a cache, else a download")
+    train: str | None = option(None, "train on this file of columns instead; the last is the tag")
+    test: str | None = option(None, "with --train: score this file at the end")
+    dev: str | None = option(None, "with --train: choose the neural model by this file")
+    dev_sentences: int = option(0, "without a dev set: hold out that many of the last to train on")
+    max_sentences: int | None = option(None, "use only that many sentences of each split")
+    scheme: str = option("bio", "of the tags", ("bio", "iob1", "bioes", "none"))
+    constrained: bool = option(False, "only well-formed sequences of tags when decoding")
+
+    # Model
+    model: str = option("crf", "crf: sparse features; neural", ("crf", "neural"))
+    template: str = option(
+        "crfsuite",
+        "sparse features: CRFsuite's tutorial; the token alone",
+        ("crfsuite", "token"),
+    )
+    c1: float = option(0.0, "L1 penalty of the sparse CRF")
+    c2: float = option(1.0, "L2 penalty of the sparse CRF")
+    min_freq: float = option(0.0, "rarer sparse features are left out")
+    max_iterations: int = option(1000, "of L-BFGS")
+    word_dim: int = option(64, "width of word vectors")
+    column_dim: int = option(32, "width of the vectors of affixes, shape and other columns")
+    min_count: int = option(2, "rarer words are unknown")
+    windows: str = option("5,3", "tokens that each window layer sees, odd; empty: none")
+    rnn_layers: int = option(0, "bidirectional recurrent layers above")
+    hidden_dim: int = option(200, "width of the layers")
+    unknown_rate: float = option(0.0, "rate at which training words become unknown")
+    input_dropout: float = option(0.3, "dropout rate on the vectors of tokens")
+    hidden_dropout: float = option(0.3, "dropout rate on the layers")
+
+    # Training of the neural model
+    seed: int = option(0, "of initialisation, order and dropout")
+    epochs: int = option(10, "passes over the training sentences")
+    batch_size: int = option(32, "sentences a minibatch")
+    learning_rate: float = option(2e-3, "step size of Adam, falling to 0 as a cosine")
+    weight_decay: float = option(0.0, "decoupled, of all weights")
+    clip_norm: float | None = option(5.0, "clip the gradient to this global norm")
+    average: float = option(0.0, "decay an update of the running mean of weights; 0: none")
+
+    # Execution
+    keep_checkpoints: int = option(2, "how many checkpoints to keep")
+    tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            self,
+            at_least_one=(
+                "max_sentences",
+                "max_iterations",
+                "word_dim",
+                "column_dim",
+                "min_count",
+                "hidden_dim",
+                "epochs",
+                "batch_size",
+                "keep_checkpoints",
+            ),
+            not_negative=(
+                "dev_sentences",
+                "c1",
+                "c2",
+                "min_freq",
+                "rnn_layers",
+                "seed",
+                "weight_decay",
+            ),
+            rates=("unknown_rate", "input_dropout", "hidden_dropout", "average"),
+            positive=("learning_rate", "clip_norm"),
+        )
+        if self.train is None and (self.test is not None or self.dev is not None):
+            raise ValueError("test and dev need train")
+        self.window_sizes()
+
+    def window_sizes(self) -> tuple[int, ...]:
+        """``windows`` as numbers.
+
+        Raises:
+            ValueError: when they are none, or even.
+        """
+        try:
+            sizes = tuple(int(size) for size in self.windows.split(",") if size.strip())
+        except ValueError:
+            sizes = (0,)
+        if any(size < 1 or size % 2 == 0 for size in sizes):
+            raise ValueError(f"windows must be odd numbers, as in 5,3, got {self.windows!r}")
+        return sizes
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {"max_sentences": 60, "max_iterations": 5, "template": "token"},
+    "demo": {"template": "token", "c2": 0.1},
+    "crfsuite": {"corpus": "conll2000"},
+    "paper": {"corpus": "conll2000", "model": "neural", "epochs": 12},
+}

@@ -1,0 +1,285 @@
+"""Training of taggers: the readable loops."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.chunking import report
+from experiments.chunking.config import Config
+from experiments.chunking.features import attributes, columns
+from experiments.chunking.model import (
+    Model,
+    Neural,
+    Sparse,
+    batches,
+    evaluate,
+    log_prob,
+    save_model,
+)
+from experiments.workdir import open_workdir, read_json, write_json
+from rntn_jax import data, tagger
+from rntn_jax.training import (
+    Checkpointer,
+    MetricsWriter,
+    NotFiniteError,
+    ProgressBar,
+    init_state,
+    make_train_step,
+    running_mean,
+)
+
+__all__ = ["NotFiniteError", "load_splits", "run"]
+
+Sentences = list[list[tuple[str, ...]]]
+
+
+def load_splits(config: Config) -> dict[str, Sentences]:
+    """Sentences of train and, where there are, dev and test: rows whose last column is the tag."""
+    if config.train is not None:
+        named = {"train": config.train, "dev": config.dev, "test": config.test}
+        splits = {n: data.read_columns(f) for n, f in named.items() if f is not None}
+    elif config.corpus == "demo":
+        splits = data.demo_tags.splits()
+    else:
+        files = data.corpora.find(config.corpus, config.data_dir)
+        splits = {n: data.read_columns(f) for n, f in files.items()}
+    width = len(splits["train"][0][0])
+    for name, sentences in splits.items():
+        if len(sentences[0][0]) != width or width < 2:
+            raise data.DataError(
+                f"{name} has {len(sentences[0][0])} columns and train {width}; there must be "
+                "equally many, a word first and the tag last"
+            )
+    splits = {name: sentences[: config.max_sentences] for name, sentences in splits.items()}
+    if config.dev_sentences and "dev" not in splits:
+        kept = len(splits["train"]) - config.dev_sentences
+        if kept < 1:
+            raise ValueError(f"dev_sentences {config.dev_sentences} leaves nothing to train on")
+        splits |= {"train": splits["train"][:kept], "dev": splits["train"][kept:]}
+    if config.scheme != "none":
+        for sentences in splits.values():
+            _check_tags(sentences, config)
+    return splits
+
+
+def _check_tags(sentences: Sentences, config: Config) -> None:
+    for number, rows in enumerate(sentences):
+        try:
+            data.chunks.validate([row[-1] for row in rows], config.scheme)  # pyright: ignore[reportArgumentType]
+        except data.DataError as error:
+            raise data.DataError(
+                f"sentence {number} (from 0): {error.message}; --scheme names another, or none",
+                value=error.value,
+            ) from None
+
+
+def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str, Any]:
+    """Trains, or goes on training, and reports.
+
+    Args:
+        config: the settings.
+        workdir: folder of the run. A neural run that was stopped there is resumed, and ends bit
+            for bit as if it had not been; a sparse CRF, a matter of a minute, starts again.
+        fresh: start over.
+
+    Returns:
+        The content of ``result.json``: F1, accuracy and nats of dev and test.
+
+    Raises:
+        DataError: when the corpus is not there or faulty.
+        RunMismatchError: when ``workdir`` holds a run with other settings.
+        NotFiniteError: when the loss stops being a number.
+    """
+    workdir = Path(workdir)
+    open_workdir(workdir, config, fresh)
+    if (workdir / "result.json").exists():
+        return read_json(workdir / "result.json")
+
+    splits = load_splits(config)
+    start = time.monotonic()
+    train = _train_sparse if config.model == "crf" else _train_neural
+    model, history, result = train(config, workdir, splits)
+    result["seconds"] = round(time.monotonic() - start, 3)
+    save_model(workdir / "model.safetensors", model)
+
+    scheme = config.scheme if config.constrained else "none"
+    answers = {}
+    for split in ("dev", "test"):
+        if split in splits:
+            answers[split] = evaluate(model, splits[split], scheme)
+            measured = measure(model, splits[split], answers[split][2])
+            result |= {f"{split}_{name}": value for name, value in measured.items()}
+    if config.corpus == "demo" and config.train is None:
+        best = data.demo_tags.best_accuracy(splits["test"])
+        result |= {"best_test_accuracy": best.accuracy, "best_test_nats": best.nats}
+    result["report"] = str(workdir / "report.html")
+    report.write(workdir, config, result, history, model, splits, answers)
+    write_json(workdir / "result.json", result)
+    return result
+
+
+def measure(model: Model, sentences: Sentences, scores: data.chunks.Scores) -> dict[str, float]:
+    """F1 of chunks, accuracy of tokens, and ``-ln P(tags)`` a token."""
+    nats = -log_prob(model, sentences).sum() / scores.tokens
+    return {"f1": scores.overall.f1, "accuracy": scores.accuracy, "nats": float(nats)}
+
+
+def _train_sparse(config: Config, workdir: Path, splits: dict[str, Sentences]):
+    sentences = splits["train"]
+    X = [attributes([row[:-1] for row in rows], config.template) for rows in sentences]
+    y = [[row[-1] for row in rows] for rows in sentences]
+    crf = tagger.CRF(
+        c1=config.c1, c2=config.c2, min_freq=config.min_freq, max_iterations=config.max_iterations
+    )
+    tokens = sum(map(len, y))
+    metrics = MetricsWriter(workdir / "metrics.jsonl")
+    with metrics, ProgressBar(config.max_iterations, unit="tokens") as bar:
+
+        def report(row: dict[str, Any]) -> None:
+            bar.advance(1, tokens, f"iteration {row['num']}", loss=row["loss"])
+            metrics.write(row["num"], loss=row["loss"], grad_norm=row["error_norm"])
+
+        crf.fit(X, y, report)
+        last = crf.training_log_[-1]
+        bar.say(f"done after {last['num']} iterations, loss {last['loss']:.3f}")
+    info = {"template": config.template, "columns": len(sentences[0][0]), "scheme": config.scheme}
+    result = {
+        "features": len(crf.state_features_) + len(crf.transition_features_),
+        "attributes": crf.num_attributes_,
+        "iterations": last["num"],
+        "loss": last["loss"],
+    }
+    return Sparse(crf, info), metrics.rows, result
+
+
+def _train_neural(config: Config, workdir: Path, splits: dict[str, Sentences]):
+    sentences = splits["train"]
+    described = [columns([row[:-1] for row in rows]) for rows in sentences]
+    width = len(described[0][0])
+    vocabularies = tuple(
+        data.Vocabulary.build(
+            (token[k] for rows in described for token in rows), config.min_count if k == 0 else 1
+        )
+        for k in range(width)
+    )
+    labels = sorted({row[-1] for rows in sentences for row in rows})
+    model_config = tagger.Config(
+        vocab_sizes=tuple(map(len, vocabularies)),
+        embed_dims=(config.word_dim, *(config.column_dim,) * (width - 1)),
+        num_classes=len(labels),
+        windows=config.window_sizes(),
+        rnn_layers=config.rnn_layers,
+        hidden_dim=config.hidden_dim,
+    )
+    info = {"columns": len(sentences[0][0]), "scheme": config.scheme}
+    per_epoch = sum(1 for _ in batches(sentences, vocabularies, labels, config.batch_size))
+    total = config.epochs * per_epoch
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, config.learning_rate, min(total // 10 + 1, 200), total + 1
+    )
+    clip = optax.identity()
+    if config.clip_norm is not None:
+        clip = optax.clip_by_global_norm(config.clip_norm)
+    optimizer = optax.chain(clip, optax.adamw(schedule, weight_decay=config.weight_decay))
+
+    def loss(params, batch, key):
+        return tagger.loss(
+            params,
+            batch,
+            unknown_rate=config.unknown_rate,
+            input_dropout=config.input_dropout,
+            hidden_dropout=config.hidden_dropout,
+            key=key,
+        )
+
+    step = make_train_step(loss, optimizer, stochastic=True)
+    init_key, train_key = jax.random.split(jax.random.key(config.seed))
+    params = tagger.init(init_key, model_config)
+    state = init_state(params, optimizer, train_key)
+    mean = jax.tree.map(jnp.copy, params) if config.average else None  # the state is donated
+    best = jax.tree.map(jnp.copy, params)
+    progress: dict[str, Any] = {"epoch": 0, "step": 0, "best_epoch": 0, "best_score": -1.0}
+
+    checkpointer = Checkpointer(workdir / "checkpoints", keep=config.keep_checkpoints)
+    restored = checkpointer.restore((state, mean, best))
+    complaints: list[str] = []
+    if restored is not None:
+        (state, mean, best), progress, complaints = restored
+        state, mean, best = jax.device_put((state, mean, best))
+
+    def model_of(params) -> Neural:
+        return Neural(jax.device_get(params), vocabularies, labels, model_config, info)
+
+    tensorboard = workdir / "tensorboard" if config.tensorboard else None
+    metrics = MetricsWriter(workdir / "metrics.jsonl", progress["step"], tensorboard)
+    with metrics, ProgressBar(total, done=progress["step"], unit="sentences") as bar:
+        for complaint in complaints:
+            bar.say(f"passed over: {complaint}")
+        if restored is not None:
+            bar.say(f"resuming after epoch {progress['epoch']}")
+        while progress["epoch"] < config.epochs:
+            epoch = progress["epoch"] + 1
+            start = time.monotonic()
+            nats, pending = [], None
+            seed = hash((config.seed, epoch))  # of integers: the same everywhere
+            for members, batch in batches(
+                sentences, vocabularies, labels, config.batch_size, abs(seed)
+            ):
+                state, out = step(state, batch)
+                if mean is not None:
+                    done = progress["step"]
+                    # Early on, the mean of all weights so far: no memory of the initial ones.
+                    decay = min(config.average, done / (done + 1))
+                    mean = running_mean(mean, state.params, jnp.float32(decay))
+                progress["step"] += 1
+                # Look at the call before this one, so that the device never waits for us.
+                if pending is not None:
+                    _collect(pending, epoch, workdir, bar, nats)
+                pending = members, out
+            _collect(pending, epoch, workdir, bar, nats)
+            trained = time.monotonic() - start
+            current = state.params if mean is None else mean
+            progress["epoch"] = epoch
+            row = {"epoch": epoch, "train_nats": float(np.mean(nats)), "seconds": round(trained, 3)}
+            if "dev" in splits:
+                _, _, dev = evaluate(model_of(current), splits["dev"])
+                row |= {"dev_f1": dev.overall.f1, "dev_accuracy": dev.accuracy}
+            # The best on dev; without a dev set, the last.
+            if row.get("dev_f1", epoch) > progress["best_score"]:
+                progress |= {"best_score": row.get("dev_f1", epoch), "best_epoch": epoch}
+                best = jax.tree.map(jnp.copy, current)
+            metrics.write(progress["step"], **row)
+            checkpointer.save(progress["step"], (state, mean, best), progress)
+            bar.say(
+                "  ".join(
+                    f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
+                    for name, value in row.items()
+                )
+            )
+    result = {
+        "epoch": progress["best_epoch"],
+        "epochs_run": progress["epoch"],
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(best)),
+        "seconds_per_epoch": float(np.median([row["seconds"] for row in metrics.rows])),
+    }
+    return model_of(best), metrics.rows, result
+
+
+def _collect(pending: Any, epoch: int, workdir: Path, bar: ProgressBar, nats: list[float]) -> None:
+    """Loss of a minibatch, checked and shown."""
+    members, out = pending
+    value = float(out["loss"])
+    if not out["finite"]:
+        raise NotFiniteError(
+            f"the loss is {value} in epoch {epoch}. The last good checkpoint is kept in "
+            f"{workdir / 'checkpoints'}. A smaller --learning_rate or --clip_norm may help."
+        )
+    nats.append(value)
+    bar.advance(1, len(members), f"epoch {epoch}", nats=value)
