@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rntn_jax.crf import forward, parallel
+from rntn_jax.crf.recursion import advance, entered
 from rntn_jax.ops import accumulator, masked
 
 __all__ = [
@@ -118,7 +119,7 @@ def score(scores: Scores, labels: jax.Array) -> jax.Array:
     else:
         rows, steps = jnp.indices(after.shape, sparse=True)
         of_edges = edge[rows, steps, before, after]
-    of_edges = jnp.where(forward.entered(mask)[:, 1:], of_edges, 0).sum(axis=1, dtype=dtype)
+    of_edges = jnp.where(entered(mask)[:, 1:], of_edges, 0).sum(axis=1, dtype=dtype)
     return jnp.where(legal, of_nodes + of_edges, jnp.nan)
 
 
@@ -179,7 +180,7 @@ def argmax(scores: Scores) -> tuple[jax.Array, jax.Array]:
     if node.shape[1] == 0:
         return jnp.zeros(mask.shape, jnp.int32), score(scores, jnp.zeros(mask.shape, jnp.int32))
     dtype = accumulator(node, edge)
-    u, inner = masked(node, mask).astype(dtype).swapaxes(0, 1), forward.entered(mask).T
+    u, inner = masked(node, mask).astype(dtype).swapaxes(0, 1), entered(mask).T
 
     def step(best, inputs):
         t, u, here, inner = inputs
@@ -187,7 +188,7 @@ def argmax(scores: Scores) -> tuple[jax.Array, jax.Array]:
             entering = (best[:, None, :] + edge.astype(dtype).T[None]).max(axis=2)
         else:
             entering = (best[:, :, None] + _edge_into(edge, t).astype(dtype)).max(axis=1)
-        best, _, _ = forward.advance(best, entering, u, here, inner)
+        best, _, _ = advance(best, entering, u, here, inner)
         return best, best
 
     times = jnp.arange(len(u))
@@ -243,7 +244,7 @@ def _walk_back(states, edge, mask, choose, keys):
         leading = jnp.where(inner[:, None], leading.astype(state.dtype), 0)
         return jnp.where(here[:, None], leading, into_next), label
 
-    inputs = jnp.arange(len(states)), states, keys, mask.T, forward.entered(mask).T
+    inputs = jnp.arange(len(states)), states, keys, mask.T, entered(mask).T
     _, labels = lax.scan(step, jnp.zeros_like(states[0]), inputs, reverse=True)
     return labels.T
 
@@ -278,7 +279,7 @@ def top_k(scores: Scores, k: int) -> tuple[jax.Array, jax.Array]:
     node, edge, mask = _complete(lax.stop_gradient(scores), None)
     rows, length, classes = node.shape
     dtype = accumulator(node, edge)
-    u, inner = masked(node, mask).astype(dtype).swapaxes(0, 1), forward.entered(mask).T
+    u, inner = masked(node, mask).astype(dtype).swapaxes(0, 1), entered(mask).T
     # One way to be before the first position, counted with every label.
     alone = jnp.where(jnp.arange(k) == 0, 0, -jnp.inf).astype(dtype)[None, None]
     same = jnp.arange(classes * k, dtype=jnp.int32).reshape(1, classes, k)
@@ -338,7 +339,7 @@ def expected_score(scores: Scores, values: Scores) -> jax.Array:
         return jnp.zeros(len(node), accumulator(node, edge))
     p_node, p_edge = forward.row_marginals(node, edge, mask)
     if edge.ndim == 4:
-        v_edge = masked(v_edge, forward.entered(mask)[:, 1:])
+        v_edge = masked(v_edge, entered(mask)[:, 1:])
     return _mean(p_node, masked(v_node, mask)) + _mean(p_edge, v_edge)
 
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rntn_jax.crf.forward import entered, safe_log
+from rntn_jax.crf.recursion import entered, safe_log
 from rntn_jax.ops import accumulator, cast_like, masked
 
 __all__ = ["log_partition"]

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from rntn_jax import crf
-from rntn_jax.crf import chain, forward, parallel
+from rntn_jax.crf import chain, forward, parallel, stepwise
 from rntn_jax.crf.chain import Scores
+from rntn_jax.crf.recursion import entered
+from rntn_jax.crf.shared import run as run_shared
 from tests.helpers import assert_close, check_orders, check_rule, residual_bytes
 from tests.oracles import crf_numpy as eq
 
@@ -229,13 +231,13 @@ def test_rule(shared, wide):
     def plain(node, edge):
         if edge.ndim == 2:
             edge = jnp.broadcast_to(edge[None, None], (3, 3, 3, 3))
-        return forward._stepwise_reference(node, edge, mask)
+        return stepwise.reference(node, edge, mask)
 
     if wide:
-        assert not shared or not bool(forward._shared_forward(scores.node, edge, mask)[2])
+        assert not shared or not bool(run_shared(scores.node, edge, mask)[1].products)
         check_orders(rule, plain, (scores.node, edge))
     else:
-        assert not shared or bool(forward._shared_forward(scores.node, edge, mask)[2])
+        assert not shared or bool(run_shared(scores.node, edge, mask)[1].products)
         # Transformations of the rule are JAX's own affair: once is enough.
         (check_rule if shared else check_orders)(rule, plain, (scores.node, edge))
 
@@ -256,8 +258,10 @@ def test_parallel_rule(shared):
 
 def test_entropy_can_be_trained():
     """Its gradient is that of the entropy of the enumerated distribution."""
-    for shared in (True, False):
+    for shared, wide in ((True, False), (True, True), (False, False)):
         scores = random_scores(9, 1, 4, 3, shared=shared)._replace(mask=None, start=None, end=None)
+        if wide:  # products, but checked
+            scores = scores._replace(edge=scores.edge.at[0, 1].set(-50.0))
 
         def of_chain(node, edge):
             return query.entropy(Scores(node, edge)).sum()
@@ -321,7 +325,7 @@ def test_masked_entries_may_hold_anything():
         node = jnp.where(MASK[..., None], scores.node, jnp.nan)
         edge = scores.edge
         if not shared:
-            inner = forward.entered(scores.mask)[:, 1:]
+            inner = entered(scores.mask)[:, 1:]
             edge = jnp.where(inner[..., None, None], edge, jnp.nan)
         dirty = scores._replace(node=node, edge=edge)
         assert_close(query.log_partition(dirty), query.log_partition(scores), 1e-14)

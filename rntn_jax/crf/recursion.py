@@ -1,0 +1,95 @@
+"""Pieces of the recursions on chains; states are logarithms here, the largest 0."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+__all__ = [
+    "advance",
+    "contract",
+    "edge_posterior",
+    "ending",
+    "entered",
+    "left",
+    "log_sum",
+    "log_total",
+    "matmul",
+    "normalised",
+    "safe_log",
+    "without_largest",
+]
+
+
+def entered(mask: jax.Array) -> jax.Array:
+    """``[B, T]``: real positions but the first of each row: those that an edge leads to."""
+    return mask & (jnp.cumsum(mask, axis=1) > 1)
+
+
+def left(mask: jax.Array) -> jax.Array:
+    """``[B, T]``: real positions but the last of each row: those that an edge leads from."""
+    return entered(mask[:, ::-1])[:, ::-1]
+
+
+def without_largest(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """``x`` less its largest entry along the last axis, and that (0 where it is ``-inf``)."""
+    top = x.max(axis=-1, keepdims=True)
+    top = jnp.where(top == -jnp.inf, 0, top)
+    return x - top, top[..., 0]
+
+
+def safe_log(x: jax.Array) -> jax.Array:
+    """``ln x``, and ``-inf`` at 0, there without a gradient."""
+    return jnp.where(x > 0, jnp.log(jnp.where(x > 0, x, 1)), -jnp.inf)
+
+
+def log_sum(a: jax.Array, edge: jax.Array) -> jax.Array:
+    """``ln sum_i exp(a[.., i] + edge[.., i, j])`` over ``[B, C, C]``, without a range."""
+    z = a[:, :, None] + edge
+    top = z.max(axis=1, keepdims=True)
+    top = jnp.where(top == -jnp.inf, 0, top)
+    return safe_log(jnp.exp(z - top).sum(axis=1)) + top[:, 0]
+
+
+def advance(a, entering, u, here, inner):
+    """The next state, its entering mass, and what the normalisation took off, ``-inf`` included."""
+    entering = jnp.where(inner[:, None], entering, 0)
+    n = entering + u
+    top = n.max(axis=-1)
+    new = n - jnp.where(top == -jnp.inf, 0, top)[:, None]
+    return jnp.where(here[:, None], new, a), entering, jnp.where(here, top, 0)
+
+
+def log_total(state: jax.Array) -> jax.Array:
+    """``ln`` of what a state, normalised to at most 0, sums to."""
+    return safe_log(jnp.exp(state).sum(axis=-1))
+
+
+def ending(states, taken, here):
+    """``ln Z``: the parts taken off, and what the last state sums to."""
+    rest = jnp.where(here.any(axis=0), log_total(states[-1]), 0)
+    return jnp.where(here, taken, 0).sum(axis=0) + rest
+
+
+def matmul(x: jax.Array, y: jax.Array) -> jax.Array:
+    """The product in full precision."""
+    return jnp.matmul(x, y, precision=lax.Precision.HIGHEST)
+
+
+def contract(shape: str, x: jax.Array, y: jax.Array) -> jax.Array:
+    """`jax.numpy.einsum` in full precision."""
+    return jnp.einsum(shape, x, y, precision=lax.Precision.HIGHEST)
+
+
+def normalised(p: jax.Array) -> jax.Array:
+    """``p`` over its sum along the last axis; zeros stay."""
+    total = p.sum(axis=-1, keepdims=True)
+    return p / jnp.where(total == 0, 1, total)
+
+
+def edge_posterior(before, edge, entering, g, inner):
+    """``w[i, j] g[j]``, ``[B, C, C]``: the probability of the labels i before and j here."""
+    entering = jnp.where(entering == -jnp.inf, 0, entering)  # of labels whose posterior is 0
+    w = jnp.exp(before[:, :, None] + edge - entering[:, None, :])
+    return jnp.where(inner[:, None, None], w * g[:, None, :], 0)
