@@ -24,12 +24,15 @@ __all__ = [
 
 def entered(mask: jax.Array) -> jax.Array:
     """``[B, T]``: real positions but the first of each row: those that an edge leads to."""
-    return mask & (jnp.cumsum(mask, axis=1) > 1)
+    at = jnp.arange(mask.shape[1])[None]
+    first = jnp.where(mask, at, mask.shape[1]).min(axis=1, keepdims=True, initial=mask.shape[1])
+    return mask & (at > first)
 
 
 def left(mask: jax.Array) -> jax.Array:
     """``[B, T]``: real positions but the last of each row: those that an edge leads from."""
-    return entered(mask[:, ::-1])[:, ::-1]
+    at = jnp.arange(mask.shape[1])[None]
+    return mask & (at < jnp.where(mask, at, -1).max(axis=1, keepdims=True, initial=-1))
 
 
 def without_largest(x: jax.Array) -> tuple[jax.Array, jax.Array]:
