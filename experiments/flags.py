@@ -75,7 +75,7 @@ def check_ranges(
     """
     for field in dataclasses.fields(config):
         value, choices = getattr(config, field.name), field.metadata["choices"]
-        if choices and value not in choices:
+        if choices and value is not None and value not in choices:
             raise ValueError(f"{field.name} must be one of {choices}, got {value!r}")
     for names, holds, must in (
         (at_least_one, lambda x: x >= 1, "be at least 1"),

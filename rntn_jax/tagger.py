@@ -100,8 +100,8 @@ class CRF:
         epsilon: float | None = 1e-5,
         period: int | None = 10,
         delta: float | None = 1e-5,
-        learning_rate: float = 0.1,
-        batch_size: int = 8192,
+        learning_rate: float = 0.2,
+        batch_size: int = 2048,
         seed: int = 0,
         verbose: bool = False,
     ):
@@ -449,7 +449,7 @@ def _fit_minibatches(arrays, weights, features, values, report) -> sparse_crf.Pa
         value = sparse_crf.loss(params, batch, features, values["c2"] * share, num_attributes)
         return value / (tokens * share), None
 
-    optimizer = optax.adagrad(values["learning_rate"])
+    optimizer = optax.adagrad(values["learning_rate"], initial_accumulator_value=0.0)
     step = make_train_step(objective, optimizer)
     state = init_state(sparse_crf.init(features), optimizer, jax.random.key(0))
     for number in range(1, values["max_iterations"] + 1):

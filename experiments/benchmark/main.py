@@ -6,7 +6,7 @@ import sys
 
 from absl import app, flags
 
-_NAME = flags.DEFINE_enum("name", "rntn", ["rntn", "rnn_lm", "crf"], "which benchmark")
+_NAME = flags.DEFINE_enum("name", "rntn", ["rntn", "rnn_lm", "crf", "tagger"], "which benchmark")
 _ROUNDS = flags.DEFINE_integer("rounds", 9, "times each system is run, in turn", lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", 2, "CPU threads for every system", lower_bound=1)
 _SYSTEMS = flags.DEFINE_list("systems", [], "only these (a wrong name lists them)")
@@ -22,11 +22,13 @@ _BATCH_SIZES = flags.DEFINE_list(
 )
 _OUTPUT = flags.DEFINE_string("output", None, "also write the figures to this JSON file")
 _CORPUS = flags.DEFINE_enum("corpus", "demo", ["demo", "sst"], "rntn: whose trees")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "rntn: where the corpus lies")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "rntn, tagger: where the corpus lies")
 _DYNET = flags.DEFINE_string("dynet_python", None, "rntn: a Python with DyNet (other_rntn.py)")
 _DGL = flags.DEFINE_string("dgl_python", None, "rntn: a Python with DGL and PyTorch")
 _SHAPES = flags.DEFINE_multi_string("shape", None, "crf: B,T,C; may be given several times")
-_PEERS = flags.DEFINE_string("peers_python", None, "crf: a Python with its rivals (crf_rivals.py)")
+_PEERS = flags.DEFINE_string(
+    "peers_python", None, "crf, tagger: a Python with rivals (*_rivals.py)"
+)
 _STEPS = flags.DEFINE_integer("steps", 35, "rnn_lm: tokens of a segment", lower_bound=1)
 _VOCAB = flags.DEFINE_integer("vocab_size", 10_000, "rnn_lm: words", lower_bound=2)
 _CHUNKS = flags.DEFINE_list(
@@ -63,6 +65,11 @@ def _run() -> None:
             parts=_PARTS.value or list(crf.TASKS),
             python=_PEERS.value,
         )
+    elif _NAME.value == "tagger":
+        from experiments.benchmark import tagger
+
+        given.pop("rounds")
+        tagger.run(**given, data_dir=_DATA_DIR.value, python=_PEERS.value)
     else:
         from experiments.benchmark import rnn_lm
 

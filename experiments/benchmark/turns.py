@@ -96,7 +96,7 @@ def take_turns(
         rivals: module whose ``make`` knows the systems.
         systems: their names; the first is the one that the others' ``ratio`` is taken against.
         problem: file that ``make`` reads.
-        rounds: turns each.
+        rounds: turns each; 0: only the first pass, whose seconds every worker tells.
         threads: for every system.
         pythons: interpreters of systems, by the name's part before ``_``.
 
@@ -126,6 +126,8 @@ def take_turns(
         for worker in workers.values():
             worker.close()
     for name, given in answers.items():
+        if not rounds:
+            continue
         seconds = [answer["seconds"] for answer in given]
         rows[name] |= {
             "ms": 1e3 * float(np.median(seconds)),

@@ -26,9 +26,8 @@ def tag(model_path: Path, source: str, *, marginals: bool, constrained: bool) ->
             file=None if source == "-" else source,
         )
     has_gold = width == trained
-    scheme = model.info["scheme"] if constrained else "none"
     bare = [[row[:-1] for row in rows] for rows in sentences] if has_gold else sentences
-    tags, probabilities = predict(model, bare, scheme)
+    tags, probabilities = predict(model, bare, constrained)
     if marginals:
         print("# " + "\t".join(["columns", "tag", *model.labels]))
     for rows, best, p in zip(sentences, tags, probabilities):

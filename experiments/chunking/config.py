@@ -23,6 +23,9 @@ class Config:
     dev_sentences: int = option(0, "without a dev set: hold out that many of the last to train on")
     max_sentences: int | None = option(None, "use only that many sentences of each split")
     scheme: str = option("bio", "of the tags", ("bio", "iob1", "bioes", "none"))
+    inner: str | None = option(
+        None, "scheme of the model's own labels (default: that of the tags)", ("bio", "bioes")
+    )
     constrained: bool = option(False, "only well-formed sequences of tags when decoding")
 
     # Model
@@ -56,6 +59,7 @@ class Config:
     average: float = option(0.0, "decay an update of the running mean of weights; 0: none")
 
     # Execution
+    granularity: int = option(16, "lengths of neural minibatches are rounded up to multiples")
     keep_checkpoints: int = option(2, "how many checkpoints to keep")
     tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")
 
@@ -71,6 +75,7 @@ class Config:
                 "hidden_dim",
                 "epochs",
                 "batch_size",
+                "granularity",
                 "keep_checkpoints",
             ),
             not_negative=(
@@ -87,6 +92,8 @@ class Config:
         )
         if self.train is None and (self.test is not None or self.dev is not None):
             raise ValueError("test and dev need train")
+        if self.inner is not None and self.scheme == "none":
+            raise ValueError("inner needs a scheme to translate from")
         self.window_sizes()
 
     def window_sizes(self) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,10 +20,12 @@ __all__ = [
     "Neural",
     "Sparse",
     "batches",
+    "encode",
     "evaluate",
     "load_model",
     "log_prob",
     "predict",
+    "recode",
     "save_model",
 ]
 
@@ -101,28 +103,43 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     return Neural(params, tuple(vocabularies), info["labels"], config, info["info"])
 
 
-def batches(
-    sentences: Sequence[Sentence],
-    vocabularies: Sequence[data.Vocabulary],
-    labels: list[str] | None,
-    batch_size: int,
-    seed: int | None = None,
-):
-    """Members and padded arrays of minibatches of like length; the last column is the tag.
+def recode(sentences: Sequence[Sentence], source: str, target: str) -> list[list[Any]]:
+    """Rows with their last column, the tag, in another scheme."""
+    if source == target:
+        return [list(rows) for rows in sentences]
+    recoded = []
+    for rows in sentences:
+        tags = data.chunks.convert([row[-1] for row in rows], source, target)  # pyright: ignore[reportArgumentType]
+        recoded.append([(*row[:-1], tag) for row, tag in zip(rows, tags)])
+    return recoded
 
-    Without ``labels`` no column is a tag. Always ``batch_size`` rows, so that a length compiles
-    once; tags that are not among the labels count as the first.
-    """
-    described = [columns([r[:-1] for r in s] if labels is not None else s) for s in sentences]
-    ids = [
-        np.stack([v.encode(column) for v, column in zip(vocabularies, zip(*rows))], axis=1)
+
+def encode(
+    sentences: Sequence[Sentence], vocabularies: Sequence[data.Vocabulary]
+) -> list[np.ndarray]:
+    """Ids ``[T, columns]`` of sentences without a tag column."""
+    described = [zip(*columns(rows)) for rows in sentences]
+    return [
+        np.stack([v.encode(column) for v, column in zip(vocabularies, rows)], axis=1)
         for rows in described
     ]
-    number = {label: i for i, label in enumerate(labels or ())}
+
+
+def batches(
+    ids: Sequence[np.ndarray],
+    tags: Sequence[np.ndarray] | None,
+    batch_size: int,
+    seed: int | None = None,
+    granularity: int = 32,
+) -> Iterator[tuple[np.ndarray, tagger.Batch]]:
+    """Members and padded arrays of minibatches of like length.
+
+    Always ``batch_size`` rows, so that a length compiles once.
+    """
     lengths = [len(rows) for rows in ids]
-    for members, steps in sequences.buckets(lengths, batch_size, seed, granularity=16):
+    for members, steps in sequences.buckets(lengths, batch_size, seed, granularity):
         batch = tagger.Batch(
-            np.zeros((batch_size, steps, len(vocabularies)), np.int32),
+            np.zeros((batch_size, steps, ids[0].shape[1]), np.int32),
             np.zeros((batch_size, steps), np.int32),
             np.zeros((batch_size, steps), bool),
         )
@@ -130,9 +147,8 @@ def batches(
             size = lengths[member]
             batch.ids[row, :size] = ids[member]
             batch.mask[row, :size] = True
-            if labels is not None:
-                tags = [number.get(columns_[-1], 0) for columns_ in sentences[member]]
-                batch.labels[row, :size] = tags
+            if tags is not None:
+                batch.labels[row, :size] = tags[member]
         yield members, batch
 
 
@@ -145,41 +161,46 @@ def _answer(params: tagger.Params, batch: tagger.Batch, constraints: tuple[Any, 
 
 
 def constraints_of(labels: list[str], scheme: str) -> tuple[Any, Any, Any]:
-    """Transitions, starts and ends that a scheme allows; "none": all."""
-    if scheme == "none":
-        c = len(labels)
-        return np.ones((c, c), bool), np.ones(c, bool), np.ones(c, bool)
+    """Transitions, starts and ends that a scheme allows."""
     rules = data.chunks.allowed_transitions, data.chunks.allowed_start, data.chunks.allowed_end
     return tuple(rule(labels, scheme) for rule in rules)  # pyright: ignore[reportReturnType, reportArgumentType]
 
 
 def predict(
-    model: Model, sentences: Sequence[Sentence], scheme: str = "none", batch_size: int = 64
+    model: Model, sentences: Sequence[Sentence], constrained: bool = False, batch_size: int = 64
 ) -> tuple[list[list[str]], list[np.ndarray]]:
     """Tags of sentences without a tag column, and marginals ``[T, C]`` in the order of the labels.
 
     Args:
         model: the tagger.
         sentences: rows without tags.
-        scheme: only sequences that are well-formed in it are decoded; "none": any.
+        constrained: decode only what is well-formed in the labels' scheme; always so when that is
+            not the scheme of the tags.
         batch_size: sentences at a time.
     """
-    constraints = constraints_of(model.labels, scheme)
+    c, (scheme, inner) = len(model.labels), (model.info["scheme"], model.info["inner"])
+    constraints: Any = np.ones((c, c), bool), np.ones(c, bool), np.ones(c, bool)
+    if (constrained and inner != "none") or inner != scheme:
+        constraints = constraints_of(model.labels, inner)
     if isinstance(model, Sparse):
         X = [attributes(rows, model.info["template"]) for rows in sentences]
-        marginals = [
+        probabilities = [
             np.array([[token[label] for label in model.labels] for token in sentence])
             for sentence in model.crf.predict_marginals(X)
         ]
-        return model.crf.predict(X, constraints), marginals
-    tags: list[list[str]] = [[]] * len(sentences)
-    probabilities: list[np.ndarray] = [np.zeros((0, len(model.labels)))] * len(sentences)
-    for members, batch in batches(sentences, model.vocabularies, None, batch_size):
-        best, marginals = jax.device_get(_answer(model.params, batch, constraints))
-        for row, member in enumerate(members):
-            size = len(sentences[member])
-            tags[member] = [model.labels[c] for c in best[row, :size]]
-            probabilities[member] = marginals[row, :size]
+        tags = model.crf.predict(X, constraints)
+    else:
+        tags = [[] for _ in sentences]
+        probabilities = [np.zeros((0, c)) for _ in sentences]
+        ids = encode(sentences, model.vocabularies)
+        for members, batch in batches(ids, None, batch_size):
+            best, marginals = jax.device_get(_answer(model.params, batch, constraints))
+            for row, member in enumerate(members):
+                size = len(sentences[member])
+                tags[member] = [model.labels[c] for c in best[row, :size]]
+                probabilities[member] = marginals[row, :size]
+    if inner != scheme:
+        tags = [data.chunks.convert(row, inner, scheme) for row in tags]
     return tags, probabilities
 
 
@@ -190,19 +211,23 @@ def _log_prob(params: tagger.Params, batch: tagger.Batch):
 
 def log_prob(model: Model, sentences: Sequence[Sentence], batch_size: int = 64) -> np.ndarray:
     """Log-probability ``[S]`` of the tags, the last column; ``-inf`` of a tag never seen."""
+    sentences = recode(sentences, model.info["scheme"], model.info["inner"])
     gold = [[row[-1] for row in rows] for rows in sentences]
+    bare = [[row[:-1] for row in rows] for rows in sentences]
     if isinstance(model, Sparse):
-        X = [attributes([row[:-1] for row in rows], model.info["template"]) for rows in sentences]
+        X = [attributes(rows, model.info["template"]) for rows in bare]
         return model.crf.log_prob(X, gold)
+    number = {label: i for i, label in enumerate(model.labels)}
+    labels = [np.array([number.get(tag, 0) for tag in tags]) for tags in gold]
     nats = np.zeros(len(sentences))
-    for members, batch in batches(sentences, model.vocabularies, model.labels, batch_size):
+    for members, batch in batches(encode(bare, model.vocabularies), labels, batch_size):
         nats[members] = np.asarray(_log_prob(model.params, batch))[: len(members)]
     unseen = [not set(tags) <= set(model.labels) for tags in gold]
     return np.where(unseen, -np.inf, nats)
 
 
-def evaluate(model: Model, sentences: Sequence[Sentence], scheme: str = "none"):
+def evaluate(model: Model, sentences: Sequence[Sentence], constrained: bool = False):
     """Tags, marginals, and `data.chunks.evaluate` of sentences whose last column is the tag."""
-    tags, marginals = predict(model, [[row[:-1] for row in rows] for rows in sentences], scheme)
+    tags, marginals = predict(model, [[r[:-1] for r in rows] for rows in sentences], constrained)
     gold = [[row[-1] for row in rows] for rows in sentences]
     return tags, marginals, data.chunks.evaluate(gold, tags)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments.chunking.config import Config
-from experiments.chunking.model import Model
+from experiments.chunking.model import Model, recode
 from experiments.workdir import read_json
 from rntn_jax import plots
 
@@ -81,7 +81,7 @@ def write(
             }
         if config.corpus == "conll2000" and config.train is None:
             scores |= {name: {"F1": f1} for name, f1 in PUBLISHED.items()}
-        sections += _sentences(splits[split], tags, marginals, model.labels)
+        sections += _sentences(splits[split], tags, marginals, model)
     seen = "loss" if config.model == "crf" else "train_nats"
     curves = [plots.Curves("Loss", "step", [seen], "nats")]
     if any("dev_f1" in row for row in history):
@@ -103,8 +103,9 @@ def write(
     (workdir / "report.html").write_text(page, encoding="utf-8")
 
 
-def _sentences(sentences, tags, marginals, labels) -> list[plots.Section]:
+def _sentences(sentences, tags, marginals, model: Model) -> list[plots.Section]:
     """Marginals of the first sentences, and of the most confident mistakes."""
+    inner = recode(sentences, model.info["scheme"], model.info["inner"])
 
     def doubt(number: int) -> float:
         """The most confident mistake: largest probability of a label that is wrong."""
@@ -121,7 +122,7 @@ def _sentences(sentences, tags, marginals, labels) -> list[plots.Section]:
     for heading, numbers in (("Sentences", short[:2]), ("Most confident mistakes", worst)):
         maps = [
             f"<h3>{escape(' '.join(row[0] for row in sentences[n]))}</h3>"
-            + marginal_map(sentences[n], marginals[n], labels, f"of sentence {n}")
+            + marginal_map(inner[n], marginals[n], model.labels, f"of sentence {n}")
             for n in numbers
         ]
         note = '<p class="rj-note">Probability of each label; the gold label is framed.</p>'

@@ -19,8 +19,10 @@ from experiments.chunking.model import (
     Neural,
     Sparse,
     batches,
+    encode,
     evaluate,
     log_prob,
+    recode,
     save_model,
 )
 from experiments.workdir import open_workdir, read_json, write_json
@@ -105,15 +107,17 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     splits = load_splits(config)
     start = time.monotonic()
     train = _train_sparse if config.model == "crf" else _train_neural
-    model, history, result = train(config, workdir, splits)
+    # Within the model the tags may be of another scheme.
+    info = {"scheme": config.scheme, "inner": config.inner or config.scheme}
+    inner = recode(splits["train"], info["scheme"], info["inner"])
+    model, history, result = train(config, workdir, inner, splits.get("dev"), info)
     result["seconds"] = round(time.monotonic() - start, 3)
     save_model(workdir / "model.safetensors", model)
 
-    scheme = config.scheme if config.constrained else "none"
     answers = {}
     for split in ("dev", "test"):
         if split in splits:
-            answers[split] = evaluate(model, splits[split], scheme)
+            answers[split] = evaluate(model, splits[split], config.constrained)
             measured = measure(model, splits[split], answers[split][2])
             result |= {f"{split}_{name}": value for name, value in measured.items()}
     if config.corpus == "demo" and config.train is None:
@@ -131,8 +135,7 @@ def measure(model: Model, sentences: Sentences, scores: data.chunks.Scores) -> d
     return {"f1": scores.overall.f1, "accuracy": scores.accuracy, "nats": float(nats)}
 
 
-def _train_sparse(config: Config, workdir: Path, splits: dict[str, Sentences]):
-    sentences = splits["train"]
+def _train_sparse(config: Config, workdir: Path, sentences, dev, info: dict[str, Any]):
     X = [attributes([row[:-1] for row in rows], config.template) for rows in sentences]
     y = [[row[-1] for row in rows] for rows in sentences]
     crf = tagger.CRF(
@@ -149,7 +152,7 @@ def _train_sparse(config: Config, workdir: Path, splits: dict[str, Sentences]):
         crf.fit(X, y, report)
         last = crf.training_log_[-1]
         bar.say(f"done after {last['num']} iterations, loss {last['loss']:.3f}")
-    info = {"template": config.template, "columns": len(sentences[0][0]), "scheme": config.scheme}
+    info |= {"template": config.template, "columns": len(sentences[0][0])}
     result = {
         "features": len(crf.state_features_) + len(crf.transition_features_),
         "attributes": crf.num_attributes_,
@@ -159,9 +162,9 @@ def _train_sparse(config: Config, workdir: Path, splits: dict[str, Sentences]):
     return Sparse(crf, info), metrics.rows, result
 
 
-def _train_neural(config: Config, workdir: Path, splits: dict[str, Sentences]):
-    sentences = splits["train"]
-    described = [columns([row[:-1] for row in rows]) for rows in sentences]
+def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str, Any]):
+    bare = [[row[:-1] for row in rows] for rows in sentences]
+    described = [columns(rows) for rows in bare]
     width = len(described[0][0])
     vocabularies = tuple(
         data.Vocabulary.build(
@@ -178,8 +181,11 @@ def _train_neural(config: Config, workdir: Path, splits: dict[str, Sentences]):
         rnn_layers=config.rnn_layers,
         hidden_dim=config.hidden_dim,
     )
-    info = {"columns": len(sentences[0][0]), "scheme": config.scheme}
-    per_epoch = sum(1 for _ in batches(sentences, vocabularies, labels, config.batch_size))
+    info |= {"columns": len(sentences[0][0])}
+    ids = encode(bare, vocabularies)
+    tags = [np.array([labels.index(row[-1]) for row in rows]) for rows in sentences]
+    shape = {"batch_size": config.batch_size, "granularity": config.granularity}
+    per_epoch = sum(1 for _ in batches(ids, tags, **shape))
     total = config.epochs * per_epoch
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, config.learning_rate, min(total // 10 + 1, 200), total + 1
@@ -228,10 +234,8 @@ def _train_neural(config: Config, workdir: Path, splits: dict[str, Sentences]):
             epoch = progress["epoch"] + 1
             start = time.monotonic()
             nats, pending = [], None
-            seed = hash((config.seed, epoch))  # of integers: the same everywhere
-            for members, batch in batches(
-                sentences, vocabularies, labels, config.batch_size, abs(seed)
-            ):
+            seed = config.seed * config.epochs + epoch
+            for members, batch in batches(ids, tags, seed=seed, **shape):
                 state, out = step(state, batch)
                 if mean is not None:
                     done = progress["step"]
@@ -248,9 +252,9 @@ def _train_neural(config: Config, workdir: Path, splits: dict[str, Sentences]):
             current = state.params if mean is None else mean
             progress["epoch"] = epoch
             row = {"epoch": epoch, "train_nats": float(np.mean(nats)), "seconds": round(trained, 3)}
-            if "dev" in splits:
-                _, _, dev = evaluate(model_of(current), splits["dev"])
-                row |= {"dev_f1": dev.overall.f1, "dev_accuracy": dev.accuracy}
+            if dev is not None:
+                _, _, scores = evaluate(model_of(current), dev, config.constrained)
+                row |= {"dev_f1": scores.overall.f1, "dev_accuracy": scores.accuracy}
             # The best on dev; without a dev set, the last.
             if row.get("dev_f1", epoch) > progress["best_score"]:
                 progress |= {"best_score": row.get("dev_f1", epoch), "best_epoch": epoch}

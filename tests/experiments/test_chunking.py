@@ -1,0 +1,203 @@
+"""The chunking experiment, on a few sentences."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.chunking import apply, features, model, train
+from experiments.chunking.config import PRESETS, Config
+from experiments.workdir import RunMismatchError
+from rntn_jax import data
+from rntn_jax.training import CheckpointError, read_metrics, save_pytree
+from tests.helpers import enable_x64
+
+SPARSE = Config(max_sentences=40, template="token", c2=0.1, max_iterations=30)
+NEURAL = Config(
+    model="neural",
+    max_sentences=40,
+    epochs=4,
+    word_dim=6,
+    column_dim=3,
+    windows="3",
+    rnn_layers=1,
+    hidden_dim=8,
+    batch_size=8,
+    learning_rate=0.05,
+    unknown_rate=0.1,
+    average=0.5,
+    inner="bioes",
+    granularity=32,
+)
+
+
+@pytest.fixture(autouse=True)
+def as_users_run_it(float32):
+    """In float32."""
+
+
+def run_in(tmp_path_factory, config) -> Path:
+    workdir = tmp_path_factory.mktemp(config.model)
+    with enable_x64(False):
+        train.run(config, workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def sparse(tmp_path_factory):
+    return run_in(tmp_path_factory, SPARSE)
+
+
+@pytest.fixture(scope="module")
+def neural(tmp_path_factory):
+    return run_in(tmp_path_factory, NEURAL)
+
+
+@pytest.mark.parametrize("name", ["sparse", "neural"])
+def test_a_run_learns_and_leaves_everything_behind(name, request):
+    workdir = request.getfixturevalue(name)
+    result = json.loads((workdir / "result.json").read_text())
+    rows = read_metrics(workdir / "metrics.jsonl")
+    losses = [row.get("loss", row.get("train_nats")) for row in rows]
+    assert losses[-1] < losses[0] / 1.5
+    assert result["test_accuracy"] > 0.5 and 0 < result["test_f1"] < 1
+    # No tagger says more about the tags, in the mean, than the chain they come from.
+    assert result["test_nats"] > result["best_test_nats"] > 0
+    assert result["best_test_accuracy"] > 0.85
+    page = (workdir / "report.html").read_text()
+    assert "Scores of transitions" in page and "Most confident mistakes" in page
+    assert "rj-framed" in page and "B-NP" in page
+    # The same command again only reads the result.
+    assert train.run(SPARSE if name == "sparse" else NEURAL, workdir) == result
+
+
+def test_training_resumes_bit_for_bit(neural, tmp_path, monkeypatch):
+    def stop(*_, **options):
+        if options["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    written = train.MetricsWriter.write
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            train.MetricsWriter, "write", lambda *a, **o: (stop(*a, **o), written(*a, **o))
+        )
+        with pytest.raises(KeyboardInterrupt):
+            train.run(NEURAL, tmp_path)
+    train.run(NEURAL, tmp_path)
+    first, second = (model.load_model(path / "model.safetensors") for path in (neural, tmp_path))
+    for left, right in zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params)):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_other_settings_are_refused(sparse):
+    with pytest.raises(RunMismatchError, match=r"c2 was 0.1 and is now 0.2"):
+        train.run(dataclasses.replace(SPARSE, c2=0.2), sparse)
+
+
+@pytest.mark.parametrize("name", ["sparse", "neural"])
+def test_tagging_a_file(name, request, tmp_path, capsys):
+    workdir = request.getfixturevalue(name)
+    sentences = data.demo_tags.splits()["test"][:5]
+    file = tmp_path / "in.txt"
+    data.write_columns(file, sentences)
+    apply.tag(workdir / "model.safetensors", str(file), marginals=True, constrained=True)
+    out, err = capsys.readouterr()
+    head, *lines = out.split("\n")
+    labels = head.split("\t")[2:]
+    assert {label[2:] for label in labels} == {"", "NP", "PP", "VP"}
+    assert any(label.startswith("S-") for label in labels) == (name == "neural")
+    rows = [line.split("\t") for line in lines if line]
+    assert [row[:3] for row in rows] == [list(row) for rows in sentences for row in rows]
+    shares = np.array([row[4:] for row in rows], float)
+    np.testing.assert_allclose(shares.sum(1), 1, atol=0.002)
+    assert "token accuracy" in err
+    again = data.read_columns(
+        io.StringIO("\n".join("\t".join(line.split("\t")[:4]) for line in lines))
+    )
+    for rows in again:
+        data.chunks.validate([row[3] for row in rows], "bio")
+    # Without the gold column: the same tags, and no scores.
+    data.write_columns(file, [[row[:2] for row in rows] for rows in sentences])
+    apply.tag(workdir / "model.safetensors", str(file), marginals=False, constrained=True)
+    out, err = capsys.readouterr()
+    tags = [line.split("\t")[2] for line in out.split("\n") if line]
+    assert tags == [row[3] for rows in again for row in rows] and not err
+
+
+def test_tagging_a_file_of_other_columns(sparse, tmp_path):
+    file = tmp_path / "in.txt"
+    file.write_text("a b c d\n")
+    with pytest.raises(data.DataError, match=r"in.txt: 4 columns; .* trained on 2 and the tag"):
+        apply.tag(sparse / "model.safetensors", str(file), marginals=False, constrained=False)
+
+
+def test_log_probabilities_are_those_of_the_marginals(neural):
+    """Of sentences of one token they are the same."""
+    tagger = model.load_model(neural / "model.safetensors")
+    rows = [[(*s[0][:-1], tag)] for s, tag in zip(data.demo_tags.splits()["test"], ["O", "B-NP"])]
+    inner = model.recode(rows, "bio", "bioes")
+    assert [r[0][-1] for r in inner] == ["O", "S-NP"]
+    _, marginals = model.predict(tagger, [[row[:-1] for row in r] for r in rows])
+    expected = [np.log(p[0, tagger.labels.index(r[0][-1])]) for p, r in zip(marginals, inner)]
+    np.testing.assert_allclose(model.log_prob(tagger, rows), expected, rtol=1e-4)
+    unseen = [(*rows[0][0][:-1], "B-XX")]
+    assert model.log_prob(tagger, [unseen])[0] == -np.inf
+
+
+def test_own_files_and_their_faults(tmp_path):
+    train_file, test_file = tmp_path / "train.txt", tmp_path / "test.txt"
+    train_file.write_text("a B-X\nb I-X\n\nc O\n" * 8)
+    test_file.write_text("a B-X\nb O\n")
+    config = Config(train=str(train_file), test=str(test_file), max_iterations=5)
+    assert train.run(config, tmp_path / "run")["test_accuracy"] == 0.5
+    with pytest.raises(data.DataError, match=r"'B-X' .* in iob1; --scheme names another, or none"):
+        train.load_splits(dataclasses.replace(config, scheme="iob1"))
+    assert len(train.load_splits(dataclasses.replace(config, dev_sentences=3))["dev"]) == 3
+    with pytest.raises(ValueError, match="dev_sentences 99 leaves nothing to train on"):
+        train.load_splits(dataclasses.replace(config, dev_sentences=99))
+    test_file.write_text("a N B-X\n")
+    with pytest.raises(data.DataError, match="test has 3 columns and train 2"):
+        train.load_splits(config)
+    test_file.write_text("a B-X\nb\n")
+    with pytest.raises(data.DataError, match=r"test.txt:2: 1 columns instead of 2"):
+        train.load_splits(config)
+
+
+def test_features_of_the_tutorial():
+    rows = [("He", "PRP"), ("reckons", "VBZ"), ("so", "RB")]
+    found = features.attributes(rows, "crfsuite")
+    assert found[0] == [
+        *("w[0]=He", "w[1]=reckons", "w[2]=so", "w[0]|w[1]=He|reckons"),
+        *("pos[0]=PRP", "pos[1]=VBZ", "pos[2]=RB"),
+        *("pos[0]|pos[1]=PRP|VBZ", "pos[1]|pos[2]=VBZ|RB", "pos[0]|pos[1]|pos[2]=PRP|VBZ|RB"),
+        "__BOS__",
+    ]
+    assert found[1][1] == "w[0]=reckons" and len(found[1]) == 5 + 6 and found[2][-1] == "__EOS__"
+    assert features.attributes([("He",)], "token") == [["w[0]=He"]]
+
+
+def test_presets_and_bad_settings():
+    for preset in PRESETS.values():
+        Config(**preset)
+    assert Config(windows="").window_sizes() == ()
+    for options, message in (
+        ({"windows": "4"}, "windows must be odd numbers, as in 5,3, got '4'"),
+        ({"windows": "a"}, "windows"),
+        ({"model": "hmm"}, "model must be one of"),
+        ({"c2": -1.0}, "c2 must not be negative"),
+        ({"test": "x"}, "need train"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Config(**options)
+
+
+def test_other_files_are_no_models(tmp_path):
+    save_pytree(tmp_path / "x", {"w": np.ones(1)}, {"kind": "other"})
+    with pytest.raises(CheckpointError, match="does not hold a tagger"):
+        model.load_model(tmp_path / "x")
