@@ -67,7 +67,7 @@ def log_partition(
 
     Returns:
         ``[B]`` nats, in at least float32; ``-inf`` where every labelling is forbidden. Residuals:
-        the arguments and the size of the node scores (twice that for edge scores of every step).
+        the arguments, twice the size of the node scores, and that of edge scores of every step.
 
     Raises:
         AssertionError: when shapes or dtypes do not match.

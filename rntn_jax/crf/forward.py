@@ -32,7 +32,8 @@ __all__ = ["forward_states", "log_partition", "row_marginals"]
 def log_partition(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Array:
     """``ln Z [B]`` of node scores ``[B, T, C]``, edge scores ``[C, C]`` or ``[B, T-1, C, C]``.
 
-    Gradient: the marginals. Residuals: the arguments, and two arrays of the size of ``node``.
+    Gradient: the marginals. Residuals: the arguments, two arrays of the size of ``node``, and one
+    of the size of ``edge`` where every step has its own.
     """
     return (shared if edge.ndim == 2 else stepwise).log_partition(node, edge, mask)
 
@@ -42,10 +43,8 @@ def forward_states(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Arr
 
     Where masked, those of the position before. All that sampling needs.
     """
-    if edge.ndim == 4:
-        return stepwise.run(node, edge, mask)[1]
-    states, _, products = shared.run(node, edge, mask)[1]
-    return jnp.where(products, safe_log(states), states)
+    ran = (shared if edge.ndim == 2 else stepwise).run(node, edge, mask)[1]
+    return jnp.where(ran.products, safe_log(ran.states), ran.states)
 
 
 def row_marginals(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:

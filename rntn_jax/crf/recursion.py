@@ -12,11 +12,11 @@ __all__ = [
     "edge_posterior",
     "ending",
     "entered",
-    "left",
     "log_sum",
     "log_total",
     "matmul",
     "normalised",
+    "over_sums",
     "safe_log",
     "without_largest",
 ]
@@ -27,12 +27,6 @@ def entered(mask: jax.Array) -> jax.Array:
     at = jnp.arange(mask.shape[1])[None]
     first = jnp.where(mask, at, mask.shape[1]).min(axis=1, keepdims=True, initial=mask.shape[1])
     return mask & (at > first)
-
-
-def left(mask: jax.Array) -> jax.Array:
-    """``[B, T]``: real positions but the last of each row: those that an edge leads from."""
-    at = jnp.arange(mask.shape[1])[None]
-    return mask & (at < jnp.where(mask, at, -1).max(axis=1, keepdims=True, initial=-1))
 
 
 def without_largest(x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -89,6 +83,25 @@ def normalised(p: jax.Array) -> jax.Array:
     """``p`` over its sum along the last axis; zeros stay."""
     total = p.sum(axis=-1, keepdims=True)
     return p / jnp.where(total == 0, 1, total)
+
+
+@jax.custom_jvp
+def _quotient(x, y):
+    """``x / y``; its derivative divides twice: the square of a small ``y`` would be 0."""
+    return x / y
+
+
+@_quotient.defjvp
+def _quotient_jvp(primals, tangents):
+    (x, y), (dx, dy) = primals, tangents
+    ratio = _quotient(x, y)
+    return ratio, _quotient(dx - ratio * dy, y)
+
+
+def over_sums(x: jax.Array | float, states: jax.Array) -> jax.Array:
+    """``x [.., 1 or C]`` over the sums of states ``[.., C]``, 0 counting 1."""
+    total = states.sum(axis=-1, keepdims=True)
+    return _quotient(x, jnp.where(total == 0, 1, total))
 
 
 def edge_posterior(before, edge, entering, g, inner):

@@ -34,10 +34,10 @@ from rntn_jax.crf.recursion import (
     edge_posterior,
     ending,
     entered,
-    left,
     log_sum,
     matmul,
     normalised,
+    over_sums,
     safe_log,
     without_largest,
 )
@@ -94,31 +94,12 @@ def _reachable_only(prepared: _Prepared) -> _Prepared:
     return prepared._replace(u=u, taken=taken + more)
 
 
-@jax.custom_jvp
-def _quotient(x, y):
-    """``x / y``; its derivative divides twice: the square of a small ``y`` would be 0."""
-    return x / y
-
-
-@_quotient.defjvp
-def _quotient_jvp(primals, tangents):
-    (x, y), (dx, dy) = primals, tangents
-    ratio = _quotient(x, y)
-    return ratio, _quotient(dx - ratio * dy, y)
-
-
-def _over_sums(x, states):
-    """``x [.., 1 or C]`` over the sums of states ``[.., C]``, 0 counting 1."""
-    total = states.sum(axis=-1, keepdims=True)
-    return _quotient(x, jnp.where(total == 0, 1, total))
-
-
 def _product_steps(w, e, here, inner):
     """States ``n_t [T, B, C]``."""
 
     def step(before, inputs):
         w, here, inner = inputs
-        q = _over_sums(matmul(before, e), before)
+        q = over_sums(matmul(before, e), before)
         n = jnp.where(here[:, None], w * jnp.where(inner[:, None], q, 1), before)
         return n, n
 
@@ -128,7 +109,7 @@ def _product_steps(w, e, here, inner):
 def _lost(prepared: _Prepared, e, states):
     """Whether a label that can be reached was entered by too little."""
     before = jnp.concatenate([jnp.ones_like(states[:1]), states[:-1]])
-    q = _over_sums(matmul(before, e), before)
+    q = over_sums(matmul(before, e), before)
     counts = prepared.inner[..., None] & (prepared.u > -jnp.inf)
     return (counts & (q < LEAST_MASS)).any()
 
@@ -206,21 +187,20 @@ def row_marginals(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[ja
 def _marginals(res: _Residuals, ct):
     """Marginals times ``ct [B]``, those of edges summed ``[C, C]``; without it ``[B, C, C]``."""
     states, w, products = res.run
-    here, inner, leading = res.mask.T, entered(res.mask).T, left(res.mask).T
+    inner = entered(res.mask).T
     columns, _ = without_largest(res.edge.astype(w.dtype).T)
     edge = columns.T
     scale = jnp.ones(len(res.mask), w.dtype) if ct is None else ct
 
     def by_products():
-        e, r = jnp.exp(edge), _over_sums(1.0, states)
+        e, r = jnp.exp(edge), over_sums(1.0, states)
         x = jnp.where(states > 0, w * r, 0)
 
-        def step(v, inputs):
-            x, here, leading = inputs
-            b = jnp.where(leading[:, None], matmul(v, e.T), 1)
-            return jnp.where(here[:, None], b * x, v), b
+        def step(b, inputs):
+            x, inner = inputs
+            return jnp.where(inner[:, None], matmul(x * b, e.T), b), b
 
-        _, b = lax.scan(step, jnp.ones_like(x[0]), (x, here, leading), reverse=True)
+        _, b = lax.scan(step, jnp.ones_like(x[0]), (x, inner), reverse=True)
         g = states * b * r
         # Rounding errors of 100,000 steps add up: what should sum to 1 is divided by its sum.
         total = g.sum(axis=-1)
@@ -251,4 +231,4 @@ def _marginals(res: _Residuals, ct):
         return g * scale[None, :, None], counts
 
     g, counts = lax.cond(products, by_products, by_logs)
-    return masked(g, here).swapaxes(0, 1), counts
+    return masked(g, res.mask.T).swapaxes(0, 1), counts

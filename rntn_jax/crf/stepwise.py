@@ -1,4 +1,10 @@
-"""Chains with edge scores of their own for every step."""
+"""Chains with edge scores of their own for every step.
+
+The recursion is that of `rntn_jax.crf.shared`, with ``E_t = exp(A_t - max A_t)`` for ``E``: ways
+from one label to another are at most 1. Labels are entered by at least `LEAST_MASS` then, or all
+is done again in logarithms: terms below are lost. So that no label is lost before its time, states
+are held `SCALE` times as large.
+"""
 
 from __future__ import annotations
 
@@ -10,33 +16,82 @@ from jax import lax
 
 from rntn_jax.crf.recursion import (
     advance,
+    contract,
     edge_posterior,
     ending,
     entered,
     log_sum,
     normalised,
+    over_sums,
+    safe_log,
     without_largest,
 )
 from rntn_jax.ops import accumulator, cast_like, masked
 
-__all__ = ["log_partition", "reference", "row_marginals", "run"]
+__all__ = ["LEAST_MASS", "SCALE", "Run", "log_partition", "reference", "row_marginals", "run"]
+
+LEAST_MASS = 1e-25  # of states that sum to 1
+SCALE = 2.0**80  # states down to exp(-87) / SCALE / LEAST_MASS = 1e-37 count
 
 
-def run(node, edge, mask):
-    """In logarithms, reading the edge scores where they lie."""
-    dtype = accumulator(node, edge)
-    here, inner = mask.T, entered(mask).T
-    u, taken = without_largest(masked(node, mask).astype(dtype).swapaxes(0, 1))
+class Run(NamedTuple):
+    """What the way back needs of the way forward."""
+
+    e: jax.Array  # [B, T-1, C, C]: E_t; where masked, anything
+    states: jax.Array  # [T, B, C]: n_t, or normalised logarithms; where masked, those before
+    entering: jax.Array  # [T, B, C]: w_t, or what logarithms are entered by
+    products: jax.Array  # bool []: the states are no logarithms
+
+
+def _product_steps(w, e, here, inner):
+    """States ``n_t [T, B, C]``."""
+
+    def step(before, inputs):
+        t, w, here, inner = inputs
+        now = lax.dynamic_index_in_dim(e, jnp.maximum(t - 1, 0), axis=1, keepdims=False)
+        q = over_sums(contract("bi,bij->bj", before, now), before)
+        n = jnp.where(here[:, None], w * jnp.where(inner[:, None], q, 1), before)
+        return n, n
+
+    return lax.scan(step, jnp.ones_like(w[0]), (jnp.arange(len(w)), w, here, inner))[1]
+
+
+def _log_steps(u, edge, here, inner):
+    """The recursion in logarithms, reading the edge scores where they lie."""
 
     def step(a, inputs):
         t, u, here, inner = inputs
         now = lax.dynamic_index_in_dim(edge, jnp.maximum(t - 1, 0), axis=1, keepdims=False)
-        a, entering, top = advance(a, log_sum(a, now.astype(dtype)), u, here, inner)
+        a, entering, top = advance(a, log_sum(a, now.astype(u.dtype)), u, here, inner)
         return a, (a, entering, top)
 
-    inputs = jnp.arange(len(u)), u, here, inner
-    _, (states, entering, tops) = lax.scan(step, jnp.zeros_like(u[0]), inputs)
-    return ending(states, tops + taken, here), states, entering
+    return lax.scan(step, jnp.zeros_like(u[0]), (jnp.arange(len(u)), u, here, inner))[1]
+
+
+def run(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[jax.Array, Run]:
+    """``ln Z [B]``, and what the way back needs."""
+    dtype = accumulator(node, edge)
+    here, inner = mask.T, entered(mask).T
+    u, taken = without_largest(masked(node, mask).astype(dtype).swapaxes(0, 1))
+    off = edge.max(axis=(2, 3)).astype(dtype)
+    off = jnp.where(inner[1:].T & (off > -jnp.inf), off, 0)
+    e = jnp.exp(edge.astype(dtype) - off[:, :, None, None])
+    root = jnp.exp(u / 2)
+    w = root * SCALE * root
+    states = _product_steps(w, e, here, inner)
+    lost = (inner[..., None] & (w > 0) & ~(states >= LEAST_MASS * w)).any()
+
+    def products(states):
+        parts = safe_log(states.sum(axis=-1) / SCALE) + taken
+        nats = jnp.where(here, parts, 0).sum(axis=0) + off.sum(axis=1)
+        return nats, states, w
+
+    def logs(_):
+        states, entering, tops = _log_steps(u, edge, here, inner)
+        return ending(states, tops + taken, here), states, entering
+
+    total, states, entering = lax.cond(lost, logs, products, states)
+    return total, Run(e, states, entering, ~lost)
 
 
 def reference(node, edge, mask):
@@ -68,13 +123,12 @@ class _Residuals(NamedTuple):
     node: jax.Array  # [B, T, C]
     edge: jax.Array  # [B, T-1, C, C]
     mask: jax.Array  # [B, T]
-    states: jax.Array  # [T, B, C]
-    entering: jax.Array  # [T, B, C]
+    run: Run
 
 
 def _fwd(node, edge, mask):
-    total, states, entering = run(node, edge, mask)
-    return total, _Residuals(node, edge, mask, states, entering)
+    total, ran = run(node, edge, mask)
+    return total, _Residuals(node, edge, mask, ran)
 
 
 def _bwd(res: _Residuals, ct):
@@ -85,26 +139,52 @@ def _bwd(res: _Residuals, ct):
 log_partition.defvjp(_fwd, _bwd)
 
 
-def _marginals_fast(res: _Residuals, ct):
-    """Marginals times ``ct [B]``; every step's edge marginals are written where they belong."""
-    dtype = res.states.dtype
-    here, inner = res.mask.T, entered(res.mask).T
-    ct = ct.astype(dtype)
-    last = normalised(jnp.exp(res.states[-1]))
+def _by_products(res: _Residuals, ct):
+    """Marginals times ``ct [B]``: of nodes, time first, and of edges."""
+    e, states, w, _ = res.run
+    inner = entered(res.mask).T
+    r = over_sums(1.0, states)
+    x = jnp.where(states > 0, w * r, 0)
+
+    def step(b, inputs):
+        t, x, inner = inputs
+        now = lax.dynamic_index_in_dim(e, jnp.maximum(t - 1, 0), axis=1, keepdims=False)
+        return jnp.where(inner[:, None], contract("bij,bj->bi", now, x * b), b), b
+
+    inputs = jnp.arange(len(x)), x, inner
+    _, b = lax.scan(step, jnp.ones_like(x[0]), inputs, reverse=True)
+    g = states * b * r
+    factor = ct[None] * over_sums(1.0, g)[..., 0]
+    v = (x * b)[1:] * jnp.where(inner, factor, 0)[1:, :, None]
+    before = (states * r)[:-1].swapaxes(0, 1)[:, :, :, None]
+    of_edges = masked(before * e * v.swapaxes(0, 1)[:, :, None, :], inner[1:].T)
+    return g * factor[..., None], of_edges.astype(res.edge.dtype)
+
+
+def _by_logs(res: _Residuals, ct):
+    """The same; every step's edge marginals are written where they belong."""
+    _, states, entering, _ = res.run
+    inner = entered(res.mask).T
+    last = normalised(jnp.exp(states[-1]))
 
     def step(carry, inputs):
         g, d_edge = carry
         t, before, entering, inner = inputs
-        edge = lax.dynamic_index_in_dim(res.edge, t, axis=1, keepdims=False).astype(dtype)
+        edge = lax.dynamic_index_in_dim(res.edge, t, axis=1, keepdims=False).astype(g.dtype)
         both = edge_posterior(before, edge, entering, g, inner)
         back = jnp.where(inner[:, None], normalised(both.sum(axis=2)), g)
         now = (both * ct[:, None, None]).astype(d_edge.dtype)
         return (back, lax.dynamic_update_index_in_dim(d_edge, now, t, axis=1)), g
 
-    steps = jnp.arange(res.edge.shape[1]), res.states[:-1], res.entering[1:], inner[1:]
+    steps = jnp.arange(res.edge.shape[1]), states[:-1], entering[1:], inner[1:]
     (first, d_edge), g = lax.scan(step, (last, jnp.zeros_like(res.edge)), steps, reverse=True)
-    g = jnp.concatenate([first[None], g])
-    return masked(g * ct[None, :, None], here).swapaxes(0, 1), d_edge
+    return jnp.concatenate([first[None], g]) * ct[None, :, None], d_edge
+
+
+def _marginals_fast(res: _Residuals, ct):
+    ct = ct.astype(res.run.states.dtype)
+    g, d_edge = lax.cond(res.run.products, _by_products, _by_logs, res, ct)
+    return masked(g, res.mask.T).swapaxes(0, 1), d_edge
 
 
 _marginals = jax.custom_vjp(_marginals_fast)
@@ -117,16 +197,16 @@ def _marginals_fwd(res: _Residuals, ct):
 def _marginals_bwd(res, cotangents) -> Any:
     """Second order: the plain recursion differentiated twice."""
     res, ct = res
-    node, edge, mask, states, entering = res
+    node, edge, mask, ran = res
 
     def gradient(node, edge, ct):
         return jax.vjp(lambda n, e: reference(n, e, mask), node, edge)[1](ct)
 
     cotangents = cast_like(cotangents, (node, edge))
     d_node, d_edge, d_ct = jax.vjp(gradient, node, edge, ct)[1](cotangents)
-    of_states: Any = jnp.zeros_like(states), jnp.zeros_like(entering)
-    no_mask: Any = None
-    return _Residuals(d_node, d_edge, no_mask, *of_states), d_ct
+    nothing: Any = None
+    of_run = jax.tree.map(jnp.zeros_like, ran)._replace(products=nothing)
+    return _Residuals(d_node, d_edge, nothing, of_run), d_ct
 
 
 _marginals.defvjp(_marginals_fwd, _marginals_bwd)
