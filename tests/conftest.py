@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Iterator
 
 import hypothesis
@@ -11,6 +14,12 @@ import pytest
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)  # before anything starts the backend
+
+# What several tests compile, a run that is resumed or repeated above all, is compiled once.
+_CACHE = tempfile.mkdtemp(prefix="rntn_jax-tests-")
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+jax.config.update("jax_compilation_cache_dir", _CACHE)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 # The same examples in every run, and none judged by the clock.
 hypothesis.settings.register_profile("rntn_jax", deadline=None, derandomize=True)

@@ -203,15 +203,18 @@ def init(features: Features, dtype: jnp.dtype = jnp.float32) -> Params:
 
 
 def table(params: Params, features: Features, num_attributes: int) -> jax.Array:
-    """Weights ``[A, C]`` of all pairs of attributes and labels, 0 where there is no feature."""
-    empty = jnp.zeros((num_attributes, len(params.edge)), params.state.dtype)
+    """Weights ``[A, C + 1]`` of all attributes with all labels, 0 where there is no feature.
+
+    The last column is the boundary's.
+    """
+    empty = jnp.zeros((num_attributes, len(params.edge) + 1), params.state.dtype)
     return empty.at[features.attribute, features.label].set(
         params.state, indices_are_sorted=True, unique_indices=True, mode="promise_in_bounds"
     )
 
 
 def _node_scores(attributes: SparseMatrix | Slots, params: Params, features: Features, size):
-    """Scores ``[B T, C]`` or ``[B, T, C]``."""
+    """Scores ``[B T, C + 1]`` or ``[B, T, C + 1]``, the last column 0."""
     if isinstance(attributes, SparseMatrix):
         return sparse_matmul(attributes, table(params, features, attributes.shape[1]))
     weights = table(params, features, size + 1)  # the last row, of no attribute, is 0
@@ -251,11 +254,10 @@ def loss(
     labels = jnp.asarray(corpus.labels)
     classes = len(params.edge)
     node = _node_scores(corpus.attributes, params, features, num_attributes)
-    node = node.reshape(*labels.shape, classes)
-    boundary = (labels == classes)[..., None]
-    node = jnp.concatenate(
-        [jnp.where(boundary, -jnp.inf, node), jnp.where(boundary, 0, -jnp.inf)], axis=2
-    )
+    node = node.reshape(*labels.shape, classes + 1)
+    # A boundary has its own label, and only that; no token has it.
+    forbidden = (labels == classes)[..., None] != (jnp.arange(classes + 1) == classes)[None, None]
+    node = jnp.where(forbidden, -jnp.inf, node)
     edge = jnp.pad(jnp.where(features.transition, params.edge, 0), (0, 1))
     nats = -chain.log_prob(chain.Scores(node, edge), labels).sum()
     return nats + c2 * (jnp.square(params.state).sum() + jnp.square(params.edge).sum())
