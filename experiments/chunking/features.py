@@ -56,16 +56,30 @@ def attributes(rows: Rows, template: str) -> list[list[str]]:
 
 
 def columns(rows: Rows) -> list[tuple[str, ...]]:
-    """Each token as `COLUMNS`, then the columns after the word as they are.
+    """Each token as `COLUMNS`, the columns after the word as they are, and pairs of neighbours.
+
+    These are, of the word and of the column after it (the part of speech): with the one before,
+    with the one after; and of the latter all three.
 
     Example:
-        >>> columns([("Fed", "NNP"), ("1998", "CD")])
-        [('fed', 'ed', 'fed', 'fed', 'Xx', 'NNP'), ('0000', '00', '000', '000', '0', 'CD')]
+        >>> columns([("Fed", "NNP"), ("1998", "CD")])[1][:6]
+        ('0000', '00', '000', '000', '0', 'CD')
+        >>> columns([("Fed", "NNP"), ("1998", "CD")])[1][6:]
+        ('fed|0000', '0000|', 'NNP|CD', 'CD|', 'NNP|CD|')
     """
+    words = [re.sub(r"\d", "0", row[0].lower()) for row in rows]
+    kinds = [words] + [[row[1] for row in rows]] * (len(rows[0]) > 1)
     described = []
-    for word, *rest in rows:
-        low = re.sub(r"\d", "0", word.lower())
-        described.append((low, low[-2:], low[-3:], low[:3], shape(word), *rest))
+    for t, (word, *rest) in enumerate(rows):
+        low = words[t]
+        own = [low, low[-2:], low[-3:], low[:3], shape(word), *rest]
+        for values in kinds:
+            before = values[t - 1] if t else ""
+            after = values[t + 1] if t + 1 < len(values) else ""
+            own += [f"{before}|{values[t]}", f"{values[t]}|{after}"]
+            if values is not words:
+                own.append(f"{before}|{values[t]}|{after}")
+        described.append(tuple(own))
     return described
 
 

@@ -167,9 +167,7 @@ def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str,
     described = [columns(rows) for rows in bare]
     width = len(described[0][0])
     vocabularies = tuple(
-        data.Vocabulary.build(
-            (token[k] for rows in described for token in rows), config.min_count if k == 0 else 1
-        )
+        data.Vocabulary.build((token[k] for rows in described for token in rows), config.min_count)
         for k in range(width)
     )
     labels = sorted({row[-1] for rows in sentences for row in rows})
