@@ -130,9 +130,15 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
 
 
 def measure(model: Model, sentences: Sentences, scores: data.chunks.Scores) -> dict[str, float]:
-    """F1 of chunks, accuracy of tokens, and ``-ln P(tags)`` a token."""
-    nats = -log_prob(model, sentences).sum() / scores.tokens
-    return {"f1": scores.overall.f1, "accuracy": scores.accuracy, "nats": float(nats)}
+    """F1 of chunks, accuracy of tokens, and ``-ln P(tags)`` a token of sentences of known tags."""
+    nats = -log_prob(model, sentences)
+    known = np.isfinite(nats)
+    tokens = sum(len(rows) for rows, is_known in zip(sentences, known) if is_known)
+    return {
+        "f1": scores.overall.f1,
+        "accuracy": scores.accuracy,
+        "nats": float(nats[known].sum() / max(tokens, 1)),
+    }
 
 
 def _train_sparse(config: Config, workdir: Path, sentences, dev, info: dict[str, Any]):
