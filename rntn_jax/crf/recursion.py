@@ -1,4 +1,10 @@
-"""Pieces of the recursions on chains; states are logarithms here, the largest 0."""
+"""Pieces of the recursions on chains, in logarithms (``a``, the largest 0) and in products.
+
+Products are good when every label that can be reached is entered by at least `LEAST_MASS`, of
+states that sum to 1, the ways from label to label being at most 1. For states are held `SCALE`
+times as large: what is below ``exp(-87)`` and gets lost is 1e-38 of that mass at most before the
+next step, and 1e-8 after it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 
 __all__ = [
+    "LEAST_MASS",
+    "SCALE",
     "advance",
     "contract",
     "edge_posterior",
@@ -18,8 +26,13 @@ __all__ = [
     "normalised",
     "over_sums",
     "safe_log",
+    "weights",
     "without_largest",
 ]
+
+
+LEAST_MASS = 1e-30
+SCALE = 2.0**100
 
 
 def entered(mask: jax.Array) -> jax.Array:
@@ -83,6 +96,12 @@ def normalised(p: jax.Array) -> jax.Array:
     """``p`` over its sum along the last axis; zeros stay."""
     total = p.sum(axis=-1, keepdims=True)
     return p / jnp.where(total == 0, 1, total)
+
+
+def weights(u: jax.Array) -> jax.Array:
+    """``w = SCALE exp(u)``, of scores of at most 0, down to ``exp(-174)``."""
+    root = jnp.exp(u / 2)
+    return root * SCALE * root
 
 
 @jax.custom_jvp

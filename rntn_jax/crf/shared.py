@@ -1,9 +1,10 @@
 """Chains whose steps share their edge scores: the recursion in probabilities, as matrix products.
 
-With ``E = exp(A)`` and ``w_t = exp(u_t)``, the recursion of `rntn_jax.crf.forward` reads::
+With ``E = exp(A)``, and ``w_t`` proportional to ``exp(u_t)``, the recursion of
+`rntn_jax.crf.forward` reads::
 
     q_t = p_{t-1} @ E        p_t = q_t * w_t / s_t        s_t = sum_j q_t[j] w_t[j]
-    ln Z = sum_t ln s_t
+    ln Z = sum_t ln s_t + constant
 
 and, with ``b_T = 1``, the way back::
 
@@ -29,6 +30,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from rntn_jax.crf.recursion import (
+    LEAST_MASS,
+    SCALE,
     advance,
     contract,
     edge_posterior,
@@ -39,14 +42,14 @@ from rntn_jax.crf.recursion import (
     normalised,
     over_sums,
     safe_log,
+    weights,
     without_largest,
 )
 from rntn_jax.ops import accumulator, cast_like, masked
 
-__all__ = ["LEAST_MASS", "SAFE_RANGE", "Run", "log_partition", "row_marginals", "run"]
+__all__ = ["SAFE_RANGE", "Run", "log_partition", "row_marginals", "run"]
 
 SAFE_RANGE = 35.0  # nats
-LEAST_MASS = 1e-30  # of states that sum to 1: terms lost weigh 1e-8 of it at most
 
 
 class _Prepared(NamedTuple):
@@ -134,9 +137,11 @@ def run(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[jax.Array, R
         return jnp.where(here, parts, 0).sum(axis=0)
 
     def products(prepared):
-        w = jnp.exp(prepared.u)
+        w = weights(prepared.u)
         n = _product_steps(w, e, here, prepared.inner)
-        return total(prepared.taken + safe_log(n.sum(axis=-1))), Run(n, w, jnp.ones((), bool))
+        return total(prepared.taken + safe_log(n.sum(axis=-1) / SCALE)), Run(
+            n, w, jnp.ones((), bool)
+        )
 
     def logs(prepared, other):
         states, tops = _log_steps(prepared)
@@ -187,14 +192,14 @@ def row_marginals(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[ja
 def _marginals(res: _Residuals, ct):
     """Marginals times ``ct [B]``, those of edges summed ``[C, C]``; without it ``[B, C, C]``."""
     states, w, products = res.run
-    inner = entered(res.mask).T
+    here, inner = res.mask.T, entered(res.mask).T
     columns, _ = without_largest(res.edge.astype(w.dtype).T)
     edge = columns.T
     scale = jnp.ones(len(res.mask), w.dtype) if ct is None else ct
 
     def by_products():
         e, r = jnp.exp(edge), over_sums(1.0, states)
-        x = jnp.where(states > 0, w * r, 0)
+        x = jnp.where(here[..., None] & (states > 0), w * r, 0)
 
         def step(b, inputs):
             x, inner = inputs
@@ -231,4 +236,4 @@ def _marginals(res: _Residuals, ct):
         return g * scale[None, :, None], counts
 
     g, counts = lax.cond(products, by_products, by_logs)
-    return masked(g, res.mask.T).swapaxes(0, 1), counts
+    return masked(g, here).swapaxes(0, 1), counts

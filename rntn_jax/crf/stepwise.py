@@ -1,9 +1,7 @@
 """Chains with edge scores of their own for every step.
 
-The recursion is that of `rntn_jax.crf.shared`, with ``E_t = exp(A_t - max A_t)`` for ``E``: ways
-from one label to another are at most 1. Labels are entered by at least `LEAST_MASS` then, or all
-is done again in logarithms: terms below are lost. So that no label is lost before its time, states
-are held `SCALE` times as large.
+The recursion is that of `rntn_jax.crf.shared`, with ``E_t = exp(A_t - max A_t)`` for ``E``. Labels
+must have been entered by at least `LEAST_MASS`, or all is done again in logarithms.
 """
 
 from __future__ import annotations
@@ -15,6 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from rntn_jax.crf.recursion import (
+    LEAST_MASS,
+    SCALE,
     advance,
     contract,
     edge_posterior,
@@ -24,14 +24,12 @@ from rntn_jax.crf.recursion import (
     normalised,
     over_sums,
     safe_log,
+    weights,
     without_largest,
 )
 from rntn_jax.ops import accumulator, cast_like, masked
 
-__all__ = ["LEAST_MASS", "SCALE", "Run", "log_partition", "reference", "row_marginals", "run"]
-
-LEAST_MASS = 1e-25  # of states that sum to 1
-SCALE = 2.0**80  # states down to exp(-87) / SCALE / LEAST_MASS = 1e-37 count
+__all__ = ["Run", "log_partition", "reference", "row_marginals", "run"]
 
 
 class Run(NamedTuple):
@@ -76,8 +74,7 @@ def run(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[jax.Array, R
     off = edge.max(axis=(2, 3)).astype(dtype)
     off = jnp.where(inner[1:].T & (off > -jnp.inf), off, 0)
     e = jnp.exp(edge.astype(dtype) - off[:, :, None, None])
-    root = jnp.exp(u / 2)
-    w = root * SCALE * root
+    w = weights(u)
     states = _product_steps(w, e, here, inner)
     lost = (inner[..., None] & (w > 0) & ~(states >= LEAST_MASS * w)).any()
 
@@ -142,9 +139,9 @@ log_partition.defvjp(_fwd, _bwd)
 def _by_products(res: _Residuals, ct):
     """Marginals times ``ct [B]``: of nodes, time first, and of edges."""
     e, states, w, _ = res.run
-    inner = entered(res.mask).T
+    here, inner = res.mask.T, entered(res.mask).T
     r = over_sums(1.0, states)
-    x = jnp.where(states > 0, w * r, 0)
+    x = jnp.where(here[..., None] & (states > 0), w * r, 0)
 
     def step(b, inputs):
         t, x, inner = inputs

@@ -226,3 +226,23 @@ def test_random_small_problems(shared):
         assert paths == {(True, True), (False, True), (False, False)}
     else:
         assert {products for _, products in paths} == {True, False}
+
+
+@pytest.mark.usefixtures("float32")
+@pytest.mark.parametrize("shared", [True, False])
+def test_chains_that_nearly_decouple(shared):
+    """Two pairs of labels that hardly meet, at the limits of what products can do; with holes."""
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        apart = np.kron(1 - np.eye(2), np.ones((2, 2))) * rng.choice([10, 20, 40])
+        edge = rng.normal(size=(4, 4) if shared else (8, 11, 4, 4)) - apart
+        node = rng.choice([20, 40, 80, 150]) * rng.normal(size=(8, 12, 4))
+        node[:, 2, :2] -= rng.uniform(0, 120)
+        node[:, -2, 2:] -= rng.uniform(0, 200)
+        mask = rng.random((8, 12)) < 0.85
+        node, edge = node.astype(np.float32), edge.astype(np.float32)
+        want, want_node = reference(node, edge, mask)
+        got, probabilities = run(Scores(node, edge, mask=mask))
+        np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5, err_msg=str(seed))
+        np.testing.assert_allclose(probabilities.node, want_node, atol=1e-4, err_msg=str(seed))
+        assert np.isfinite(probabilities.edge).all(), seed
