@@ -115,5 +115,17 @@ PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"max_sentences": 60, "max_iterations": 5, "template": "token"},
     "demo": {"template": "token", "c2": 0.1},
     "crfsuite": {"corpus": "conll2000"},
-    "paper": {"corpus": "conll2000", "model": "neural", "epochs": 12},
+    "paper": {
+        "corpus": "conll2000",
+        "model": "neural",
+        "inner": "bioes",
+        "windows": "3",
+        "rnn_layers": 1,
+        "hidden_dim": 250,
+        "unknown_rate": 0.2,
+        "input_dropout": 0.5,
+        "hidden_dropout": 0.5,
+        "average": 0.999,
+        "epochs": 12,
+    },
 }
