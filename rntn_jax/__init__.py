@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         training,
         trees,
     )
-    from rntn_jax.models import rnn_lm, rntn
+    from rntn_jax.models import parser, rnn_lm, rntn, window
 
 __version__ = "0.1.0"
 
@@ -40,6 +40,7 @@ _MODULES = {
     "crf": "rntn_jax.crf",
     "data": "rntn_jax.data",
     "ops": "rntn_jax.ops",
+    "parser": "rntn_jax.models.parser",
     "plots": "rntn_jax.plots",
     "recurrent": "rntn_jax.recurrent",
     "recursive": "rntn_jax.recursive",
@@ -49,6 +50,7 @@ _MODULES = {
     "tagger": "rntn_jax.tagger",
     "training": "rntn_jax.training",
     "trees": "rntn_jax.trees",
+    "window": "rntn_jax.models.window",
 }
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "crf",
     "data",
     "ops",
+    "parser",
     "plots",
     "recurrent",
     "recursive",
@@ -65,6 +68,7 @@ __all__ = [
     "tagger",
     "training",
     "trees",
+    "window",
 ]
 
 
