@@ -8,22 +8,27 @@
 - `corpora`: finds published corpora in a directory or the cache, or downloads them.
 - `read_sentences`: a text, one sentence a line.
 - `read_columns`, `write_columns`: tokens with tags in columns, one token a line.
+- `read_conllu`, `write_conllu`, `ConlluSentence`: sentences with syntactic trees, exactly as they
+  stand in CoNLL-U files of Universal Dependencies.
+- `dependencies`: checks of such trees, projectivity, and attachment scores as CoNLL 2018 has them.
 - `encode_attributes`: features of tokens, as dictionaries or lists, to numbered attributes.
 - `chunks`: tags to chunks, the schemes BIO, IOB1 and BIOES, and scores as CoNLL-2000 has them.
 - `demo`, `demo_text`, `demo_tags`: an embedded treebank with exact labels, a text of known entropy
   and tagged sentences of a known chain, for trying things without any download.
 """
 
-from rntn_jax.data import chunks, corpora, demo, demo_tags, demo_text
+from rntn_jax.data import chunks, corpora, demo, demo_tags, demo_text, dependencies
 from rntn_jax.data.attributes import Encoded, encode_attributes, token_attributes
 from rntn_jax.data.brackets import binarize, parse_tree, read_trees, write_trees
 from rntn_jax.data.columns import read_columns, write_columns
+from rntn_jax.data.conllu import ConlluSentence, read_conllu, write_conllu
 from rntn_jax.data.errors import DataError
 from rntn_jax.data.text import read_sentences
 from rntn_jax.data.tree import Tree
 from rntn_jax.data.vocabulary import Vocabulary
 
 __all__ = [
+    "ConlluSentence",
     "DataError",
     "Encoded",
     "Tree",
@@ -34,12 +39,15 @@ __all__ = [
     "demo",
     "demo_tags",
     "demo_text",
+    "dependencies",
     "encode_attributes",
     "parse_tree",
     "read_columns",
+    "read_conllu",
     "read_sentences",
     "read_trees",
     "token_attributes",
     "write_columns",
+    "write_conllu",
     "write_trees",
 ]
