@@ -17,7 +17,15 @@
   and tagged sentences of a known chain, for trying things without any download.
 """
 
-from rntn_jax.data import chunks, corpora, demo, demo_tags, demo_text, dependencies
+from rntn_jax.data import (
+    chunks,
+    corpora,
+    demo,
+    demo_dependencies,
+    demo_tags,
+    demo_text,
+    dependencies,
+)
 from rntn_jax.data.attributes import Encoded, encode_attributes, token_attributes
 from rntn_jax.data.brackets import binarize, parse_tree, read_trees, write_trees
 from rntn_jax.data.columns import read_columns, write_columns
@@ -37,6 +45,7 @@ __all__ = [
     "chunks",
     "corpora",
     "demo",
+    "demo_dependencies",
     "demo_tags",
     "demo_text",
     "dependencies",

@@ -1,0 +1,83 @@
+"""Settings of the parsing experiment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.flags import check_ranges, option
+
+__all__ = ["PRESETS", "Config"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a run depends on; two runs with equal settings give equal parameters."""
+
+    # Data
+    corpus: str = option("demo", "demo: embedded; ud_ewt: UD English-EWT", ("demo", "ud_ewt"))
+    data_dir: str | None = option(None, "where the corpus lies; default: a cache, else a download")
+    train: str | None = option(None, "train on this CoNLL-U file instead")
+    dev: str | None = option(None, "with --train: choose the model by this file")
+    test: str | None = option(None, "with --train: score this file at the end (default: --dev)")
+    max_sentences: int | None = option(None, "use only that many sentences of each split")
+
+    # Model
+    feats: bool = option(False, "read the column FEATS too")
+    suffixes: bool = option(True, "read the last three letters of words too")
+    min_count: int = option(2, "rarer words are unknown")
+    word_dim: int = option(64, "width of word vectors")
+    column_dim: int = option(32, "width of the vectors of tags, other columns and relations")
+    hidden_dim: int = option(200, "width of the hidden layer")
+    activation: str = option("relu", "of the hidden layer", ("relu", "cube", "tanh"))
+    word_range: float = option(0.2, "half-width of the initial vectors")
+    unknown_rate: float = option(0.0, "rate at which words become unknown in training")
+    input_dropout: float = option(0.0, "dropout rate on the vectors (slower: nothing is folded)")
+    hidden_dropout: float = option(0.3, "dropout rate on the hidden layer")
+
+    # Training
+    seed: int = option(0, "of initialisation, order and dropout")
+    epochs: int = option(10, "passes over the training steps")
+    batch_size: int = option(1024, "steps of the parser a minibatch")
+    learning_rate: float = option(2e-3, "step size of Adam, falling to 0 as a cosine")
+    clip_norm: float | None = option(5.0, "clip the gradient to this global norm")
+    average: float = option(0.0, "decay an update of the running mean of weights; 0: none")
+
+    # Execution
+    keep_checkpoints: int = option(2, "how many checkpoints to keep")
+    tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            self,
+            at_least_one=(
+                "max_sentences",
+                "min_count",
+                "word_dim",
+                "column_dim",
+                "hidden_dim",
+                "epochs",
+                "batch_size",
+                "keep_checkpoints",
+            ),
+            not_negative=("seed", "word_range"),
+            rates=("unknown_rate", "input_dropout", "hidden_dropout", "average"),
+            positive=("learning_rate", "clip_norm"),
+        )
+        if (self.train is None) != (self.dev is None):
+            raise ValueError("train and dev go together: give both files, or neither")
+        if self.test is not None and self.train is None:
+            raise ValueError("test needs train and dev")
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {"max_sentences": 60, "epochs": 2, "hidden_dim": 32, "batch_size": 128},
+    "demo": {"epochs": 6, "hidden_dim": 64, "batch_size": 256, "learning_rate": 5e-3},
+    "paper": {
+        "corpus": "ud_ewt",
+        "hidden_dim": 300,
+        "hidden_dropout": 0.5,
+        "unknown_rate": 0.1,
+        "average": 0.999,
+    },
+}
