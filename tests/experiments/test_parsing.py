@@ -1,0 +1,137 @@
+"""The parsing experiment, on a few sentences."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.parsing import apply, model, train
+from experiments.parsing.config import PRESETS, Config
+from rntn_jax import data
+from rntn_jax.training import CheckpointError, read_metrics, save_pytree
+from tests.helpers import enable_x64
+
+CONFIG = Config(
+    max_sentences=40,
+    epochs=4,
+    word_dim=8,
+    column_dim=4,
+    hidden_dim=24,
+    batch_size=32,
+    learning_rate=0.02,
+    unknown_rate=0.1,
+    average=0.9,
+)
+
+
+@pytest.fixture(autouse=True)
+def as_users_run_it(float32):
+    """In float32."""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A finished run."""
+    workdir = tmp_path_factory.mktemp("run")
+    with enable_x64(False):
+        train.run(CONFIG, workdir)
+    return workdir
+
+
+def test_a_run_learns_and_leaves_everything_behind(trained):
+    result = json.loads((trained / "result.json").read_text())
+    rows = read_metrics(trained / "metrics.jsonl")
+    assert rows[-1]["train_nats"] < rows[0]["train_nats"] / 3
+    assert result["test_uas"] > 0.85 and result["test_uas"] >= result["test_las"] > 0.8
+    sentences = data.demo_dependencies.splits()["train"][:40]
+    assert result["steps"] == 2 * sum(len(sentence.forms) for sentence in sentences)
+    assert result["lifted_arcs"] == 0
+    page = (trained / "report.html").read_text()
+    assert "By relation" in page and "nsubj" in page
+    assert train.run(CONFIG, trained) == result
+
+
+def test_training_resumes_bit_for_bit(trained, tmp_path, monkeypatch):
+    written = train.MetricsWriter.write
+
+    def stop(*args, **options):
+        if options["epoch"] == 3:
+            raise KeyboardInterrupt
+        written(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.MetricsWriter, "write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train.run(CONFIG, tmp_path)
+    train.run(CONFIG, tmp_path)
+    first, second = (model.load_model(path / "model.safetensors") for path in (trained, tmp_path))
+    for left, right in zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params)):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_parsing_a_file(trained, tmp_path, capsys):
+    gold = data.demo_dependencies.sentences(7, seed=99)
+    file = tmp_path / "in.conllu"
+    data.write_conllu(file, gold)
+    apply.parse(trained / "model.safetensors", str(file))
+    out, err = capsys.readouterr()
+    parsed = data.read_conllu(io.StringIO(out))  # trees, each with one root
+    assert [s.forms for s in parsed] == [s.forms for s in gold]
+    assert [s.comments for s in parsed] == [s.comments for s in gold]
+    assert "UAS" in err and "LAS" in err
+    # Without trees in the file: the same answers, and no scores.
+    bare = "".join(
+        "\n".join("\t".join((*row[:6], "_", "_", *row[8:])) for row in s.rows) + "\n\n"
+        for s in gold
+    )
+    file.write_text(bare)
+    apply.parse(trained / "model.safetensors", str(file))
+    out, err = capsys.readouterr()
+    again = data.read_conllu(io.StringIO(out))
+    assert [s.relations for s in again] == [s.relations for s in parsed] and not err
+    assert all((a.heads == b.heads).all() for a, b in zip(again, parsed))
+
+
+def test_other_tags_words_and_lengths(trained):
+    tagger = model.load_model(trained / "model.safetensors")
+    rows = [(str(n), "ü", "_", "ZZ", "_", "A=b", "_", "_", "_", "_") for n in range(1, 71)]
+    strange = [data.ConlluSentence((), tuple(rows)), data.ConlluSentence((), tuple(rows[:1]))]
+    for sentence, (heads, names) in zip(strange, model.parse(tagger, strange)):
+        data.dependencies.check_tree(heads)
+        assert names.count("root") == 1 and len(names) == len(sentence.forms)
+
+
+def test_own_files_and_their_faults(tmp_path):
+    file = tmp_path / "a.conllu"
+    data.write_conllu(file, data.demo_dependencies.sentences(5))
+    config = Config(train=str(file), dev=str(file))
+    assert len(train.load_splits(config)["test"]) == 5
+    file.write_text(file.read_text().replace("\troot\t", "\tdep\t", 1).replace("\t0\t", "\t1\t", 1))
+    with pytest.raises(data.DataError, match=r"a\.conllu:"):
+        train.load_splits(config)
+
+
+def test_presets_and_bad_settings():
+    for preset in PRESETS.values():
+        Config(**preset)
+    for options, message in (
+        ({"train": "x"}, "train and dev go together"),
+        ({"activation": "swish"}, "activation must be one of"),
+        ({"hidden_dropout": 1.0}, "hidden_dropout must be in"),
+        ({"epochs": 0}, "epochs must be at least 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Config(**options)
+    assert dataclasses.replace(CONFIG, feats=True).feats
+
+
+def test_other_files_are_no_models(tmp_path):
+    save_pytree(tmp_path / "x", {"w": np.ones(1)}, {"kind": "other"})
+    with pytest.raises(CheckpointError, match="does not hold a parser"):
+        model.load_model(tmp_path / "x")
