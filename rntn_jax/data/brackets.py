@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import pathlib
 import re
-import tempfile
 from collections.abc import Iterable
 from typing import IO, Literal
 
@@ -24,7 +23,7 @@ import numpy as np
 
 from rntn_jax.data._nary import check_num_classes, parse_label, scan_trees, to_binary
 from rntn_jax.data.errors import DataError
-from rntn_jax.data.text import read_text
+from rntn_jax.data.text import read_text, write_text
 from rntn_jax.data.tree import Tree
 
 __all__ = ["binarize", "parse_tree", "read_trees", "write_trees"]
@@ -153,15 +152,7 @@ def write_trees(path: str | os.PathLike[str], trees: Iterable[Tree]) -> None:
     lines = [tree.to_brackets() + "\n" for tree in trees]
     if not lines:
         raise DataError("no trees to write", file=str(path))
-    try:
-        content = "".join(lines).encode()
-    except UnicodeEncodeError as error:
-        fault = error.object[error.start]
-        raise DataError(f"{fault!r} cannot be written as UTF-8", file=str(path)) from None
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        partial = pathlib.Path(folder, path.name)
-        partial.write_bytes(content)
-        os.replace(partial, path)
+    write_text(path, "".join(lines))
 
 
 def _parse_all(

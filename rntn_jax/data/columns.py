@@ -12,14 +12,12 @@ is a token of the CoNLL-2000 corpus.
 from __future__ import annotations
 
 import os
-import pathlib
 import re
-import tempfile
 from collections.abc import Iterable, Sequence
 from typing import IO
 
 from rntn_jax.data.errors import DataError
-from rntn_jax.data.text import read_text
+from rntn_jax.data.text import name_of, read_text, write_text
 
 __all__ = ["read_columns", "write_columns"]
 
@@ -112,27 +110,7 @@ def write_columns(
       end NN
       <BLANKLINE>
     """
-    to_path = isinstance(target, str | os.PathLike)
-    file = os.fspath(target) if to_path else str(getattr(target, "name", "<stream>"))
-    text = "\n".join(_lines(sentences, file))
-    if not to_path:
-        target.write(text)
-        return
-    try:
-        content = text.encode()
-    except UnicodeEncodeError as error:
-        fault = error.object[error.start]
-        raise DataError(
-            f"{fault!r} cannot be written as UTF-8",
-            file=file,
-            line=text.count("\n", 0, error.start) + 1,
-            value=fault,
-        ) from None
-    path = pathlib.Path(target)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        partial = pathlib.Path(folder, path.name)
-        partial.write_bytes(content)
-        os.replace(partial, path)
+    write_text(target, "\n".join(_lines(sentences, name_of(target))))
 
 
 def _lines(sentences: Iterable[Iterable[Sequence[str]]], file: str) -> list[str]:

@@ -19,9 +19,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import pathlib
 import re
-import tempfile
 from collections.abc import Iterable, Sequence
 from typing import IO, NoReturn
 
@@ -30,7 +28,7 @@ import numpy.typing as npt
 
 from rntn_jax.data.dependencies import tree_fault
 from rntn_jax.data.errors import DataError
-from rntn_jax.data.text import read_text
+from rntn_jax.data.text import name_of, read_text, write_text
 
 __all__ = ["ConlluSentence", "read_conllu", "write_conllu"]
 
@@ -251,34 +249,14 @@ def write_conllu(
       >>> stream.getvalue()
       '# text = end\\n1\\tend\\tend\\tNOUN\\tNN\\t_\\t0\\troot\\t_\\t_\\n\\n'
     """
-    to_path = isinstance(target, str | os.PathLike)
-    file = os.fspath(target) if to_path else str(getattr(target, "name", "<stream>"))
     lines: list[str] = []
     for sentence in sentences:
         lines += sentence.comments
         lines += map("\t".join, sentence.rows)
         lines.append("")
     if not lines:
-        raise DataError("no sentences to write", file=file)
-    text = "\n".join([*lines, ""])
-    if not to_path:
-        target.write(text)
-        return
-    try:
-        content = text.encode()
-    except UnicodeEncodeError as error:
-        fault = error.object[error.start]
-        raise DataError(
-            f"{fault!r} cannot be written as UTF-8",
-            file=file,
-            line=text.count("\n", 0, error.start) + 1,
-            value=fault,
-        ) from None
-    path = pathlib.Path(target)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        partial = pathlib.Path(folder, path.name)
-        partial.write_bytes(content)
-        os.replace(partial, path)
+        raise DataError("no sentences to write", file=name_of(target))
+    write_text(target, "\n".join([*lines, ""]))
 
 
 @functools.lru_cache(maxsize=512)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import pathlib
+import tempfile
 from typing import IO
 
 from rntn_jax.data.errors import DataError
 
-__all__ = ["read_sentences", "read_text"]
+__all__ = ["name_of", "read_sentences", "read_text", "write_text"]
 
 
 def read_sentences(
@@ -52,6 +53,19 @@ def read_sentences(
     return sentences
 
 
+def name_of(place: str | os.PathLike[str] | IO[str] | IO[bytes]) -> str:
+    """The name to show in errors.
+
+    Example:
+      >>> import io
+      >>> name_of("a.txt"), name_of(io.StringIO())
+      ('a.txt', '<stream>')
+    """
+    if isinstance(place, str | os.PathLike):
+        return os.fspath(place)
+    return str(getattr(place, "name", "<stream>"))
+
+
 def read_text(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> tuple[str, str]:
     """The name to show in errors, and the decoded text."""
     if isinstance(source, str | os.PathLike):
@@ -61,7 +75,7 @@ def read_text(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> tuple[str
         except IsADirectoryError:
             raise DataError("is a directory, not a file", file=file) from None
     else:
-        file = str(getattr(source, "name", "<stream>"))
+        file = name_of(source)
         try:
             content = source.read()
         except UnicodeDecodeError as error:
@@ -86,3 +100,30 @@ def _not_utf8(error: UnicodeDecodeError, file: str) -> DataError:
         column=len(before[line_start:].decode(errors="replace")) + 1,
         value=value,
     )
+
+
+def write_text(target: str | os.PathLike[str] | IO[str], text: str) -> None:
+    """Writes UTF-8 with LF; a file appears, or is replaced, only when everything is written.
+
+    Raises:
+      DataError: with line and value, for a lone surrogate, which UTF-8 cannot express.
+      OSError: when the file cannot be written.
+    """
+    if not isinstance(target, str | os.PathLike):
+        target.write(text)
+        return
+    path = pathlib.Path(target)
+    try:
+        content = text.encode()
+    except UnicodeEncodeError as error:
+        fault = error.object[error.start]
+        raise DataError(
+            f"{fault!r} cannot be written as UTF-8",
+            file=os.fspath(target),
+            line=text.count("\n", 0, error.start) + 1,
+            value=fault,
+        ) from None
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        partial = pathlib.Path(folder, path.name)
+        partial.write_bytes(content)
+        os.replace(partial, path)
