@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -317,8 +317,8 @@ class CRF:
         answers: list[Any] = [np.zeros(0, int)] * len(encoded.lengths)
         edge = jnp.asarray(self._params.edge)
         for members, rows, steps in _groups(encoded.lengths):
-            padded = np.zeros((rows, steps, node.shape[1]), np.float32)
-            mask = np.zeros((rows, steps), bool)
+            padded: Any = np.zeros((rows, steps, node.shape[1]), np.float32)
+            mask: Any = np.zeros((rows, steps), bool)
             gold = np.zeros((rows, steps), np.int32)
             for row, s in enumerate(members):
                 size = encoded.lengths[s]
@@ -360,12 +360,13 @@ class CRF:
         if info.get("kind") != "sparse_crf":
             raise CheckpointError(f"{path} does not hold a CRF over sparse features")
         (size, num_attributes, f), c = info["sizes"], len(info["classes"])
+        state, edge = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((f,), (c, c)))
         like = _File(
             np.empty(size, np.uint8),
             sparse_crf.Features(
                 np.empty(f, np.int32), np.empty(f, np.int32), np.empty((c, c), bool)
             ),
-            sparse_crf.Params(np.empty(f, np.float32), np.empty((c, c), np.float32)),
+            sparse_crf.Params(cast(Any, state), cast(Any, edge)),
         )
         file, _ = load_pytree(path, like)
         text = file.attributes.tobytes().decode("utf-8", "surrogatepass")

@@ -95,7 +95,9 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         return Sparse(tagger.CRF.load(path), info["info"])
     if info.get("kind") != "tagger":
         raise CheckpointError(f"{path} does not hold a tagger")
-    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in info["config"].items()}
+    lists: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in info["config"].items()
+    }
     config = tagger.Config(**lists)
     like = jax.eval_shape(lambda: tagger.init(jax.random.key(0), config))
     params, _ = load_pytree(path, like)
@@ -103,13 +105,13 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     return Neural(params, tuple(vocabularies), info["labels"], config, info["info"])
 
 
-def recode(sentences: Sequence[Sentence], source: str, target: str) -> list[list[Any]]:
+def recode(sentences: Sequence[Sentence], source: Any, target: Any) -> list[list[Any]]:
     """Rows with their last column, the tag, in another scheme."""
     if source == target:
         return [list(rows) for rows in sentences]
     recoded = []
     for rows in sentences:
-        tags = data.chunks.convert([row[-1] for row in rows], source, target)  # pyright: ignore[reportArgumentType]
+        tags = data.chunks.convert([row[-1] for row in rows], source, target)
         recoded.append([(*row[:-1], tag) for row, tag in zip(rows, tags)])
     return recoded
 
@@ -160,10 +162,11 @@ def _answer(params: tagger.Params, batch: tagger.Batch, constraints: tuple[Any, 
     return best, chain.marginals(scores).node
 
 
-def constraints_of(labels: list[str], scheme: str) -> tuple[Any, Any, Any]:
+def constraints_of(labels: list[str], scheme: Any) -> tuple[Any, Any, Any]:
     """Transitions, starts and ends that a scheme allows."""
     rules = data.chunks.allowed_transitions, data.chunks.allowed_start, data.chunks.allowed_end
-    return tuple(rule(labels, scheme) for rule in rules)  # pyright: ignore[reportReturnType, reportArgumentType]
+    edge, start, end = (rule(labels, scheme) for rule in rules)
+    return edge, start, end
 
 
 def predict(
@@ -178,7 +181,9 @@ def predict(
             not the scheme of the tags.
         batch_size: sentences at a time.
     """
-    c, (scheme, inner) = len(model.labels), (model.info["scheme"], model.info["inner"])
+    c = len(model.labels)
+    scheme: Any = model.info["scheme"]
+    inner: Any = model.info["inner"]
     constraints: Any = np.ones((c, c), bool), np.ones(c, bool), np.ones(c, bool)
     if (constrained and inner != "none") or inner != scheme:
         constraints = constraints_of(model.labels, inner)

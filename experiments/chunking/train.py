@@ -72,9 +72,10 @@ def load_splits(config: Config) -> dict[str, Sentences]:
 
 
 def _check_tags(sentences: Sentences, config: Config) -> None:
+    scheme: Any = config.scheme
     for number, rows in enumerate(sentences):
         try:
-            data.chunks.validate([row[-1] for row in rows], config.scheme)  # pyright: ignore[reportArgumentType]
+            data.chunks.validate([row[-1] for row in rows], scheme)
         except data.DataError as error:
             raise data.DataError(
                 f"sentence {number} (from 0): {error.message}; --scheme names another, or none",

@@ -178,7 +178,9 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     info = read_info(path)
     if info.get("kind") != "parser":
         raise CheckpointError(f"{path} does not hold a parser")
-    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in info["config"].items()}
+    lists: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in info["config"].items()
+    }
     config = parser.Config(**lists)
     like = jax.eval_shape(lambda: parser.init(jax.random.key(0), config))
     params, _ = load_pytree(path, like)

@@ -307,8 +307,7 @@ def _window_layer_reference(tables, ids, w, b):
     return _side_by_side(tables, ids) @ w + b[None]
 
 
-@jax.custom_vjp
-def _window_layer(tables, ids, w, b):
+def _window_layer_folded(tables, ids, w, b):
     z = b[None]
     for t, i, block in zip(tables, ids, _blocks(tables, ids, w)):
         if _folds(t, i):
@@ -319,6 +318,9 @@ def _window_layer(tables, ids, w, b):
     return jnp.broadcast_to(z, (len(ids[0]), w.shape[1]))
 
 
+_window_layer = jax.custom_vjp(_window_layer_folded)
+
+
 class _WindowLayerResiduals(NamedTuple):
     tables: tuple[jax.Array, ...]
     ids: tuple[jax.Array, ...]
@@ -327,7 +329,7 @@ class _WindowLayerResiduals(NamedTuple):
 
 
 def _window_layer_fwd(tables, ids, w, b):
-    return _window_layer.fun(tables, ids, w, b), _WindowLayerResiduals(tables, ids, w, b)
+    return _window_layer_folded(tables, ids, w, b), _WindowLayerResiduals(tables, ids, w, b)
 
 
 def _window_layer_bwd(res: _WindowLayerResiduals, delta):
