@@ -62,7 +62,9 @@ def as_model(scores: Scores, row: int) -> tuple[eq.Model, list[int]]:
 
 
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("classes", range(1, 8))
+@pytest.mark.parametrize(
+    "classes", [1, 2, 3, 5, *(pytest.param(c, marks=pytest.mark.slow) for c in (4, 6, 7))]
+)
 def test_model_marginals_theorem(classes, shared):
     """Source 004: the gradient of the loss is marginals minus indicators, in every entry.
 
@@ -217,8 +219,15 @@ def test_brute_force_agrees_with_the_source():
         crf.enumerate.table(jnp.zeros((2, 2)), jnp.zeros((1, 2, 2)), [(1, 1)])
 
 
-@pytest.mark.parametrize("wide", [False, True])
-@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize(
+    ("shared", "wide"),
+    [
+        (True, True),  # in logarithms
+        (False, False),
+        pytest.param(True, False, marks=pytest.mark.slow),
+        pytest.param(False, True, marks=pytest.mark.slow),
+    ],
+)
 def test_rule(shared, wide):
     """Value, gradient and second order are those of autodiff of the recursion in logarithms."""
     scores = random_scores(7, 3, 4, 3, shared=shared)
@@ -243,7 +252,7 @@ def test_rule(shared, wide):
         (check_rule if shared else check_orders)(rule, plain, (scores.node, edge))
 
 
-@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("shared", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_parallel_rule(shared):
     scores = random_scores(8, 3, 4, 3, shared=shared)
     mask = jnp.asarray(MASK[:3])

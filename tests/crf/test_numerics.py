@@ -140,7 +140,7 @@ def test_battery(name, shared):
 
 
 @pytest.mark.usefixtures("float32")
-@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("shared", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_everything_else_is_finite_too(shared):
     """Best labellings, samples, entropies and second order on the hard cases."""
 
