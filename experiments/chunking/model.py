@@ -185,7 +185,7 @@ def predict(
     scheme: Any = model.info["scheme"]
     inner: Any = model.info["inner"]
     constraints: Any = np.ones((c, c), bool), np.ones(c, bool), np.ones(c, bool)
-    if (constrained and inner != "none") or inner != scheme:
+    if (constrained and str(inner) != "none") or inner != scheme:
         constraints = constraints_of(model.labels, inner)
     if isinstance(model, Sparse):
         X = [attributes(rows, model.info["template"]) for rows in sentences]
