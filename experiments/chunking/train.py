@@ -66,19 +66,20 @@ def load_splits(config: Config) -> dict[str, Sentences]:
             raise ValueError(f"dev_sentences {config.dev_sentences} leaves nothing to train on")
         splits |= {"train": splits["train"][:kept], "dev": splits["train"][kept:]}
     if config.scheme != "none":
-        for sentences in splits.values():
-            _check_tags(sentences, config)
+        for name, sentences in splits.items():
+            _check_tags(name, sentences, config)
     return splits
 
 
-def _check_tags(sentences: Sentences, config: Config) -> None:
+def _check_tags(split: str, sentences: Sentences, config: Config) -> None:
     scheme: Any = config.scheme
     for number, rows in enumerate(sentences):
         try:
             data.chunks.validate([row[-1] for row in rows], scheme)
         except data.DataError as error:
             raise data.DataError(
-                f"sentence {number} (from 0): {error.message}; --scheme names another, or none",
+                f"{split}, sentence {number} (from 0): {error.message}; --scheme names another, "
+                "or none",
                 value=error.value,
             ) from None
 
