@@ -485,10 +485,9 @@ def _groups(lengths: np.ndarray):
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] > 0]
     while len(order):
-        steps = max(16, 1 << int(lengths[order[0]] - 1).bit_length())
+        steps = max(32, 1 << int(lengths[order[0]] - 1).bit_length())
         fitting = int(np.searchsorted(lengths[order], steps, side="right"))
-        most = max(1, (1 << 15) // steps)
-        rows = most if fitting >= most else 1 if fitting == 1 else min(most, 64)
+        rows = 1 if fitting == 1 else 64 if fitting <= 64 else 512
         members = order[: min(fitting, rows)]
         yield members, rows, steps
         order = order[len(members) :]
