@@ -403,19 +403,22 @@ def _encode_labels(X, y) -> tuple[np.ndarray, list[str]]:
     return np.array(ids, np.int32), list(numbers)
 
 
+# One program for all models of the same data, whatever the penalties.
+_evaluate = jax.jit(jax.value_and_grad(sparse_crf.loss))
+
+
 def _fit_lbfgs(arrays, weights, features, values, report) -> sparse_crf.Params:
     corpus, features = jax.tree.map(
         jnp.asarray, (sparse_crf.corpus(*arrays, weights=weights), features)
     )
-    evaluate = jax.jit(jax.value_and_grad(partial(sparse_crf.loss, c2=values["c2"])))
     stopping = Stopping(
         values["max_iterations"], values["delta"], values["period"], values["epsilon"]
     )
     params = sparse_crf.init(features)
-    data = corpus, features
+    data = corpus, features, jnp.float32(values["c2"])
     if values["c1"]:
         return minimize_l1(
-            evaluate,
+            _evaluate,
             params,
             data,
             values["c1"],
@@ -423,7 +426,7 @@ def _fit_lbfgs(arrays, weights, features, values, report) -> sparse_crf.Params:
             memory=values["num_memories"],
             report=report,
         )[0]
-    method = lbfgs(evaluate, values["num_memories"])
+    method = lbfgs(_evaluate, values["num_memories"])
     state = method.init(params, *data)
     losses = [float(state.value)]
     while True:

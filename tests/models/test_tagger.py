@@ -82,15 +82,16 @@ def test_what_is_masked_does_not_matter(name):
     assert_close(gradient, expected)
     assert aux.nats[2] == 0  # a sentence without tokens
     narrow = jax.tree.map(lambda a: a[1:2, :2], BATCH)
-    assert_close(tagger.loss(params, narrow)[1].nats[0], aux.nats[1])
+    assert_close(jax.jit(tagger.loss)(params, narrow)[1].nats[0], aux.nats[1])
     assert_close(value, aux.nats[:2].mean())
 
 
 def test_loss_is_that_of_its_chain():
     params = make("both")
-    scores = tagger.apply(params, BATCH)
-    nats = -chain.log_prob(scores, BATCH.labels)
-    assert_close(tagger.loss(params, BATCH)[0], nats.sum() / 2)
+    loss, aux = jax.jit(tagger.loss)(params, BATCH)
+    nats = -jax.jit(chain.log_prob)(aux.scores, BATCH.labels)
+    assert_close(aux.scores, jax.jit(tagger.apply)(params, BATCH))
+    assert_close(loss, nats.sum() / 2)
 
 
 def test_dropout_draws_and_words_become_unknown():
@@ -101,8 +102,8 @@ def test_dropout_draws_and_words_become_unknown():
     )
     assert_close(first, again)
     assert not np.allclose(first, other)
-    gradient = jax.grad(
-        lambda p: tagger.loss(p, BATCH, unknown_rate=0.99, key=jax.random.key(3))[0]
+    gradient = jax.jit(
+        jax.grad(lambda p: tagger.loss(p, BATCH, unknown_rate=0.99, key=jax.random.key(3))[0])
     )
     touched = np.flatnonzero(np.abs(gradient(params).embeddings[0]).sum(1))
     assert 1 in touched and len(touched) < len(set(BATCH.ids[MASK][:, 0]))
