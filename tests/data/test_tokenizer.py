@@ -1,0 +1,179 @@
+"""Tokens as the Stanford Sentiment Treebank writes them, for any text, in linear time."""
+
+import pathlib
+import time
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from rntn_jax.data import Tree, read_trees, sentences, tokenize
+
+SST = pathlib.Path(__file__).parents[3] / "shared" / "data" / "sst"
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("", ""),
+        (" \t\n\xa0\x00 ", ""),
+        ("It's a good film.", "It 's a good film ."),
+        ("Isn't it?", "Is n't it ?"),
+        ("They'd've said we'll see I'm up!", "They 'd 've said we 'll see I 'm up !"),
+        ("I can't, won't, DON'T.", "I ca n't , wo n't , DO N'T ."),
+        ("You cannot. Cannot!", "You can not . Can not !"),
+        ("it’s", "it 's"),
+        ("O'Fallon, L'Avventura, o'clock, c'mon", "O'Fallon , L'Avventura , o'clock , c'mon"),
+        ("the '70s and 'em, good ol' rock 'n' roll", "the '70s and 'em , good ol' rock 'n' roll"),
+        ("the dogs' bones", "the dogs ' bones"),
+        ('He said: "No."', "He said : `` No . ''"),
+        ('"a" "b"', "`` a '' `` b ''"),
+        ('a " b " c', "a `` b '' c"),
+        ("“a” ‘b’ 'c'", "`` a '' ` b ' ` c '"),
+        ("(a) [b] {c}", "-LRB- a -RRB- -LSB- b -RSB- -LCB- c -RCB-"),
+        ("-LRB- a -RRB-", "-LRB- a -RRB-"),
+        ("yes—no – or--so", "yes -- no -- or -- so"),
+        ("1990–95", "1990-95"),
+        ("Wait… what... no....", "Wait ... what ... no ..."),
+        ("What?!! Yes!!!", "What ?!! Yes ! ! !"),
+        ("coming-of-age, anti- or -ish", "coming-of-age , anti- or - ish"),
+        ("writer/director and/or f**k * /", r"writer\/director and\/or f\*\*k \* \/"),
+        (r"writer\/director \*\*\*", r"writer\/director \*\*\*"),
+        ("Mr. and Mrs. Fox vs. Dr. No, etc.", "Mr. and Mrs. Fox vs. Dr. No , etc."),
+        ("J.R.R. Tolkien of the U.S., e.g. E.T.", "J.R.R. Tolkien of the U.S. , e.g. E.T."),
+        ("U.S.-led, Ph.D., George W. Bush", "U.S.-led , Ph.D. , George W. Bush"),
+        ("So am I. End.Next", "So am I . End . Next"),
+        ("No. 5? No. Really no.", "No. 5 ? No . Really no ."),
+        ("10,000.50 at 8:30 on 9/11 is 3.5%, .5", r"10,000.50 at 8:30 on 9\/11 is 3.5 % , .5"),
+        ("$40, €5 & R&B, #9 = x+1", "$ 40 , € 5 & R&B , # 9 = x + 1"),
+        ("2\xa01/2 hours", "2\xa01\\/2 hours"),
+        ("clichés naïve Béla e\u0301te\u0301", "clichés naïve Béla e\u0301te\u0301"),
+        ("see http://a.b/c?d=e#f, www.x.org.", "see http://a.b/c?d=e#f , www.x.org ."),
+        ("(https://a.b/c_(d))", "-LRB- https://a.b/c_ -LRB- d -RRB- -RRB-"),
+        ("me@host.co.uk @you #tag feardotcom.com/x", "me@host.co.uk @you #tag feardotcom.com/x"),
+        (":-) :( ;D <3 xx:)", ":--RRB- :-LRB- ;D <3 xx : -RRB-"),
+        ("good👍🏽🙂🇩🇪🇫🇷1️⃣", "good 👍🏽 🙂 🇩🇪 🇫🇷 1️⃣"),
+        ("👩‍👩‍👧❤️‍🔥", "👩‍👩‍👧 ❤️‍🔥"),
+        ("我爱电影。这是テストです", "我 爱 电 影 。 这 是 テスト です"),
+        ("هذا فيلم رائع، حقًا؟", "هذا فيلم رائع ، حقًا ؟"),
+        ("หนังดีมาก ครับ", "หนังดีมาก ครับ"),
+        ("हिन्दी में फ़िल्म।", "हिन्दी में फ़िल्म ।"),
+        ("می‌خواهم", "می‌خواهم"),
+        ("좋은 영화!", "좋은 영화 !"),
+        ("Отличный фильм.", "Отличный фильм ."),
+        ("\ufeffso\xadft\u200bwall \ud800", "soft wall \ufffd"),
+    ],
+)
+def test_tokens(text, tokens):
+    assert tokenize(text) == (tokens.split(" ") if tokens else [])
+
+
+# Pieces whose neighbours decide what becomes of them.
+PIECES = (
+    [*"aBz 019'\"`.,:;!?-–—…()[]{}/\\*&%$#@<>=_DI“”‘’\xa0\u0301\u200d\ufe0f\n"]
+    + [
+        "n't",
+        "'s",
+        "No.",
+        "Mr.",
+        "U.",
+        "can",
+        "not",
+        "http://",
+        "www.",
+        ".com",
+        "-LRB-",
+        "``",
+        "''",
+    ]
+    + ["\u4e00", "あ", "ア", "ก", "\u0627", "👍", "🏽", "🇩", "ol'", "\\/", "\ud800", "\x07"]
+)
+texts = st.text() | st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
+
+
+def content(text):
+    """The letters, digits and symbols, without what `tokenize` replaces or drops."""
+    for code in ("-LRB-", "-RRB-", "-LSB-", "-RSB-", "-LCB-", "-RCB-"):
+        text = text.replace(code, "")
+    return [
+        char
+        for char in text
+        if char.isalnum() or (char > "\u20a0" and char.isprintable() and not char.isspace())
+        if char not in "−…"
+    ]
+
+
+@settings(max_examples=400)
+@given(texts)
+@example("a-n't'- /n't @1\u4e00 (\u0301")
+def test_any_text(text):
+    tokens = tokenize(text)
+    assert content("".join(tokens)) == content(text.replace("\ud800", "\ufffd"))
+    assert tokenize(" ".join(tokens)) == tokens
+    if tokens:  # fit for a tree, which refuses brackets and ASCII blanks
+        leaves = len(tokens)
+        pairs = [[0, 1]] + [[leaves + i, i + 2] for i in range(leaves - 2)]
+        Tree(tokens, pairs[: leaves - 1], [-1] * (2 * leaves - 1))
+        " ".join(tokens).encode()
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["a-", "a.", "a'", "http://", "www.", "www.,", "a@", "ab.cd", "!?", "!", ".", "*", "x*", "\\*"]
+    + [
+        "'",
+        '"',
+        "`",
+        ":",
+        "#",
+        "<",
+        "-",
+        "1\xa0",
+        "1.",
+        "U.",
+        "👩\u200d",
+        "\u0301",
+        "\n",
+        " ",
+        "((",
+    ],
+)
+def test_time_is_linear(piece):
+    start = time.perf_counter()
+    for ending in ("", "a", "A", "\ud800"):
+        tokenize(piece * (10_000 // len(piece)) + ending)
+        sentences(piece * (10_000 // len(piece)) + ending)
+    assert time.perf_counter() - start < 5  # a quadratic rule takes minutes
+
+
+@pytest.mark.skipif(not SST.is_dir(), reason="no copy of the Stanford Sentiment Treebank here")
+@pytest.mark.parametrize("split", ["train", "dev", "test"])
+def test_the_treebank_s_tokens_stay_as_they_are(split):
+    for tree in read_trees(SST / f"{split}.txt"):
+        assert tokenize(tree.text) == list(tree.tokens)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        (" \n\n ", []),
+        ("One", ["One"]),
+        ("Good film. Bad end!  Why? ", ["Good film.", "Bad end!", "Why?"]),
+        ("Mr. Fox and J. K. Lee. So? No. 5 won.", ["Mr. Fox and J. K. Lee.", "So?", "No. 5 won."]),
+        ('"Good." (Bad.) “So?” It', ['"Good."', "(Bad.)", "“So?”", "It"]),
+        ("Wait... what? e.g. this. 3.5 stars.", ["Wait... what? e.g. this.", "3.5 stars."]),
+        ("a title\n\nand a text\nof two lines", ["a title", "and a text\nof two lines"]),
+        ("很好。我爱电影！“是吗？”好", ["很好。", "我爱电影！", "“是吗？”", "好"]),
+        ("Был фильм. Он хорош. не так", ["Был фильм.", "Он хорош. не так"]),
+    ],
+)
+def test_sentences(text, expected):
+    assert sentences(text) == expected
+
+
+@given(texts)
+def test_sentences_lose_nothing(text):
+    found = sentences(text)
+    assert "".join("".join(found).split()) == "".join(text.split())
+    assert all(sentence.strip() == sentence != "" for sentence in found)
