@@ -7,6 +7,9 @@
 - `DataError`: what all readers raise for a fault in the data, with file, line and column.
 - `corpora`: finds published corpora in a directory or the cache, or downloads them.
 - `read_sentences`: a text, one sentence a line.
+- `parse_constituents`, `read_parses`: the parses of CoreNLP, Stanza, benepar, ... as binary trees.
+- `read_labelled_text`, `label_tree`: labels of sentences and phrases, into trees for training.
+- `tokenize`, `sentences`: raw text to the tokens of the sentiment treebank.
 - `read_columns`, `write_columns`: tokens with tags in columns, one token a line.
 - `read_conllu`, `write_conllu`, `ConlluSentence`: sentences with syntactic trees, exactly as they
   stand in CoNLL-U files of Universal Dependencies.
@@ -31,7 +34,10 @@ from rntn_jax.data.brackets import binarize, parse_tree, read_trees, write_trees
 from rntn_jax.data.columns import read_columns, write_columns
 from rntn_jax.data.conllu import ConlluSentence, read_conllu, write_conllu
 from rntn_jax.data.errors import DataError
+from rntn_jax.data.labelling import LabelledText, label_tree, read_labelled_text
+from rntn_jax.data.parses import parse_constituents, read_parses
 from rntn_jax.data.text import read_sentences
+from rntn_jax.data.tokenizer import sentences, tokenize
 from rntn_jax.data.tree import Tree
 from rntn_jax.data.vocabulary import Vocabulary
 
@@ -39,6 +45,7 @@ __all__ = [
     "ConlluSentence",
     "DataError",
     "Encoded",
+    "LabelledText",
     "Tree",
     "Vocabulary",
     "binarize",
@@ -50,12 +57,18 @@ __all__ = [
     "demo_text",
     "dependencies",
     "encode_attributes",
+    "label_tree",
+    "parse_constituents",
     "parse_tree",
     "read_columns",
     "read_conllu",
+    "read_labelled_text",
+    "read_parses",
     "read_sentences",
     "read_trees",
+    "sentences",
     "token_attributes",
+    "tokenize",
     "write_columns",
     "write_conllu",
     "write_trees",
