@@ -3,6 +3,7 @@
 - `Tree`: a labelled binary tree over a sentence.
 - `parse_tree`, `read_trees`, `write_trees`: trees as Penn Treebank brackets; `binarize` reads trees
   with nodes of any arity.
+- `bracket_scores`: how well trees over the same sentences agree.
 - `Vocabulary`: words to ids and back.
 - `DataError`: what all readers raise for a fault in the data, with file, line and column.
 - `corpora`: finds published corpora in a directory or the cache, or downloads them.
@@ -30,6 +31,7 @@ from rntn_jax.data import (
     dependencies,
 )
 from rntn_jax.data.attributes import Encoded, encode_attributes, token_attributes
+from rntn_jax.data.bracketing import BracketScores, bracket_scores
 from rntn_jax.data.brackets import binarize, parse_tree, read_trees, write_trees
 from rntn_jax.data.columns import read_columns, write_columns
 from rntn_jax.data.conllu import ConlluSentence, read_conllu, write_conllu
@@ -42,6 +44,7 @@ from rntn_jax.data.tree import Tree
 from rntn_jax.data.vocabulary import Vocabulary
 
 __all__ = [
+    "BracketScores",
     "ConlluSentence",
     "DataError",
     "Encoded",
@@ -49,6 +52,7 @@ __all__ = [
     "Tree",
     "Vocabulary",
     "binarize",
+    "bracket_scores",
     "chunks",
     "corpora",
     "demo",

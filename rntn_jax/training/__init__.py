@@ -10,6 +10,7 @@ from rntn_jax.training.checkpoint import (
 from rntn_jax.training.lbfgs import Lbfgs, LbfgsState, Stopping, lbfgs, minimize_l1
 from rntn_jax.training.metrics import MetricsWriter, read_metrics
 from rntn_jax.training.progress import ProgressBar
+from rntn_jax.training.session import Session
 from rntn_jax.training.step import (
     NotFiniteError,
     RowBatch,
@@ -28,6 +29,7 @@ __all__ = [
     "NotFiniteError",
     "ProgressBar",
     "RowBatch",
+    "Session",
     "Stopping",
     "TrainState",
     "init_state",
