@@ -146,6 +146,7 @@ SCRIPT = """
     make(card, "q", node.getAttribute("aria-label").split("\\n")[0].slice(1, -1));
     if (data.predicted !== undefined)
       line("predicted", data.predicted < 0 ? "none (not finite)" : classes[data.predicted][0]);
+    if (data.corrected !== undefined) line("corrected", classes[data.corrected][0]);
     line("gold", data.gold < 0 ? "unlabelled" : classes[data.gold][0]);
     if (shares) {
       const bars = make(card, "div");
@@ -172,7 +173,7 @@ SCRIPT = """
     card.style.left = Math.min(Math.max(left, 8), Math.max(innerWidth - width - 8, 8)) + "px";
     card.style.top = top + "px";
   };
-  for (const kind of ["mouseover", "click"])  // a tap is a click
+  for (const kind of ["mouseover", "click", "focusin"])  // a tap is a click
     document.addEventListener(kind, (event) => {
       const node = event.target.closest(".rj-node");
       if (node) show(node); else hide();

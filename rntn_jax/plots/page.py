@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from rntn_jax.plots import palette, text
+from rntn_jax.plots import editor, palette, text, viewer
 from rntn_jax.plots.assets import SCRIPT, STYLE
 from rntn_jax.plots.tree import render
 from rntn_jax.plots.view import TreeLike, View, view
@@ -54,7 +53,11 @@ def page_html(*, title: str, header: str = "", sections: Sequence[Section] = ())
         >>> page.startswith("<!doctype html>")
         True
     """
-    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    return _document(title, header, sections, STYLE, SCRIPT)
+
+
+def _document(title: str, header: str, sections: Sequence[Section], style: str, script: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     links = "".join(
         f'<a href="#section-{index}">{text.escape(section.heading)}</a>'
@@ -71,9 +74,9 @@ def page_html(*, title: str, header: str = "", sections: Sequence[Section] = ())
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light">\n'
-        f"<title>{text.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{text.escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n"
         f"<header><h1>{text.escape(title)}</h1>{header}{nav}</header>\n{body}\n</main>\n"
-        f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
+        f"<script>{script}</script>\n</body>\n</html>\n"
     )
 
 
@@ -83,8 +86,19 @@ def trees_html(
     *,
     title: str,
     class_names: Sequence[str] | None = None,
+    editable: bool = True,
 ) -> str:
-    """Returns a self-contained HTML page of trees with a card of details under the pointer.
+    """Returns a self-contained HTML page of trees: to look at, and to correct.
+
+    - A card under the pointer shows the text, the labels and the distribution of a node.
+    - Trees are moved by dragging or the arrow keys, and zoomed by pinching, Ctrl + wheel (the wheel
+      alone where there is one tree), + and -; 0 or "Fit" shows the whole tree.
+    - A click on a node, or Enter, opens a menu of the classes. Corrected nodes are drawn in their
+      new colour within a ring; corrections can be undone, and survive a reload where the browser
+      lets a page keep something (they belong to these words and shapes, whatever the file).
+    - "Copy" and "Download" give all trees, or the corrected ones, in the brackets that
+      `rntn_jax.data.read_trees` reads. A node has its corrected label, else the gold one, else the
+      predicted one, else -1.
 
     Trees outside the window are not laid out until they are scrolled to, so that pages of
     hundreds of trees open quickly.
@@ -95,6 +109,7 @@ def trees_html(
             one such array (or None) a tree for several, or None.
         title: The page's title.
         class_names: Names of the C classes, from the most negative to the most positive.
+        editable: Whether labels can be corrected and the trees taken away.
 
     Returns:
         The document, to be written as UTF-8.
@@ -118,9 +133,11 @@ def trees_html(
     if len(many) != len(arrays):
         raise ValueError(f"{len(many)} trees but {len(arrays)} arrays of probabilities")
     pictures = [TreePicture(*pair) for pair in zip(many, arrays, strict=True)]
-    content = pictures_html(pictures, class_names=class_names)
+    content = _trees(pictures, class_names, "rj-view rj-edit" if editable else "rj-view")
     count = "1 tree" if len(many) == 1 else f"{len(many)} trees"
-    return page_html(title=title, sections=[Section(count, content)])
+    style = STYLE + viewer.VIEWER_STYLE + (editor.EDITOR_STYLE if editable else "")
+    script = SCRIPT + viewer.VIEWER_SCRIPT + (editor.EDITOR_SCRIPT if editable else "")
+    return _document(title, "", [Section(count, content)], style, script)
 
 
 def pictures_html(
@@ -143,22 +160,34 @@ def pictures_html(
         >>> "figure" in pictures_html([TreePicture(data.parse_tree("(3 (2 good) (2 film))"))])
         True
     """
+    return _trees(pictures, class_names, "")
+
+
+def _trees(
+    pictures: Sequence[TreePicture], class_names: Sequence[str] | None, abilities: str
+) -> str:
+    """Legend and figures; `abilities` are the classes by which the scripts know their pages."""
     seen = [view(item.tree, item.probabilities, class_names) for item in pictures]
     if not seen:
         return '<p class="rj-note">No trees.</p>'
     counts = sorted({len(item.names) for item in seen})
     if len(counts) > 1:
         raise ValueError(f"trees of one page have different numbers of classes: {counts}")
-    names = seen[0].names
-    classes = [[text.clean(n), palette.class_color(i, len(names))] for i, n in enumerate(names)]
+    editable = "rj-edit" in abilities
     figures = [
-        _figure(item, picture.caption, number, len(seen))
+        _figure(item, picture, number, len(seen), editable)
         for number, (item, picture) in enumerate(zip(seen, pictures, strict=True), 1)
     ]
-    return (
-        f'<div class="rj-trees" data-classes="{text.escape(json.dumps(classes))}">'
-        f"{_legend(seen)}{''.join(figures)}</div>"
-    )
+    facts = f'class="{f"rj-trees {abilities}".strip()}"'
+    facts += f' data-classes="{text.escape(editor.classes(seen[0].names))}"'
+    top = _legend(seen, editable)
+    if abilities:
+        help_text = f"{viewer.HELP} {editor.HELP}" if editable else viewer.HELP
+        top += f'<p class="rj-note rj-help" hidden>{help_text}</p>'
+    if editable:
+        facts += f' data-key="{editor.key([picture.tree for picture in pictures])}"'
+        top += editor.BAR
+    return f"<div {facts}>{top}{''.join(figures)}</div>"
 
 
 def most_confident_mistakes(
@@ -216,20 +245,21 @@ def _root_caption(seen: View) -> str:
     return f"predicted {seen.names[label]} ({shares[label]:.1%}), {gold}"
 
 
-def _figure(seen: View, caption: str | None, number: int, total: int) -> str:
+def _figure(seen: View, item: TreePicture, number: int, total: int, editable: bool) -> str:
     picture = render(seen)
-    words = text.escape(_root_caption(seen) if caption is None else caption)
+    words = text.escape(_root_caption(seen) if item.caption is None else item.caption)
     prefix = f"{number}. " if total > 1 else ""
+    tokens = f' data-tokens="{text.escape(editor.tokens(item.tree))}"' if editable else ""
     height = picture.split(' height="', 1)[1].split('"', 1)[0]
     return (
         f'<figure style="contain-intrinsic-size:auto {float(height) + 50:.0f}px">'
         f"<figcaption>{prefix}{words}</figcaption>"
-        f'<div class="rj-scroll" tabindex="0" role="region" aria-label="Tree {number}">'
+        f'<div class="rj-scroll" tabindex="0" role="region" aria-label="Tree {number}"{tokens}>'
         f"{picture}</div></figure>"
     )
 
 
-def _legend(seen: Sequence[View]) -> str:
+def _legend(seen: Sequence[View], editable: bool) -> str:
     names = seen[0].names
     items = []
     for index, name in enumerate(names):
@@ -243,4 +273,6 @@ def _legend(seen: Sequence[View]) -> str:
         items.append('<li><i class="rj-none"></i>no label</li>')
     if any(item.predicted is not None for item in seen):
         items.append('<li><i class="rj-mark"></i>small disc: gold label where it differs</li>')
+    if editable:
+        items.append('<li><i class="rj-mine"></i>ring: corrected here</li>')
     return f'<ul class="rj-legend">{"".join(items)}</ul>'

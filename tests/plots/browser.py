@@ -35,6 +35,11 @@ FLAGS = (
     "--hide-scrollbars",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
+_PRESS = [{"type": "pointerDown", "button": 0}, {"type": "pointerUp", "button": 0}]
+_PAUSE = {"type": "pause", "duration": 0}
+# Keys as W3C WebDriver codes them.
+CONTROL, ENTER, ESCAPE, TAB, DELETE = "\ue009", "\ue007", "\ue00c", "\ue004", "\ue017"
+LEFT, UP, RIGHT, DOWN = "\ue012", "\ue013", "\ue014", "\ue015"
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key of element ids, W3C WebDriver
 
 
@@ -86,6 +91,11 @@ def _profile() -> Iterator[str]:
         yield folder
 
 
+def _pointer(name: str, actions: list[Any], kind: str = "mouse") -> dict[str, Any]:
+    parameters = {"pointerType": kind}
+    return {"type": "pointer", "id": name, "parameters": parameters, "actions": actions}
+
+
 class Driver:
     """A browser window driven over the WebDriver protocol; made by `open_driver`."""
 
@@ -111,23 +121,72 @@ class Driver:
 
     def hover(self, selector: str, index: int = 0) -> None:
         """Moves the mouse to the middle of the `index`-th element that a CSS selector finds."""
+        self._point("mouse", [self._move(selector, index)])
+
+    def click(self, selector: str, index: int = 0) -> None:
+        """Clicks in the middle of the `index`-th element that a CSS selector finds."""
+        self._point("mouse", [self._move(selector, index), *_PRESS])
+
+    def drag(self, selector: str, index: int, *path: tuple[int, int]) -> None:
+        """Presses the mouse in the middle of an element, moves it along `path`, and lets go."""
+        moves = [
+            {"type": "pointerMove", "duration": 20, "origin": "pointer", "x": x, "y": y}
+            for x, y in path
+        ]
+        self._point("mouse", [self._move(selector, index), _PRESS[0], *moves, _PRESS[1]])
+
+    def pinch(self, selector: str, index: int, *, closer: int) -> None:
+        """Puts two fingers 200 pixels apart around the middle of an element and moves them."""
+        start = self._move(selector, index)
+        fingers = [
+            [{**start, "x": side * 100}, _PRESS[0], {**start, "x": side * (100 - closer // 2)}]
+            for side in (-1, 1)
+        ]
+        actions = [
+            _pointer(f"finger {number}", [*moves, _PRESS[1]], "touch")
+            for number, moves in enumerate(fingers)
+        ]
+        _call("POST", f"{self._base}/actions", {"actions": actions})
+
+    def wheel(self, selector: str, index: int, *, down: int, control: bool = False) -> None:
+        """Turns the mouse wheel over the middle of an element."""
+        over = self._move(selector, index)
+        turn = {**over, "type": "scroll", "deltaX": 0, "deltaY": down}
+        actions: list[Any] = [{"type": "wheel", "id": "wheel", "actions": [_PAUSE, turn, _PAUSE]}]
+        if control:
+            keys = [{"type": kind, "value": CONTROL} for kind in ("keyDown", "keyUp")]
+            actions.append({"type": "key", "id": "keys", "actions": [keys[0], _PAUSE, keys[1]]})
+        _call("POST", f"{self._base}/actions", {"actions": actions})
+
+    def press(self, *keys: str) -> None:
+        """Presses keys one after the other: characters, or codes such as `ENTER`."""
+        presses = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        _call(
+            "POST",
+            f"{self._base}/actions",
+            {"actions": [{"type": "key", "id": "keys", "actions": presses}]},
+        )
+
+    def save_downloads_in(self, folder: Path) -> None:
+        """Lets pages download into a folder."""
+        params = {"behavior": "allow", "downloadPath": str(folder)}
+        command = {"cmd": "Browser.setDownloadBehavior", "params": params}
+        _call("POST", f"{self._base}/goog/cdp/execute", command)
+
+    def _move(self, selector: str, index: int) -> dict[str, Any]:
+        """Brings an element into the window; the action that moves a pointer onto it."""
         found = _call(
             "POST", f"{self._base}/elements", {"using": "css selector", "value": selector}
         )
-        element = found[index][_ELEMENT]
+        element = {_ELEMENT: found[index][_ELEMENT]}
         self.script(
             "arguments[0].scrollIntoView({block: 'center', inline: 'center'})",
-            {_ELEMENT: element},
+            element,
         )
-        move = {
-            "type": "pointerMove",
-            "duration": 0,
-            "origin": {_ELEMENT: element},
-            "x": 0,
-            "y": 0,
-        }
-        pointer = {"type": "pointer", "id": "mouse", "actions": [move]}
-        _call("POST", f"{self._base}/actions", {"actions": [pointer]})
+        return {"type": "pointerMove", "duration": 0, "origin": element, "x": 0, "y": 0}
+
+    def _point(self, name: str, actions: list[Any]) -> None:
+        _call("POST", f"{self._base}/actions", {"actions": [_pointer(name, actions)]})
 
     def screenshot(self, picture: Path) -> None:
         """Writes a PNG of the window's content."""
