@@ -45,11 +45,12 @@ _EMOJI = (
     "[©®‼⁉™ℹ↔-↪⌚-⏿Ⓜ▪-◾☀-➿⤴⤵⬅-⭕〰〽㊗㊙\U0001f000-\U0001f1e5\U0001f200-\U0001f3fa\U0001f400-\U0001faff]"
     "[\ufe0e\ufe0f\u20e3\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]*"
 )
-_TITLES = (
-    "mr mrs ms dr st jr sr prof gen gov sen rep lt col sgt capt rev hon vs etc al inc co corp ltd"
-    " bros dept est approx wash calif pa jan feb aug sept oct nov dec"
+_TITLES = "mr|mrs|ms|dr|st|prof|gen|gov|sen|rep|lt|col|sgt|capt|rev|hon|vs"  # a name follows
+_ABBREVIATIONS = (
+    f"{_TITLES}|jr|sr|etc|al|inc|co|corp|ltd|bros|dept|est|approx|wash|calif|pa"
+    "|jan|feb|aug|sept|oct|nov|dec"
 )
-_TOP_LEVEL = "com|org|net|edu|gov|info|io|ai|tv|co|uk|de|fr|eu|us|ca|au|jp|cn|ru|it|es|nl|ch"
+_TOP_LEVEL = "com|org|net|edu|gov|info|io|tv|co\\.uk|uk|de|fr|eu|au|jp|cn|ru|nl|ch"  # no words
 _CLITIC = re.compile(r"(?i:(?<=[^-&*/'])(?:n't|'(?:s|re|ve|ll|d|m)))\Z")
 _STAR_OR_SLASH = re.compile(r"\\?([*/])")
 _CODED = re.compile(r"[][(){}]")
@@ -79,7 +80,7 @@ def _tokens() -> re.Pattern[str]:
                 rf"|{_EMOJI}(?:\u200d{_EMOJI})*+)",
                 r"(?P<kept>-[LR][RSC]B-|``|''"
                 rf"|{begin}'(?:n'|(?i:em|til|tis|twas|cause|bout|n|\d\ds?|s|re|ve|ll|d|m){end})"
-                rf"|{begin}(?i:ol'{end}|no\.(?=\s*\d|\s+\.)|(?:{_TITLES.replace(' ', '|')})\.{end})"
+                rf"|{begin}(?i:ol'{end}|no\.(?=\s*\d|\s+\.)|(?:{_ABBREVIATIONS})\.{end})"
                 rf"|(?:Ph\.D|[A-Za-z](?:\.[A-Za-z])++){end}\.?(?:-{word})?"
                 rf"|[A-HJ-Z]\.{end}|\d+\xa0\d+\\?/\d+)",
                 rf"(?P<word>(?:{begin}\.(?=\d))?{word}(?:\.(?=\s*,)|-(?=\s|\Z))?)",
@@ -118,7 +119,7 @@ def tokenize(text: str) -> list[str]:
 
     Returns:
       the tokens, each fit for a `Tree`: not empty, without brackets and ASCII blanks. None for a
-      text without any. O(length) time, some 2 microseconds a token.
+      text without any. O(length) time, some 5 microseconds a token.
 
     Example:
       >>> " ".join(tokenize('"It isn\'t bad," Mr. Fox said (twice)...'))
@@ -176,18 +177,16 @@ def _word(piece: str) -> list[str]:
 _END = re.compile(
     r"(?<![.!?…])[.!?…]++[\"'”’)\]]*+(?=\s++[\"'`“‘(\[]*+(\w))|[。！？]+[”’」』）]*|\n\s*\n"
 )
-_NO_END = re.compile(
-    rf"(?:\b(?i:{_TITLES.replace(' ', '|').replace('etc|al|', '')}|no)|\b[A-HJ-Z])\.\Z"
-)
+_NO_END = re.compile(rf"\b(?:(?i:{_TITLES})|[A-HJ-Z])\.\Z")
 
 
 def sentences(text: str) -> list[str]:
     """Splits a text into sentences.
 
     A sentence ends at a full stop, question or exclamation mark that is followed by a blank and
-    then by anything but a small letter, unless the full stop belongs to a title or an initial; at
-    an ideographic one; and at an empty line. This is a rule of thumb: `St. Ives` and `in the U.S.
-    It` are both taken as one.
+    then by anything but a small letter, unless the full stop belongs to a title, an initial or
+    `No. 5`; at an ideographic one; and at an empty line. A rule of thumb: `in the U.S. It` is not
+    parted.
 
     Args:
       text: any string.
@@ -201,10 +200,12 @@ def sentences(text: str) -> list[str]:
     """
     found, start = [], 0
     for match in _END.finditer(text):
-        next_letter = match[1] or "A"
-        title = _NO_END.search(text, max(start, match.end() - 12), match.end())
-        if not title and not next_letter.islower():
-            found.append(text[start : match.end()].strip())
-            start = match.end()
+        following, before = match[1], max(start, match.end() - 12)
+        if following and (following.islower() or _NO_END.search(text, before, match.end())):
+            continue
+        if following and following.isdigit() and text[before : match.end()].lower().endswith("no."):
+            continue
+        found.append(text[start : match.end()].strip())
+        start = match.end()
     found.append(text[start:].strip())
     return [sentence for sentence in found if sentence]
