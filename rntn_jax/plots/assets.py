@@ -146,8 +146,8 @@ SCRIPT = """
     make(card, "q", node.getAttribute("aria-label").split("\\n")[0].slice(1, -1));
     if (data.predicted !== undefined)
       line("predicted", data.predicted < 0 ? "none (not finite)" : classes[data.predicted][0]);
-    if (data.corrected !== undefined) line("corrected", classes[data.corrected][0]);
     line("gold", data.gold < 0 ? "unlabelled" : classes[data.gold][0]);
+    if (data.corrected !== undefined) line("corrected", classes[data.corrected][0]);
     if (shares) {
       const bars = make(card, "div");
       shares.forEach((share, index) => {
