@@ -7,6 +7,6 @@
 - `enumerate`: any small graph, by brute force.
 """
 
-from rntn_jax.crf import brackets, chain, enumerate, forest
+from rntn_jax.crf import brackets, chain, enumerate, forest, graph
 
 __all__ = ["brackets", "chain", "enumerate", "forest", "graph"]
