@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rntn_jax import (
+        annotate,
         crf,
         data,
         ops,
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
         training,
         trees,
     )
-    from rntn_jax.models import parser, rnn_lm, rntn, window
+    from rntn_jax.annotate import sentiment
+    from rntn_jax.models import parser, rnn_lm, rntn, span_parser, window
 
 __version__ = "0.1.0"
 
 _MODULES = {
+    "annotate": "rntn_jax.annotate",
     "crf": "rntn_jax.crf",
     "data": "rntn_jax.data",
     "ops": "rntn_jax.ops",
@@ -47,6 +50,7 @@ _MODULES = {
     "rnn_lm": "rntn_jax.models.rnn_lm",
     "rntn": "rntn_jax.models.rntn",
     "sequences": "rntn_jax.sequences",
+    "span_parser": "rntn_jax.models.span_parser",
     "tagger": "rntn_jax.tagger",
     "training": "rntn_jax.training",
     "trees": "rntn_jax.trees",
@@ -55,6 +59,7 @@ _MODULES = {
 
 __all__ = [
     "__version__",
+    "annotate",
     "crf",
     "data",
     "ops",
@@ -64,7 +69,9 @@ __all__ = [
     "recursive",
     "rnn_lm",
     "rntn",
+    "sentiment",
     "sequences",
+    "span_parser",
     "tagger",
     "training",
     "trees",
@@ -75,6 +82,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(_MODULES[name])
+    if name == "sentiment":
+        return importlib.import_module("rntn_jax.annotate").sentiment
     raise AttributeError(f"module 'rntn_jax' has no attribute {name!r}")
 
 

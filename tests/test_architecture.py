@@ -33,6 +33,7 @@ LEVELS = {
     "training": 4,
     "plots": 4,
     "tagger": 5,
+    "annotate": 5,
 }
 TOP = 6
 FORBIDDEN = {

@@ -15,14 +15,37 @@ _WORKDIR = flags.DEFINE_string(
 )
 _FRESH = flags.DEFINE_bool("fresh", False, "start the run over instead of resuming it")
 _EVALUATE = flags.DEFINE_string("evaluate", None, "score a treebank file with the trained model")
-_PREDICT = flags.DEFINE_string(
-    "predict", None, "label the trees of a file (- for standard input) with the trained model"
+_BRACKETS = flags.DEFINE_enum(
+    "brackets",
+    "gold",
+    ["gold", "built", "balanced", "right"],
+    "with --evaluate: the file's brackets, or others over the same words (then roots are scored)",
 )
+_PREDICT = flags.DEFINE_string(
+    "predict",
+    None,
+    "label this text, or a file (- for standard input): a text on each line, or trees, or parses",
+)
+_INPUT = flags.DEFINE_enum(
+    "input",
+    "auto",
+    ["auto", "text", "trees", "parses"],
+    "what --predict reads: texts, sentiment trees, or Penn Treebank parses of another parser",
+)
+_LABEL = flags.DEFINE_string(
+    "label", None, "make training trees (--output) of a file of labelled sentences and phrases"
+)
+_EXPORT = flags.DEFINE_string("export", None, "write --model and --builder to this file as one")
 _SUMMARY = flags.DEFINE_string(
     "summary", None, "print mean and best of the finished runs whose folders match this pattern"
 )
 _MODEL = flags.DEFINE_string(
-    "model", None, "model file for --evaluate and --predict (default: the run's)"
+    "model",
+    None,
+    "model file (default: that of --workdir or --preset, else the one in the package)",
+)
+_BUILDER = flags.DEFINE_string(
+    "builder", None, "model file of the tree builder (default: the one in the package)"
 )
 _FORMAT = flags.DEFINE_enum(
     "format", "text", ["text", "json", "brackets", "svg", "html"], "what --predict writes"
@@ -40,19 +63,27 @@ def _main() -> None:
     config = config_from_flags(Config, PRESETS)
     preset = flags.FLAGS["preset"].value
     workdir = Path(_WORKDIR.value or f"runs/sentiment/{preset}")
-    model_path = Path(_MODEL.value or workdir / "model.safetensors")
-    if _EVALUATE.value is not None or _PREDICT.value is not None:
-        from experiments.sentiment import apply
-
-        if not model_path.exists():
+    verbs = (_EVALUATE, _PREDICT, _LABEL, _EXPORT)
+    if any(verb.value is not None for verb in verbs):
+        model = _MODEL.value
+        if model is None and (_WORKDIR.present or flags.FLAGS["preset"].present):
+            model = workdir / "model.safetensors"
+        if model is not None and not Path(model).exists():
             raise FileNotFoundError(
-                f"there is no model {model_path}: train one first (./launch.sh sentiment "
+                f"there is no model {model}: train one first (./launch.sh sentiment "
                 f"--preset={preset}), or name one with --model"
             )
+        from experiments.sentiment import apply
+
+        annotator = apply.load(model, _BUILDER.value)
         if _EVALUATE.value is not None:
-            apply.evaluate(model_path, _EVALUATE.value)
+            apply.evaluate(annotator, _EVALUATE.value, _BRACKETS.value)
         if _PREDICT.value is not None:
-            apply.predict(model_path, _PREDICT.value, _FORMAT.value, _OUTPUT.value)
+            apply.predict(annotator, _PREDICT.value, _INPUT.value, _FORMAT.value, _OUTPUT.value)
+        if _LABEL.value is not None:
+            apply.label(annotator, _LABEL.value, _OUTPUT.value)
+        if _EXPORT.value is not None:
+            apply.export(annotator, _EXPORT.value)
         return
 
     from experiments.sentiment import train

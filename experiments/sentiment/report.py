@@ -8,9 +8,9 @@ from typing import Any
 
 from experiments.sentiment import scores
 from experiments.sentiment.config import Config
-from experiments.sentiment.model import CLASS_NAMES, Model, predict
 from experiments.workdir import read_json
 from rntn_jax import data, plots, trees
+from rntn_jax.annotate import CLASS_NAMES, Labeller, predict
 
 __all__ = ["write"]
 
@@ -36,7 +36,7 @@ def write(
     result: dict[str, Any],
     history: list[dict[str, Any]],
     test: list[data.Tree],
-    model: Model,
+    model: Labeller,
 ) -> None:
     """Writes ``report.html``."""
     bank = trees.encode(test, model.vocabulary)

@@ -16,9 +16,9 @@ import optax
 from experiments.sentiment import report, scores
 from experiments.sentiment.batches import EpochLoader
 from experiments.sentiment.config import Config
-from experiments.sentiment.model import Model, predict, save_model, two_classes
 from experiments.workdir import open_workdir, read_json, write_json
 from rntn_jax import data, trees
+from rntn_jax.annotate import Labeller, predict, save_labeller, two_classes
 from rntn_jax.models import rntn
 from rntn_jax.training import (
     Checkpointer,
@@ -233,8 +233,8 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
                 + (" *" if progress["best_epoch"] == epoch else "")
             )
 
-    model = Model(best, vocabulary, model_options(config), dataclasses.asdict(config))
-    save_model(workdir / "model.safetensors", model)
+    model = Labeller(best, vocabulary, model_options(config), dataclasses.asdict(config))
+    save_labeller(workdir / "model.safetensors", model)
     result: dict[str, Any] = {
         "epoch": progress["best_epoch"],
         "epochs_run": progress["epoch"],

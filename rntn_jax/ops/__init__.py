@@ -10,6 +10,7 @@ from rntn_jax.ops.dropout import dropout
 from rntn_jax.ops.embedding import embed
 from rntn_jax.ops.loops import bounded_loop
 from rntn_jax.ops.masking import accumulator, cast_like, masked, masked_mean
+from rntn_jax.ops.pairs import pair_scores
 from rntn_jax.ops.sparse import Bags, SparseMatrix, sparse_matmul, sparse_matrix
 from rntn_jax.ops.tensor import (
     outer_sum,
@@ -34,6 +35,7 @@ __all__ = [
     "masked",
     "masked_mean",
     "outer_sum",
+    "pair_scores",
     "slice_products",
     "softmax_cross_entropy",
     "sparse_matmul",

@@ -22,9 +22,9 @@ import safetensors.numpy
 
 from experiments.sentiment import apply, train
 from experiments.sentiment.config import Config
-from experiments.sentiment.model import Model, load_model, predict, save_model, two_classes
 from experiments.workdir import read_json
 from rntn_jax import data, trees
+from rntn_jax.annotate import Labeller, load_labeller, predict, save_labeller, two_classes
 from rntn_jax.models import rntn
 from rntn_jax.training import CheckpointError, load_pytree, read_info, save_pytree
 from tests.experiments.test_sentiment import environment_of_a_process
@@ -62,16 +62,16 @@ def source(tmp_path: Path) -> str:
     return str(tmp_path / "trees.txt")
 
 
-def small_model(**sizes: Any) -> Model:
+def small_model(**sizes: Any) -> Labeller:
     vocabulary = data.Vocabulary.build(["not", "very", "good", "bad", "film"], lowercase=True)
     config = rntn.Config(**{"vocab_size": len(vocabulary), "dim": 3} | sizes)
     params = rntn.init(jax.random.key(0), config)
     options = {"activation": "sigmoid", "leaf_activation": "identity"}
-    return Model(params, vocabulary, options, {"note": "é"})
+    return Labeller(params, vocabulary, options, {"note": "é"})
 
 
 def answers_of(model: Path, source: str) -> tuple[list[data.Tree], list[np.ndarray]]:
-    loaded, forest = load_model(model), data.read_trees(source)
+    loaded, forest = load_labeller(model), data.read_trees(source)
     bank = trees.encode(forest, loaded.vocabulary)
     return forest, predict(loaded.params, bank, loaded.options)
 
@@ -82,8 +82,8 @@ def answers_of(model: Path, source: str) -> tuple[list[data.Tree], list[np.ndarr
 @pytest.mark.parametrize("sizes", [{}, {"tensor": False}, {"num_classes": 2}], ids=str)
 def test_a_model_comes_back_and_answers_the_same(tmp_path: Path, sizes: dict[str, Any]):
     before = small_model(**sizes)
-    save_model(tmp_path / "m.safetensors", before)
-    after = load_model(tmp_path / "m.safetensors")
+    save_labeller(tmp_path / "m.safetensors", before)
+    after = load_labeller(tmp_path / "m.safetensors")
     assert after.vocabulary == before.vocabulary
     assert after.options == before.options and after.info == before.info
     for a, b in zip(jax.tree.leaves(after.params), jax.tree.leaves(before.params), strict=True):
@@ -98,12 +98,12 @@ def test_a_model_comes_back_and_answers_the_same(tmp_path: Path, sizes: dict[str
 
 
 def test_a_two_class_model_is_scored_on_five_class_labels_taken_as_two(tmp_path: Path, capsys):
-    save_model(tmp_path / "m.safetensors", small_model(num_classes=2))
+    save_labeller(tmp_path / "m.safetensors", small_model(num_classes=2))
     forest = data.demo.sentiment_trees(20, seed=0)
     data.write_trees(tmp_path / "five.txt", forest)
     data.write_trees(tmp_path / "two.txt", [two_classes(tree) for tree in forest])
     five, two = (
-        apply.evaluate(tmp_path / "m.safetensors", str(tmp_path / f"{name}.txt"))
+        apply.evaluate(apply.load(tmp_path / "m.safetensors", None), str(tmp_path / f"{name}.txt"))
         for name in ("five", "two")
     )
     assert five == two and set(five) == {"fine_all", "fine_root"}
@@ -126,40 +126,40 @@ def test_predictions_are_those_of_the_model_tree_by_tree_in_order():
 
 @pytest.mark.parametrize("words", [["one"], ["one", "two", "three", "four", "five", "six"]])
 def test_a_vocabulary_of_another_size_is_refused(tmp_path: Path, words: list[str]):
-    save_model(tmp_path / "m.safetensors", small_model())
+    save_labeller(tmp_path / "m.safetensors", small_model())
     info = read_info(tmp_path / "m.safetensors")
     info["vocabulary"]["words"][2:] = words
     save_pytree(tmp_path / "m.safetensors", small_model().params, info)
     with pytest.raises(CheckpointError, match=rf"vocabulary has {2 + len(words)} words.*model 7"):
-        load_model(tmp_path / "m.safetensors")
+        load_labeller(tmp_path / "m.safetensors")
 
 
 def test_parameters_of_another_size_are_refused(tmp_path: Path):
-    save_model(tmp_path / "m.safetensors", small_model())
+    save_labeller(tmp_path / "m.safetensors", small_model())
     info = read_info(tmp_path / "m.safetensors")
     save_pytree(tmp_path / "m.safetensors", small_model(dim=4).params, info)
     with pytest.raises(
         CheckpointError, match=r"cell\.w is float32\[8, 4\], expected float32\[6, 3\]"
     ):
-        load_model(tmp_path / "m.safetensors")
+        load_labeller(tmp_path / "m.safetensors")
 
 
 def test_files_of_something_else_are_refused(run: Path, tmp_path: Path):
     path = tmp_path / "m.safetensors"
     checkpoint = max((run / "checkpoints").iterdir())
     with pytest.raises(CheckpointError, match="does not hold an RNTN model"):
-        load_model(checkpoint)
+        load_labeller(checkpoint)
     save_pytree(path, small_model().params, {"kind": "rnn_lm"})
     with pytest.raises(CheckpointError, match="does not hold an RNTN model"):
-        load_model(path)
+        load_labeller(path)
     safetensors.numpy.save_file({"head.b": np.ones(5)}, path)
     with pytest.raises(CheckpointError, match="not written by rntn_jax"):
-        load_model(path)
+        load_labeller(path)
     path.write_text("(3 good)\n")
     with pytest.raises(CheckpointError, match="not a whole safetensors file"):
-        load_model(path)
+        load_labeller(path)
     with pytest.raises(FileNotFoundError, match="nothing"):
-        load_model(tmp_path / "nothing.safetensors")
+        load_labeller(tmp_path / "nothing.safetensors")
 
 
 def test_a_damaged_model_is_refused(model: Path, tmp_path: Path):
@@ -167,11 +167,11 @@ def test_a_damaged_model_is_refused(model: Path, tmp_path: Path):
     content[len(content) // 2] ^= 1
     (tmp_path / "m.safetensors").write_bytes(content)
     with pytest.raises(CheckpointError, match="damaged"):
-        load_model(tmp_path / "m.safetensors")
+        load_labeller(tmp_path / "m.safetensors")
 
 
 def test_a_model_file_is_a_plain_checkpoint(model: Path):
-    like = jax.tree.map(np.zeros_like, load_model(model).params)
+    like = jax.tree.map(np.zeros_like, load_labeller(model).params)
     params, info = load_pytree(model, like)
     assert info["kind"] == "rntn" and params.head.b.shape == (5,)
     assert info["info"] == dataclasses.asdict(CONFIG)
@@ -185,7 +185,7 @@ def test_evaluation_gives_the_scores_of_training(run: Path, model: Path, tmp_pat
     result = read_json(run / "result.json")
     for name in ("dev", "test"):
         data.write_trees(tmp_path / "bank.txt", splits[name])
-        assert apply.evaluate(model, str(tmp_path / "bank.txt")) == result[name]
+        assert apply.evaluate(apply.load(model, None), str(tmp_path / "bank.txt")) == result[name]
         printed = capsys.readouterr().out.splitlines()
         nodes = sum(len(tree) for tree in splits[name])
         assert printed[0] == f"40 trees, {nodes} labelled nodes, 40 labelled roots"
@@ -196,12 +196,12 @@ def test_evaluation_gives_the_scores_of_training(run: Path, model: Path, tmp_pat
 def test_evaluation_needs_a_label(model: Path, tmp_path: Path):
     (tmp_path / "bank.txt").write_text("(-1 (-1 a) (-1 b))\n")
     with pytest.raises(data.DataError, match=r"bank\.txt: no node has a label"):
-        apply.evaluate(model, str(tmp_path / "bank.txt"))
+        apply.evaluate(apply.load(model, None), str(tmp_path / "bank.txt"))
 
 
 def test_text_shows_sentence_and_label(model: Path, source: str, capsys):
     forest, probabilities = answers_of(model, source)
-    apply.predict(model, source, "text", None)
+    apply.predict(apply.load(model, None), source, "auto", "text", None)
     printed = capsys.readouterr().out
     heads = re.findall(
         r"^((?:very )?(?:negative|positive)|neutral) \((\d+)%\): (.*)$", printed, re.M
@@ -217,7 +217,7 @@ def test_text_shows_sentence_and_label(model: Path, source: str, capsys):
 
 def test_json_is_an_object_a_line(model: Path, source: str, capsys):
     forest, probabilities = answers_of(model, source)
-    apply.predict(model, source, "json", None)
+    apply.predict(apply.load(model, None), source, "auto", "json", None)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(rows) == 2
     for row, tree, p in zip(rows, forest, probabilities):
@@ -231,7 +231,7 @@ def test_json_is_an_object_a_line(model: Path, source: str, capsys):
 
 def test_brackets_can_be_read_again(model: Path, source: str, tmp_path: Path):
     forest, probabilities = answers_of(model, source)
-    apply.predict(model, source, "brackets", str(tmp_path / "out.txt"))
+    apply.predict(apply.load(model, None), source, "auto", "brackets", str(tmp_path / "out.txt"))
     for found, tree, p in zip(
         data.read_trees(tmp_path / "out.txt"), forest, probabilities, strict=True
     ):
@@ -246,20 +246,24 @@ def is_svg(text: str) -> bool:
 
 def test_one_picture_goes_to_standard_output(model: Path, tmp_path: Path, capsys):
     (tmp_path / "one.txt").write_text(SENTENCES.split("\n")[0])
-    apply.predict(model, str(tmp_path / "one.txt"), "svg", None)
+    apply.predict(apply.load(model, None), str(tmp_path / "one.txt"), "auto", "svg", None)
     printed = capsys.readouterr().out
     assert is_svg(printed) and "bad" in printed
-    apply.predict(model, str(tmp_path / "one.txt"), "svg", str(tmp_path / "one.svg"))
+    apply.predict(
+        apply.load(model, None), str(tmp_path / "one.txt"), "auto", "svg", str(tmp_path / "one.svg")
+    )
     assert (tmp_path / "one.svg").read_text("utf-8") == printed
     (tmp_path / "folder").mkdir()
-    apply.predict(model, str(tmp_path / "one.txt"), "svg", str(tmp_path / "folder"))
+    apply.predict(
+        apply.load(model, None), str(tmp_path / "one.txt"), "auto", "svg", str(tmp_path / "folder")
+    )
     assert (tmp_path / "folder" / "tree-00001.svg").read_text("utf-8") == printed
 
 
 def test_several_pictures_go_to_a_folder(model: Path, source: str, tmp_path: Path, capsys):
     with pytest.raises(ValueError, match=r"2 trees make 2 pictures.*--output"):
-        apply.predict(model, source, "svg", None)
-    apply.predict(model, source, "svg", str(tmp_path / "a" / "b"))
+        apply.predict(apply.load(model, None), source, "auto", "svg", None)
+    apply.predict(apply.load(model, None), source, "auto", "svg", str(tmp_path / "a" / "b"))
     pictures = sorted((tmp_path / "a" / "b").iterdir())
     assert [path.name for path in pictures] == ["tree-00001.svg", "tree-00002.svg"]
     assert all(is_svg(path.read_text("utf-8")) for path in pictures)
@@ -268,7 +272,7 @@ def test_several_pictures_go_to_a_folder(model: Path, source: str, tmp_path: Pat
 
 
 def test_html_is_one_page_with_all_trees(model: Path, source: str, tmp_path: Path):
-    apply.predict(model, source, "html", str(tmp_path / "trees.html"))
+    apply.predict(apply.load(model, None), source, "auto", "html", str(tmp_path / "trees.html"))
     page = (tmp_path / "trees.html").read_text("utf-8")
     assert page[:15].lower() == "<!doctype html>" and page.rstrip().endswith("</html>")
     assert "film" in page and not re.search(r"""(src|href)\s*=\s*["']?https?://""", page)
@@ -277,7 +281,7 @@ def test_html_is_one_page_with_all_trees(model: Path, source: str, tmp_path: Pat
 @pytest.mark.parametrize("form", ["text", "json", "brackets", "svg", "html"])
 def test_a_word_alone_is_a_tree_too(model: Path, tmp_path: Path, form: str, capsys):
     (tmp_path / "word.txt").write_text("(3 <unheard-of>)\n")
-    apply.predict(model, str(tmp_path / "word.txt"), form, None)
+    apply.predict(apply.load(model, None), str(tmp_path / "word.txt"), "auto", form, None)
     assert "unheard-of" in capsys.readouterr().out
 
 
@@ -363,7 +367,7 @@ def commands(python: Python) -> Callable[[list[tuple[list[str], str]]], list[Ans
 def test_predict_reads_standard_input(model: Path, source: str, tmp_path: Path, main):
     found = main(f"--model={model}", "--predict=-", "--format=brackets", stdin=SENTENCES)
     assert found.code == 0, found.err
-    apply.predict(model, source, "brackets", str(tmp_path / "out.txt"))
+    apply.predict(apply.load(model, None), source, "auto", "brackets", str(tmp_path / "out.txt"))
     assert found.out == (tmp_path / "out.txt").read_text()
 
 
@@ -383,8 +387,8 @@ BAD_BANKS = {
     "label": (b"(3 (2 a) (7 b))\n", r":1:11: label 7 "),
     "word for a label": (b"(3 (2 a) (x b))\n", r":1:11: .*'x'"),
     "ternary": (b"(3 (2 a) (2 b) (2 c))\n", r":1:\d+: "),
-    "empty": (b"", r":1:1: no tree"),
-    "blank": (b"\n \n", r":\d+:\d+: no tree"),
+    "empty": (b"", r":(?:1:1: no tree| there are no words)"),
+    "blank": (b"\n \n", r":(?:\d+:\d+: no tree| there are no words)"),
     "not UTF-8": (b"(3 (2 a) (4 \xff))\n", r":1:13: .*UTF-8"),
 }
 

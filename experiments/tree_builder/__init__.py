@@ -1,0 +1,1 @@
+"""Binary trees over sentences, by scores of spans."""

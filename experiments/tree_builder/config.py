@@ -1,0 +1,77 @@
+"""Settings of the tree builder's training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.flags import check_ranges, option
+
+__all__ = ["PRESETS", "Config"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a run depends on; two runs with equal settings give equal parameters."""
+
+    # Data
+    corpus: str = option("demo", "demo: embedded; sst: Stanford treebank", ("demo", "sst"))
+    data_dir: str | None = option(None, "where the corpus lies; default: a cache, else a download")
+    train: str | None = option(None, "train on the brackets of this file instead")
+    dev: str | None = option(None, "with --train: choose the model by this file")
+    test: str | None = option(None, "with --train: score this file at the end (default: --dev)")
+    max_trees: int | None = option(None, "use only that many trees of each split")
+
+    # Model
+    min_count: int = option(2, "rarer words and looks are unknown")
+    word_dim: int = option(50, "width of word vectors")
+    look_dim: int = option(25, "width of the vectors of looks (capital, last three letters)")
+    rnn_layers: int = option(1, "recurrent layers, each in both directions")
+    rnn_dim: int = option(100, "width of the recurrent states, of each direction")
+    hidden_dim: int = option(100, "width of the hidden layer")
+    unknown_rate: float = option(0.1, "rate at which words become unknown in training")
+    input_dropout: float = option(0.3, "dropout rate on the vectors")
+    hidden_dropout: float = option(0.3, "dropout rate on the states and the hidden layer")
+
+    # Training
+    seed: int = option(0, "of initialisation, order and dropout")
+    epochs: int = option(20, "passes over the training trees")
+    batch_size: int = option(32, "trees a minibatch")
+    learning_rate: float = option(2e-3, "step size of Adam, falling to 0 as a cosine")
+    clip_norm: float | None = option(1.0, "clip the gradient to this global norm")
+    average: float = option(0.998, "decay an update of the running mean of weights; 0: none")
+
+    # Execution
+    keep_checkpoints: int = option(2, "how many checkpoints to keep")
+    tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            self,
+            at_least_one=(
+                "max_trees",
+                "min_count",
+                "word_dim",
+                "look_dim",
+                "rnn_layers",
+                "rnn_dim",
+                "hidden_dim",
+                "epochs",
+                "batch_size",
+                "keep_checkpoints",
+            ),
+            not_negative=("seed",),
+            rates=("unknown_rate", "input_dropout", "hidden_dropout", "average"),
+            positive=("learning_rate", "clip_norm"),
+        )
+        if (self.train is None) != (self.dev is None):
+            raise ValueError("train and dev go together: give both files, or neither")
+        if self.test is not None and self.train is None:
+            raise ValueError("test needs train and dev")
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {"max_trees": 60, "epochs": 2, "rnn_dim": 16, "hidden_dim": 16},
+    "demo": {"epochs": 4, "rnn_dim": 32, "hidden_dim": 32},
+    "paper": {"corpus": "sst"},
+}

@@ -1,0 +1,59 @@
+"""The HTML report of a tree builder's run."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from experiments.tree_builder import baselines
+from experiments.tree_builder.config import Config
+from experiments.workdir import read_json
+from rntn_jax import data, plots
+from rntn_jax.annotate import TreeBuilder, build_trees
+
+__all__ = ["write"]
+
+NAMES = ("F1", "F1 below the root", "exact trees", "root's join")
+
+
+def write(
+    workdir: Path,
+    config: Config,
+    result: dict[str, Any],
+    history: list[dict[str, Any]],
+    builder: TreeBuilder,
+    test: list[data.Tree],
+) -> None:
+    """Writes ``report.html``."""
+    environment = read_json(workdir / "environment.json")
+    command = environment.pop("command")
+    scores = {split: dict(zip(NAMES, result[split].values())) for split in ("dev", "test")}
+    for name, build in baselines.BASELINES.items():
+        built = [build(tree.tokens) for tree in test]
+        scores[f"test, {name}"] = dict(zip(NAMES, data.bracket_scores(test, built)))
+    shown = test[:6]
+    built = build_trees(builder, [tree.tokens for tree in shown])
+    pictures = "".join(
+        f"<h3>{number}. Gold, and built</h3>{plots.tree_svg(gold)}{plots.tree_svg(guess)}"
+        for number, (gold, guess) in enumerate(zip(shown, built), 1)
+    )
+    page = plots.report_html(
+        title="A tree builder",
+        summary=f"Corpus {config.train or config.corpus}, model chosen on dev after epoch "
+        f"{result['epoch']} of {result['epochs_run']}; {result['seconds']:.0f} s of training; "
+        f"{result['parameters']:,} parameters.",
+        scores=scores,
+        scores_note="Unlabelled brackets; precision, recall and F1 are one number.",
+        decimals=2,
+        history=history,
+        curves=[
+            plots.Curves("Loss", "epoch", ["train_nats"], "nats a tree"),
+            plots.Curves("Dev", "epoch", ["dev_f1", "dev_root"], "fraction", result["epoch"]),
+        ],
+        sections=[plots.Section("Trees", f'<div class="rj-scroll">{pictures}</div>')],
+        config=dataclasses.asdict(config),
+        command=command,
+        environment=environment,
+    )
+    (workdir / "report.html").write_text(page, encoding="utf-8")

@@ -1,0 +1,188 @@
+"""From raw text to a sentiment tree: tokens, brackets, labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib import resources
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+
+from rntn_jax import plots
+from rntn_jax.annotate import builder, labeller
+from rntn_jax.annotate.builder import TreeBuilder, build_trees
+from rntn_jax.annotate.labeller import CLASS_NAMES, Labeller, label_trees
+from rntn_jax.data import DataError, Tree, tokenize
+from rntn_jax.training import CheckpointError, load_pytree, read_info, save_pytree
+
+__all__ = [
+    "Annotator",
+    "Sentiment",
+    "SentimentTree",
+    "annotate",
+    "answers",
+    "load_annotator",
+    "save_annotator",
+    "sentiment",
+    "shipped",
+]
+
+
+class SentimentTree(Tree):
+    """A tree whose labels are the most probable classes.
+
+    Attributes:
+        probabilities: ``[2L-1, C]``, of the classes at each node.
+    """
+
+    probabilities: np.ndarray
+
+    def __init__(self, tree: Tree, probabilities: np.ndarray):
+        super().__init__(tree.tokens, tree.children, probabilities.argmax(axis=1))
+        self.__dict__["probabilities"] = probabilities
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return SentimentTree, (Tree(self.tokens, self.children, self.labels), self.probabilities)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, the most negative first."""
+        return CLASS_NAMES[self.probabilities.shape[1]]
+
+    def to_svg(self) -> str:
+        """A picture."""
+        return plots.tree_svg(self, self.probabilities, class_names=self.class_names)
+
+    def to_text(self) -> str:
+        """A drawing of lines for a terminal."""
+        return plots.tree_text(self, self.probabilities)
+
+    def to_html(self, title: str = "Sentiment tree") -> str:
+        """A page that loads nothing, to look at and to correct."""
+        return plots.trees_html(self, self.probabilities, title=title, class_names=self.class_names)
+
+    def _repr_html_(self) -> str:
+        return self.to_svg()  # what a notebook shows
+
+
+class Sentiment(NamedTuple):
+    """The answer for a text."""
+
+    label: int  # 0 very negative, 1 negative, 2 neutral, 3 positive, 4 very positive
+    probabilities: np.ndarray  # [5]
+    tree: SentimentTree
+
+    @property
+    def name(self) -> str:
+        """The label's name."""
+        return self.tree.class_names[self.label]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as JSON can hold it."""
+        return {
+            "text": self.tree.text,
+            "label": self.label,
+            "name": self.name,
+            "probabilities": np.round(self.probabilities.astype(float), 6).tolist(),
+            "brackets": self.tree.to_brackets(),
+            "nodes": np.round(self.tree.probabilities.astype(float), 6).tolist(),
+        }
+
+
+class Annotator(NamedTuple):
+    """What it takes to answer for raw text."""
+
+    builder: TreeBuilder
+    labeller: Labeller
+
+
+def answers(labeller: Labeller, trees: Sequence[Tree]) -> list[Sentiment]:
+    """Labels for trees that are there already."""
+    if not trees:
+        return []
+    labelled = [SentimentTree(*pair) for pair in zip(trees, label_trees(labeller, trees))]
+    return [Sentiment(int(t.labels[-1]), t.probabilities[-1], t) for t in labelled]
+
+
+def annotate(annotator: Annotator, texts: Sequence[str]) -> list[Sentiment]:
+    """Answers for texts, each taken as one sentence.
+
+    Raises:
+        DataError: naming the text that has no words.
+    """
+    tokens = [tokenize(text) for text in texts]
+    for number, (own, text) in enumerate(zip(tokens, texts), 1):
+        if not own:
+            raise DataError(f"text {number} has no words: {text[:40]!r}", value=text)
+    return answers(annotator.labeller, build_trees(annotator.builder, tokens))
+
+
+@overload
+def sentiment(text: str, annotator: Annotator | None = None) -> Sentiment: ...
+@overload
+def sentiment(text: Sequence[str], annotator: Annotator | None = None) -> list[Sentiment]: ...
+def sentiment(text, annotator=None):
+    """The sentiment of a text, of English films best, and of each of its phrases.
+
+    The text is cut into tokens as in the Penn Treebank, the span parser makes a binary tree
+    of them, and a recursive neural tensor network labels its nodes (source 000). The first
+    call reads the model in the package and compiles; it needs no network.
+
+    Args:
+        text: taken as one sentence (`rntn_jax.data.sentences` splits longer texts); or several
+            texts, which is much quicker than one after the other.
+        annotator: another model, of `load_annotator`.
+
+    Returns:
+        A `Sentiment`: ``label`` (0 to 4), ``probabilities [5]``, ``tree`` (``to_brackets()``,
+        ``to_svg()``, ``to_text()``, ``to_html()``); a list of these for several texts.
+
+    Raises:
+        DataError: when a text has no words.
+        TypeError: when it is no text.
+
+    Example:
+        >>> answer = sentiment("A gorgeous, witty, seductive movie.")
+        >>> answer.name, answer.label > 2
+        ('very positive', True)
+    """
+    texts = [text] if isinstance(text, str) else list(text)
+    for one in texts:
+        if not isinstance(one, str):
+            raise TypeError(f"a text must be a str, got {type(one).__name__}")
+    found = annotate(shipped() if annotator is None else annotator, texts)
+    return found[0] if isinstance(text, str) else found
+
+
+@lru_cache(maxsize=1)
+def shipped() -> Annotator:
+    """The model in the package (`experiments/sentiment/README.md` says how it was made)."""
+    with resources.as_file(resources.files("rntn_jax.annotate") / "shipped.safetensors") as path:
+        return load_annotator(path)
+
+
+def save_annotator(path: str | os.PathLike[str], annotator: Annotator) -> None:
+    """Writes a tree builder and a labeller to one safetensors file."""
+    info = {
+        "kind": "annotator",
+        "builder": builder.info_of(annotator.builder),
+        "labeller": labeller.info_of(annotator.labeller),
+    }
+    save_pytree(path, (annotator.builder.params, annotator.labeller.params), info)
+
+
+def load_annotator(path: str | os.PathLike[str]) -> Annotator:
+    """Reads what `save_annotator` wrote.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        CheckpointError: when the file is damaged or holds something else.
+    """
+    info = read_info(path)
+    if info.get("kind") != "annotator":
+        raise CheckpointError(f"{path} does not hold a tree builder and a labeller")
+    one, other = builder.from_info(info["builder"]), labeller.from_info(info["labeller"])
+    (built, labelled), _ = load_pytree(path, (one.params, other.params))
+    return Annotator(one._replace(params=built), other._replace(params=labelled))

@@ -1,0 +1,228 @@
+"""Binary trees over tokenised sentences, by a trained span parser."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from rntn_jax.data import DataError, Tree, Vocabulary
+from rntn_jax.models import span_parser
+from rntn_jax.training import CheckpointError, load_pytree, read_info, save_pytree
+
+__all__ = ["TreeBuilder", "build_trees", "describe", "load_builder", "pad", "save_builder"]
+
+LONGEST = 256  # words of a sentence that is built in one piece
+ROWS, AREA = 256, 1 << 18  # of a batch: sentences, and sentences times padded length squared
+
+
+class TreeBuilder(NamedTuple):
+    """Everything needed to build trees."""
+
+    params: span_parser.Params
+    vocabularies: tuple[Vocabulary, ...]  # of the columns that `describe` gives
+    config: span_parser.Config
+
+
+def describe(tokens: Sequence[str]) -> list[list[str]]:
+    """The columns of what the network may know of words: lower-cased, and their look.
+
+    The look is ``A`` for a capital, ``0`` where there is a digit, else ``a``; and the last three
+    letters.
+
+    Example:
+        >>> describe(["The", "21st", "splash"])
+        [['the', '21st', 'splash'], ['Athe', '01st', 'aash']]
+    """
+    lower = [token.lower() for token in tokens]
+    return [lower, [_kind(token) + low[-3:] for token, low in zip(tokens, lower)]]
+
+
+def _kind(token: str) -> str:
+    if token[:1].isupper():
+        return "A"
+    return "0" if any(map(str.isdigit, token)) else "a"
+
+
+def pad(
+    vocabularies: Sequence[Vocabulary],
+    sentences: Sequence[Sequence[str]],
+    rows: int,
+    words: int,
+) -> span_parser.Batch:
+    """Sentences as one batch of ``rows`` rows of ``words`` words."""
+    ids = np.zeros((rows, words, len(vocabularies)), np.int32)
+    length = np.zeros(rows, np.int32)
+    for row, tokens in enumerate(sentences):
+        length[row] = len(tokens)
+        for k, column in enumerate(describe(tokens)):
+            ids[row, : len(tokens), k] = vocabularies[k].encode(column)
+    return span_parser.Batch(ids, length)
+
+
+def _groups(sizes: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Members of batches of like length, with rows and words to pad to; few different ones."""
+    order = np.argsort(sizes, kind="stable")[::-1]
+    at = 0
+    while at < len(order):
+        words = max(16, 1 << int(sizes[order[at]] - 1).bit_length())
+        rows = max(1, min(ROWS, AREA // words**2))
+        members = order[at : at + rows]
+        members = members[sizes[members] > (words // 2 if words > 16 else 0)]
+        at += len(members)
+        yield members, min(rows, 8) if len(members) <= 8 else rows, words
+
+
+_decode = jax.jit(span_parser.decode)
+
+
+def build_trees(
+    builder: TreeBuilder,
+    sentences: Sequence[Sequence[str]],
+    phrases: Sequence[Sequence[tuple[int, int]]] | None = None,
+) -> list[Tree]:
+    """A binary tree over each sentence; its nodes are unlabelled (-1).
+
+    A sentence of more than `LONGEST` words is built in pieces, which are then joined from the left.
+
+    Args:
+        builder: a trained one.
+        sentences: of tokens, as `rntn_jax.data.tokenize` makes them.
+        phrases: of each sentence, the spans ``begin, end`` that its tree must have.
+
+    Returns:
+        The trees, in the order of the sentences.
+
+    Raises:
+        DataError: naming the sentence that has no words, a token that cannot be one, or phrases
+            that cross each other.
+    """
+    for number, tokens in enumerate(sentences, 1):
+        if not tokens:
+            raise DataError(f"sentence {number} has no words")
+    parts = [_pieces(tokens) for tokens in sentences]
+    flat = [piece for pieces in parts for piece in pieces]
+    if phrases is not None:
+        for number, own in enumerate(phrases, 1):
+            _check_phrases(own, number)
+        # Of a sentence in pieces, those inside of one; a piece begins where the others end.
+        kept = []
+        for pieces, own in zip(parts, phrases, strict=True):
+            begin = 0
+            for piece in pieces:
+                end = begin + len(piece)
+                kept.append([(i - begin, j - begin) for i, j in own if begin <= i and j <= end])
+                begin = end
+    else:
+        kept = None
+    children = iter(_children(builder, flat, kept))
+    trees = []
+    for tokens, pieces in zip(sentences, parts):
+        joins = _joined([next(children) for _ in pieces], [len(piece) for piece in pieces])
+        trees.append(Tree(tuple(tokens), joins, np.full(2 * len(tokens) - 1, -1, np.int32)))
+    return trees
+
+
+def _pieces(tokens: Sequence[str]) -> list[Sequence[str]]:
+    """A sentence in pieces of at most `LONGEST` words, cut after a stop or comma if possible."""
+    pieces, begin = [], 0
+    while len(tokens) - begin > LONGEST:
+        window = range(begin + LONGEST, begin + LONGEST // 2, -1)
+        stops = ({".", "!", "?", "...", ";"}, {",", ":", "--"})
+        cuts = [end for marks in stops for end in window if tokens[end - 1] in marks]
+        end = cuts[0] if cuts else begin + LONGEST
+        pieces.append(tokens[begin:end])
+        begin = end
+    return [*pieces, tokens[begin:]]
+
+
+def _joined(children: list[np.ndarray], sizes: list[int]) -> np.ndarray:
+    """Children of the tree that joins pieces from the left."""
+    if len(sizes) == 1:
+        return children[0]
+    words, joins, first, root = sum(sizes), [], 0, -1
+    for own, size in zip(children, sizes):
+        before = words + len(joins)
+        own = np.where(own < size, own + first, own - size + before)
+        joins += own.tolist()
+        top = words + len(joins) - 1 if size > 1 else first
+        if first:
+            joins.append([root, top])
+            top = words + len(joins) - 1
+        root, first = top, first + size
+    return np.array(joins, np.int32)
+
+
+def _check_phrases(phrases: Sequence[tuple[int, int]], number: int) -> None:
+    for i, j in phrases:
+        for k, m in phrases:
+            if i < k < j < m:
+                raise DataError(
+                    f"phrases of sentence {number} cross each other: words {i} to {j - 1} and "
+                    f"{k} to {m - 1}",
+                    value=((i, j), (k, m)),
+                )
+
+
+def _children(
+    builder: TreeBuilder,
+    sentences: Sequence[Sequence[str]],
+    phrases: Sequence[Sequence[tuple[int, int]]] | None,
+) -> list[np.ndarray]:
+    """Children of the joins of each sentence's tree."""
+    sizes = np.array([len(tokens) for tokens in sentences], int)
+    children: list[Any] = [np.zeros((0, 2), np.int32)] * len(sentences)
+    for members, rows, words in _groups(sizes):
+        batch = pad(builder.vocabularies, [sentences[m] for m in members], rows, words)
+        allowed = None
+        if phrases is not None:
+            allowed = np.ones((rows, words + 1, words + 1), bool)
+            for row, member in enumerate(members):
+                for i, j in phrases[member]:  # what crosses them is forbidden
+                    allowed[row, :i, i + 1 : j] = False
+                    allowed[row, i + 1 : j, j + 1 :] = False
+        found = np.asarray(_decode(builder.params, batch, allowed))
+        for row, member in zip(found, members):
+            children[member] = row[: sizes[member] - 1]
+    return children
+
+
+def info_of(builder: TreeBuilder) -> dict[str, Any]:
+    """What a file has to say about a builder besides its parameters."""
+    return {
+        "config": dataclasses.asdict(builder.config),
+        "vocabularies": [json.loads(v.to_json()) for v in builder.vocabularies],
+    }
+
+
+def from_info(info: dict[str, Any]) -> TreeBuilder:
+    """A builder with the shapes of its parameters in their place."""
+    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in info["config"].items()}
+    config = span_parser.Config(**lists)
+    like = jax.eval_shape(lambda: span_parser.init(jax.random.key(0), config))
+    vocabularies = tuple(Vocabulary.from_json(json.dumps(v)) for v in info["vocabularies"])
+    return TreeBuilder(like, vocabularies, config)
+
+
+def save_builder(path: str | os.PathLike[str], builder: TreeBuilder) -> None:
+    """Writes a tree builder to one safetensors file."""
+    save_pytree(path, builder.params, {"kind": "tree_builder", **info_of(builder)})
+
+
+def load_builder(path: str | os.PathLike[str]) -> TreeBuilder:
+    """Reads what `save_builder` wrote.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        CheckpointError: when the file is damaged or holds something else.
+    """
+    info = read_info(path)
+    if info.get("kind") != "tree_builder":
+        raise CheckpointError(f"{path} does not hold a tree builder")
+    builder = from_info(info)
+    return builder._replace(params=load_pytree(path, builder.params)[0])
