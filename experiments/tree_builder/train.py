@@ -16,7 +16,7 @@ from experiments.tree_builder.config import Config
 from experiments.workdir import open_workdir, read_json, write_json
 from rntn_jax import data
 from rntn_jax.annotate import TreeBuilder, build_trees, describe, pad, save_builder
-from rntn_jax.models import span_parser
+from rntn_jax.models import encoder, span_parser
 from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, Session, make_train_step
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
@@ -97,13 +97,13 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
         )
         for k in range(2)
     )
-    sizes = span_parser.Config(
+    reader = encoder.Config(
         vocab_sizes=tuple(map(len, vocabularies)),
         embed_dims=(config.word_dim, config.look_dim),
         rnn_layers=config.rnn_layers,
         rnn_dim=config.rnn_dim,
-        hidden_dim=config.hidden_dim,
     )
+    sizes = span_parser.Config(reader, hidden_dim=config.hidden_dim)
     loader = Loader(splits["train"], vocabularies, config.batch_size, config.seed)
     total = config.epochs * loader.batches
     rate = optax.warmup_cosine_decay_schedule(

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from rntn_jax.data import DataError, Tree, Vocabulary
-from rntn_jax.models import span_parser
+from rntn_jax.models import encoder, span_parser
 from rntn_jax.training import CheckpointError, load_pytree, read_info, save_pytree
 
 __all__ = ["TreeBuilder", "build_trees", "describe", "load_builder", "pad", "save_builder"]
@@ -202,8 +202,9 @@ def info_of(builder: TreeBuilder) -> dict[str, Any]:
 
 def from_info(info: dict[str, Any]) -> TreeBuilder:
     """A builder with the shapes of its parameters in their place."""
-    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in info["config"].items()}
-    config = span_parser.Config(**lists)
+    sizes = dict(info["config"])
+    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in sizes.pop("encoder").items()}
+    config = span_parser.Config(encoder.Config(**lists), **sizes)
     like = jax.eval_shape(lambda: span_parser.init(jax.random.key(0), config))
     vocabularies = tuple(Vocabulary.from_json(json.dumps(v)) for v in info["vocabularies"])
     return TreeBuilder(like, vocabularies, config)

@@ -11,7 +11,7 @@ import pytest
 from rntn_jax import data
 from rntn_jax.annotate import TreeBuilder, build_trees, describe, load_builder, save_builder
 from rntn_jax.annotate import builder as module
-from rntn_jax.models import span_parser
+from rntn_jax.models import encoder, span_parser
 from rntn_jax.training import CheckpointError, save_pytree
 from tests.helpers import enable_x64
 
@@ -29,7 +29,9 @@ def as_users_run():
 def builder() -> TreeBuilder:
     columns = describe(WORDS)
     vocabularies = tuple(data.Vocabulary.build(column) for column in columns)
-    config = span_parser.Config(tuple(map(len, vocabularies)), (4, 3), rnn_dim=4, hidden_dim=5)
+    config = span_parser.Config(
+        encoder.Config(tuple(map(len, vocabularies)), (4, 3), rnn_dim=4), hidden_dim=5
+    )
     return TreeBuilder(span_parser.init(jax.random.key(0), config), vocabularies, config)
 
 

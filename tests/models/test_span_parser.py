@@ -11,16 +11,16 @@ import optax
 import pytest
 
 from rntn_jax import data
-from rntn_jax.models import span_parser
+from rntn_jax.models import encoder, span_parser
 from rntn_jax.models.span_parser import Batch, Config
 
-CONFIG = Config((7, 5), (3, 2), rnn_layers=2, rnn_dim=4, hidden_dim=6)
+CONFIG = Config(encoder.Config((7, 5), (3, 2), rnn_layers=2, rnn_dim=4), hidden_dim=6)
 LENGTHS = np.array([5, 2, 1])
 
 
 def batch() -> Batch:
     rng = np.random.default_rng(0)
-    ids = np.stack([rng.integers(2, size, (3, 5)) for size in CONFIG.vocab_sizes], axis=2)
+    ids = np.stack([rng.integers(2, size, (3, 5)) for size in CONFIG.encoder.vocab_sizes], axis=2)
     spans = np.zeros((3, 4, 2), int)
     spans[0] = [(0, 2), (3, 5), (2, 5), (0, 5)]
     spans[1, 0] = (0, 2)
@@ -36,9 +36,9 @@ def parameters():
 def transcribed(params: Any, ids: np.ndarray) -> np.ndarray:
     """Scores of the spans of one sentence, word by word."""
     p = jax.tree.map(np.asarray, params)
-    x = [np.concatenate([p.embeddings[k][w[k]] for k in range(2)]) for w in ids]
+    x = [np.concatenate([p.encoder.embeddings[k][w[k]] for k in range(2)]) for w in ids]
     known = [[v] for v in x]
-    for forward, backward in p.cells:
+    for forward, backward in p.encoder.cells:
         states: list[Any] = [[None, None] for _ in x]
         for side, (cell, order) in enumerate(
             ((forward, range(len(x))), (backward, range(len(x) - 1, -1, -1)))
@@ -104,8 +104,8 @@ def test_dropout_needs_a_key_and_unknown_words_lose_their_gradient():
             0
         ]
     )(params)
-    assert (np.asarray(grads.embeddings[0])[2:] == 0).all()
-    assert (np.asarray(grads.embeddings[0])[1] != 0).any()
+    assert (np.asarray(grads.encoder.embeddings[0])[2:] == 0).all()
+    assert (np.asarray(grads.encoder.embeddings[0])[1] != 0).any()
 
 
 def test_it_learns_the_brackets_of_the_demo_corpus():
@@ -118,7 +118,8 @@ def test_it_learns_the_brackets_of_the_demo_corpus():
         spans[row, : tree.num_leaves - 1] = tree.spans()[tree.num_leaves :]
     own = Batch(ids, np.array([tree.num_leaves for tree in forest]), spans)
     params = span_parser.init(
-        jax.random.key(0), Config((len(vocabulary),), (16,), rnn_dim=16, hidden_dim=32)
+        jax.random.key(0),
+        Config(encoder.Config((len(vocabulary),), (16,), rnn_dim=16), hidden_dim=32),
     )
     optimizer = optax.adam(1e-2)
 
@@ -146,8 +147,8 @@ def test_it_learns_the_brackets_of_the_demo_corpus():
     [
         ({"vocab_sizes": ()}, "vocab_sizes"),
         ({"embed_dims": (3,)}, "equally many"),
-        ({"rnn_layers": 0}, "rnn_layers"),
-        ({"hidden_dim": 0}, "hidden_dim"),
+        ({"rnn_layers": -1}, "rnn_layers"),
+        ({"rnn_dim": 0}, "rnn_dim"),
         ({"recurrent_scale": -1.0}, "recurrent_scale"),
         ({"word_range": float("nan")}, "word_range"),
     ],
@@ -155,4 +156,6 @@ def test_it_learns_the_brackets_of_the_demo_corpus():
 )
 def test_wrong_sizes_are_refused(wrong, match):
     with pytest.raises(ValueError, match=match):
-        Config(**{"vocab_sizes": (7, 5), "embed_dims": (3, 2)} | wrong)
+        encoder.Config(**{"vocab_sizes": (7, 5), "embed_dims": (3, 2)} | wrong)
+    with pytest.raises(ValueError, match="hidden_dim"):
+        Config(CONFIG.encoder, hidden_dim=0)
