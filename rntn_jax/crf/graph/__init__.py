@@ -3,12 +3,16 @@
 A labelling ``y`` scores ``sum_i node[i, y_i] + sum_e edge[e, y_i, y_j]``, with ``(i, j) =
 edges[e]``, and has probability ``exp(score - ln Z)`` (source 004). Computing ``Z`` is #P-hard in
 general. Where the graph has small bags (trees, narrow grids, a few long-range edges) it is exact,
-by elimination.
+by elimination; else by belief propagation, its tree-reweighted form (an upper bound) or mean field
+(a lower bound).
 """
 
+from rntn_jax.crf.graph.learning import contrastive_divergence, pseudo_log_likelihood
+from rntn_jax.crf.graph.neighbours import Neighbours, colours, neighbours
 from rntn_jax.crf.graph.plan import Plan, Shape, plan
 from rntn_jax.crf.graph.queries import (
     argmax,
+    beliefs,
     entropy,
     expected_score,
     kl,
@@ -17,20 +21,34 @@ from rntn_jax.crf.graph.queries import (
     marginals,
     sample,
 )
+from rntn_jax.crf.graph.sampling import Estimate, annealed_log_partition, gibbs, improve
 from rntn_jax.crf.graph.scores import Scores, score
+from rntn_jax.crf.graph.variational import Beliefs, Options
 
 __all__ = [
+    "Beliefs",
+    "Estimate",
+    "Neighbours",
+    "Options",
     "Plan",
     "Scores",
     "Shape",
+    "annealed_log_partition",
     "argmax",
+    "beliefs",
+    "colours",
+    "contrastive_divergence",
     "entropy",
     "expected_score",
+    "gibbs",
+    "improve",
     "kl",
     "log_partition",
     "log_prob",
     "marginals",
+    "neighbours",
     "plan",
+    "pseudo_log_likelihood",
     "sample",
     "score",
 ]

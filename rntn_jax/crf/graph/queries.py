@@ -10,13 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from rntn_jax.crf.graph import elimination
+from rntn_jax.crf.graph import elimination, sampling, variational
+from rntn_jax.crf.graph.neighbours import Neighbours, neighbours
+from rntn_jax.crf.graph.plan import Plan
 from rntn_jax.crf.graph.plan import plan as plan_elimination
 from rntn_jax.crf.graph.scores import Parts, Scores, complete, score
+from rntn_jax.crf.graph.variational import METHODS, Beliefs, Options
 from rntn_jax.ops import accumulator
 
 __all__ = [
     "argmax",
+    "beliefs",
     "entropy",
     "expected_score",
     "kl",
@@ -26,6 +30,8 @@ __all__ = [
     "sample",
 ]
 
+DEFAULT = Options()
+
 
 def log_partition(
     scores: Scores,
@@ -33,6 +39,7 @@ def log_partition(
     *,
     method: str = "exact",
     plan: Any = None,
+    options: Options = DEFAULT,
 ) -> jax.Array:
     """``ln Z``: the logarithm of the summed ``exp(score)`` of all labellings.
 
@@ -41,9 +48,12 @@ def log_partition(
     Args:
         scores: the CRF.
         allowed: bool ``[I, C]``; only labellings of allowed labels are summed.
-        method: ``exact``, by elimination.
-        plan: what `plan` made for these edges and this method; needed within jit, where edges are
-            traced. By default it is made here, which takes longer than using it.
+        method: ``exact``, by elimination; ``loopy``, belief propagation (Bethe's free energy, exact
+            on trees, else neither bound nor certain to converge); ``tree_reweighted``, an upper
+            bound once converged; ``mean_field``, a lower bound.
+        plan: made for these edges by `plan` (exact) or `neighbours` (others); needed within jit,
+            where edges are traced. By default it is made here, which takes longer than using it.
+        options: how the others iterate, see `Options`; `beliefs` tells whether they converged.
 
     Returns:
         A scalar in nats, in at least float32; ``-inf`` where every labelling is forbidden.
@@ -66,24 +76,54 @@ def log_partition(
         chex.assert_type(allowed, bool)
         forbidden = ~allowed & parts.node_mask[:, None]
         parts = parts._replace(node=jnp.where(forbidden, -jnp.inf, parts.node))
-    return _of_method(parts, method, plan)
+    if method != "exact":
+        return variational.log_partition(method, options, parts, plan)
+    node, edge, _, node_mask, edge_mask = parts
+    return elimination.log_partition(node, edge, node_mask, edge_mask, plan)
 
 
-def _of_method(parts: Parts, method: str, plan: Any) -> jax.Array:
-    return elimination.log_partition(parts.node, parts.edge, parts.node_mask, parts.edge_mask, plan)
+def beliefs(
+    scores: Scores, *, method: str = "loopy", plan: Any = None, options: Options = DEFAULT
+) -> Beliefs:
+    """What an approximate method found, and whether it converged.
+
+    Args:
+        scores: the CRF.
+        method: ``loopy``, ``tree_reweighted`` or ``mean_field``.
+        plan: as `log_partition` takes it.
+        options: likewise.
+
+    Example:
+        >>> scores = Scores(jnp.zeros((2, 2)), jnp.zeros((1, 2, 2)), [(0, 1)])
+        >>> found = beliefs(scores)
+        >>> found.node.tolist(), float(found.residual)
+        ([[0.5, 0.5], [0.5, 0.5]], 0.0)
+    """
+    parts, plan = _ready(scores, method, plan)
+    return variational.infer(method, options, parts, plan)
 
 
 def _ready(scores: Scores, method: str, plan: Any) -> tuple[Parts, Any]:
     """The checked parts, and the plan as arrays."""
     parts = complete(scores)
-    if plan is None:
-        plan = _plan_of(scores, method)
-    plan = jax.tree.map(jnp.asarray, plan)
-    _check_plan(plan, method, *parts.node.shape)
+    plan = jax.tree.map(jnp.asarray, _plan_of(scores, method) if plan is None else plan)
+    count, classes = parts.node.shape
+    if method == "exact":
+        if not isinstance(plan, Plan):
+            raise ValueError(f"exact inference needs a plan, got {type(plan).__name__}")
+        if plan.send.shape[1] != classes**plan.width:
+            raise ValueError(f"the plan is not one for {classes} labels")
+    else:
+        if not isinstance(plan, Neighbours):
+            raise ValueError(f"method {method!r} needs neighbours, got {type(plan).__name__}")
+        chex.assert_shape(plan.colour, (count,))
+        chex.assert_shape(plan.slot, (len(parts.edge), 2))
     return parts, plan
 
 
 def _plan_of(scores: Scores, method: str) -> Any:
+    if method not in ("exact", *METHODS):
+        raise ValueError(f"method must be one of {('exact', *METHODS)}, got {method!r}")
     try:
         edges = np.asarray(scores.edges)
         mask = None if scores.edge_mask is None else np.asarray(scores.edge_mask)
@@ -91,16 +131,19 @@ def _plan_of(scores: Scores, method: str) -> Any:
         problem = "edges are traced: give the plan(edges, ...), made outside of jit"
         raise ValueError(problem) from None
     count, classes = np.shape(scores.node)
+    if method != "exact":
+        forests = method == "tree_reweighted"
+        return neighbours(edges, count, edge_mask=mask, forests=forests)
     return plan_elimination(edges, count, classes, edge_mask=mask)
 
 
-def _check_plan(plan: Any, method: str, count: int, classes: int) -> None:
-    if plan.send.shape[1] != classes**plan.width:
-        raise ValueError(f"the plan is not one for {classes} labels")
-
-
 def log_prob(
-    scores: Scores, labels: jax.Array, *, method: str = "exact", plan: Any = None
+    scores: Scores,
+    labels: jax.Array,
+    *,
+    method: str = "exact",
+    plan: Any = None,
+    options: Options = DEFAULT,
 ) -> jax.Array:
     """Log-probability of one labelling, in nats; less it is the training loss.
 
@@ -114,11 +157,13 @@ def log_prob(
         0.125
     """
     of_labels = score(scores, labels)
-    nats = of_labels - log_partition(scores, method=method, plan=plan)
+    nats = of_labels - log_partition(scores, method=method, plan=plan, options=options)
     return jnp.where(of_labels == -jnp.inf, -jnp.inf, nats)
 
 
-def marginals(scores: Scores, *, method: str = "exact", plan: Any = None) -> Scores:
+def marginals(
+    scores: Scores, *, method: str = "exact", plan: Any = None, options: Options = DEFAULT
+) -> Scores:
     """Probabilities of all labels and pairs, in the container of the scores.
 
     The gradient of `log_partition`: ``node[i, c] = P(y_i = c)``, ``edge[e, c, d]`` that of labels
@@ -135,16 +180,34 @@ def marginals(scores: Scores, *, method: str = "exact", plan: Any = None) -> Sco
     plan = _plan_of(scores, method) if plan is None else plan
 
     def total(node: jax.Array, edge: jax.Array) -> jax.Array:
-        return log_partition(scores._replace(node=node, edge=edge), method=method, plan=plan)
+        parts = scores._replace(node=node, edge=edge)
+        return log_partition(parts, method=method, plan=plan, options=options)
 
     node, edge = jax.grad(total, (0, 1))(jnp.asarray(scores.node), jnp.asarray(scores.edge))
     return scores._replace(node=node, edge=edge)
 
 
 def argmax(
-    scores: Scores, *, method: str = "exact", plan: Any = None
+    scores: Scores,
+    *,
+    method: str = "exact",
+    plan: Any = None,
+    options: Options = DEFAULT,
+    key: jax.Array | None = None,
+    num_sweeps: int = 100,
 ) -> tuple[jax.Array, jax.Array]:
-    """The best labelling, and its score.
+    """The best labelling, or a good one, and its score.
+
+    Args:
+        scores: the CRF.
+        method: ``exact``; ``max_product`` messages (exact on trees where the best is unique);
+            ``modes``: from each node's best label on, each node takes its best given the others;
+            ``annealing``: Gibbs sampling at falling temperatures, the best of 16 chains. All but
+            the first end with `improve`.
+        plan: as `log_partition` takes it.
+        options: of max-product.
+        key: a PRNG key, for annealing.
+        num_sweeps: of modes or annealing; static.
 
     Returns:
         ``(labels int32 [I], score)``, labels 0 where masked. The score's gradient is the indicator
@@ -156,20 +219,47 @@ def argmax(
         >>> labels.tolist(), float(best)
         ([1, 0], 3.0)
     """
-    parts, plan = _ready(scores, method, plan)
-    node, edge, _, node_mask, edge_mask = lax.stop_gradient(parts)
-    labels = elimination.best_labels(node, edge, node_mask, edge_mask, plan)
+    if method not in ("exact", "max_product", "modes", "annealing"):
+        raise ValueError(f"argmax knows no method {method!r}")
+    parts, plan = _ready(scores, "exact" if method == "exact" else "loopy", plan)
+    parts = lax.stop_gradient(parts)
+    node, edge, _, node_mask, edge_mask = parts
+    if method == "exact":
+        labels = elimination.best_labels(node, edge, node_mask, edge_mask, plan)
+        return labels, score(scores, labels)
+    labels = jnp.argmax(node, axis=1).astype(jnp.int32)[None]
+    if method == "max_product":
+        labels, num_sweeps = variational.best_labels(options, parts, plan)[None], 10
+    if method == "annealing":
+        if key is None:
+            raise ValueError("annealing needs a key")
+        colds = jnp.linspace(0.1, 5, num_sweeps, dtype=accumulator(node, edge))
+        labels = jnp.tile(labels, (16, 1))
+        labels, num_sweeps = sampling.cool(key, scores, labels, colds, plan), 10
+    labels = sampling.improve(scores, labels, num_sweeps, plan=plan)
+    labels = labels[jax.vmap(lambda y: score(scores, y))(labels).argmax()]
     return labels, score(scores, labels)
 
 
-def sample(key: jax.Array, scores: Scores, num_samples: int, *, plan: Any = None) -> jax.Array:
-    """Draws labellings from the distribution, independently and exactly.
+def sample(
+    key: jax.Array,
+    scores: Scores,
+    num_samples: int,
+    *,
+    method: str = "exact",
+    plan: Any = None,
+    num_sweeps: int = 100,
+) -> jax.Array:
+    """Draws labellings from the distribution, independently.
 
     Args:
         key: a PRNG key.
         scores: the CRF.
         num_samples: labellings to draw; static.
+        method: ``exact``, or ``gibbs``: where as many chains are after ``num_sweeps``, which is
+            close to the distribution once they have mixed.
         plan: as `log_partition` takes it.
+        num_sweeps: of Gibbs sampling; static.
 
     Returns:
         int32 ``[num_samples, I]``, 0 where masked.
@@ -179,13 +269,24 @@ def sample(key: jax.Array, scores: Scores, num_samples: int, *, plan: Any = None
         >>> sample(jax.random.key(0), Scores(node, jnp.zeros((1, 2, 2)), [(0, 1)]), 2).tolist()
         [[0, 1], [0, 1]]
     """
-    parts, plan = _ready(scores, "exact", plan)
+    if method not in ("exact", "gibbs"):
+        raise ValueError(f"sample knows no method {method!r}")
+    parts, plan = _ready(scores, "exact" if method == "exact" else "loopy", plan)
+    if method == "gibbs":
+        first, rest = jax.random.split(key)
+        labels = sampling.start(first, scores, num_samples)
+        return sampling.gibbs(rest, scores, labels, num_sweeps, plan=plan)
     node, edge, _, node_mask, edge_mask = lax.stop_gradient(parts)
     return elimination.sample_labels(key, node, edge, node_mask, edge_mask, plan, num_samples)
 
 
 def expected_score(
-    scores: Scores, values: Scores, *, method: str = "exact", plan: Any = None
+    scores: Scores,
+    values: Scores,
+    *,
+    method: str = "exact",
+    plan: Any = None,
+    options: Options = DEFAULT,
 ) -> jax.Array:
     """Mean of another score under the distribution, a scalar.
 
@@ -204,7 +305,7 @@ def expected_score(
         >>> float(expected_score(fair, ones))
         1.5
     """
-    p = marginals(scores, method=method, plan=plan)
+    p = marginals(scores, method=method, plan=plan, options=options)
     v = complete(scores._replace(node=values.node, edge=values.edge))
     chex.assert_equal_shape([p.node, v.node])
     chex.assert_equal_shape([p.edge, v.edge])
@@ -218,7 +319,9 @@ def _mean(p, values):
     return jnp.where((forbidden & (p > 0)).any(), -jnp.inf, total)
 
 
-def entropy(scores: Scores, *, method: str = "exact", plan: Any = None) -> jax.Array:
+def entropy(
+    scores: Scores, *, method: str = "exact", plan: Any = None, options: Options = DEFAULT
+) -> jax.Array:
     """Entropy of the distribution over labellings, in nats.
 
     Computes ``ln Z - E[score]``, both by the same method. Where every labelling is forbidden: NaN,
@@ -233,7 +336,8 @@ def entropy(scores: Scores, *, method: str = "exact", plan: Any = None) -> jax.A
     node = complete(scores).node
     top = node.max(axis=-1, keepdims=True, initial=-jnp.inf)
     scores = scores._replace(node=node - jnp.where(jnp.isfinite(top), top, 0))
-    how = {"method": method, "plan": _plan_of(scores, method) if plan is None else plan}
+    plan = _plan_of(scores, method) if plan is None else plan
+    how: Any = {"method": method, "plan": plan, "options": options}
     return log_partition(scores, **how) - expected_score(scores, scores, **how)
 
 
@@ -250,6 +354,6 @@ def kl(p: Scores, q: Scores, *, plan: Any = None) -> jax.Array:
         0.1438
     """
     q = p._replace(node=q.node, edge=q.edge)
-    how = {"plan": _plan_of(p, "exact") if plan is None else plan}
+    how: Any = {"plan": _plan_of(p, "exact") if plan is None else plan}
     of_p = expected_score(p, p, **how) - log_partition(p, **how)
     return of_p - expected_score(p, q, **how) + log_partition(q, **how)

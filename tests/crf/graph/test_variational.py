@@ -1,0 +1,177 @@
+"""Loopy, tree-reweighted and mean field: bounds, exactness on trees, gradients."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rntn_jax.crf import graph
+from rntn_jax.crf.graph import variational
+from tests.crf.graph.cases import CLASSES, EDGES, NODES, as_model, random_scores
+from tests.helpers import assert_close
+from tests.oracles import crf_numpy as eq
+
+SLOTS = 6  # the largest possible degree: one program for all graphs
+FINE = graph.Options(max_iterations=2000, tolerance=1e-12, damping=0.3)
+
+
+@partial(jax.jit, static_argnames=("method", "options"))
+def infer(scores, plan, method, options=FINE):
+    return graph.beliefs(scores, method=method, plan=plan, options=options)
+
+
+def planned(scores):
+    """Neighbours, padded so that one program serves all graphs."""
+    plan = graph.neighbours(scores.edges, NODES, edge_mask=scores.edge_mask, forests=True)
+    d, none = len(plan.other), len(plan.other) * NODES
+    grow = lambda x, fill: np.concatenate([x, np.full((SLOTS - d, NODES), fill, np.int32)])
+    moved = lambda x: np.where(x == none, SLOTS * NODES, x)
+    return plan._replace(
+        other=grow(plan.other, NODES),
+        link=grow(plan.link, 2 * EDGES),
+        back=moved(grow(plan.back, none)),
+        slot=moved(plan.slot),
+        palette=np.arange(NODES, dtype=np.int32),
+    )
+
+
+def tree_scores(seed, *, forbid=0.0, scale=1.0):
+    """A tree among the 10 edges, the others masked."""
+    scores = random_scores(seed, forbid=forbid, masked=False, scale=scale)
+    rng = np.random.default_rng(seed)
+    edges = np.zeros((EDGES, 2), int)
+    edges[: NODES - 1] = [(rng.integers(0, i), i) for i in range(1, NODES)]
+    return scores._replace(edges=edges, edge_mask=np.arange(EDGES) < NODES - 1)
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 3.0])
+def test_bounds_hold_on_random_graphs(scale):
+    for seed in range(12):
+        scores = random_scores(seed, scale=scale)
+        exact = eq.ln_z(as_model(scores)[0])
+        low = infer(scores, planned(scores), "mean_field")
+        high = infer(scores, planned(scores), "tree_reweighted")
+        assert low.residual < 1e-6 and low.log_partition <= exact + 1e-9, seed
+        assert high.residual < 1e-6 and high.log_partition >= exact - 1e-9, seed
+
+
+@pytest.mark.parametrize(
+    ("method", "schedule", "scale", "forbid"),
+    [
+        ("loopy", "flooding", 1.0, 0.0),
+        ("loopy", "flooding", 1.0, 0.1),
+        ("loopy", "flooding", 40.0, 0.0),
+        ("loopy", "colours", 1.0, 0.1),
+        ("tree_reweighted", "flooding", 1.0, 0.0),
+        ("tree_reweighted", "flooding", 40.0, 0.0),
+    ],
+)
+def test_exact_on_trees(method, schedule, scale, forbid):
+    """In probabilities, with what is forbidden, and with scores that need logarithms."""
+    options = FINE._replace(damping=0.0, schedule=schedule)
+    scores = tree_scores(3, forbid=forbid, scale=scale)
+    found, (model, _, on) = infer(scores, planned(scores), method, options), as_model(scores)
+    of_nodes, of_edges = eq.marginals(model)
+    np.testing.assert_allclose(found.log_partition, eq.ln_z(model), rtol=1e-9)
+    np.testing.assert_allclose(found.node, of_nodes, atol=1e-9)
+    np.testing.assert_allclose(found.edge[on], of_edges, atol=1e-9)
+    if method == "loopy":
+        assert found.iterations <= 12 and found.residual < 1e-12
+
+
+def test_products_and_logarithms_make_the_same_messages(monkeypatch):
+    scores = random_scores(4)
+    plan = jax.tree.map(jnp.asarray, planned(scores))
+    options = FINE._replace(max_iterations=3)
+    run = lambda method: jax.jit(
+        lambda: graph.beliefs(scores, method=method, plan=plan, options=options)
+    )()
+    for method in ("loopy", "tree_reweighted"):
+        by_products = run(method)
+        monkeypatch.setattr(variational, "SAFE_RANGE", -1.0)
+        assert_close(run(method), by_products, 1e-12)
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["loopy", "mean_field", pytest.param("tree_reweighted", marks=pytest.mark.slow)],
+)
+def test_gradients_are_beliefs_and_beliefs_have_gradients(method):
+    """The value's by finite differences, that of beliefs by autodiff of all iterations."""
+    scores = random_scores(5, masked=False, scale=0.5)
+    plan = jax.tree.map(jnp.asarray, planned(scores))
+    rng = np.random.default_rng(0)
+    way = rng.normal(size=scores.node.shape), rng.normal(size=scores.edge.shape)
+
+    def value(t, options=FINE):
+        moved = scores._replace(node=scores.node + t * way[0], edge=scores.edge + t * way[1])
+        return graph.log_partition(moved, method=method, plan=plan, options=options)
+
+    found = infer(scores, plan, method)
+    slope = (found.node * way[0]).sum() + (found.edge * way[1]).sum()
+    run = jax.jit(value)
+    np.testing.assert_allclose(jax.jit(jax.grad(value))(0.0), slope, rtol=1e-9)
+    np.testing.assert_allclose((run(1e-4) - run(-1e-4)) / 2e-4, slope, rtol=1e-6)
+    unrolled = FINE._replace(max_iterations=60, gradient="unrolled")
+    second = jax.jit(jax.grad(jax.grad(value)))(0.0)
+    of_unrolled = jax.jit(jax.grad(lambda t: value(t, unrolled)))(0.0)
+    np.testing.assert_allclose(of_unrolled, slope, rtol=1e-6)
+    change = jax.jit(jax.grad(value))
+    np.testing.assert_allclose(second, (change(1e-4) - change(-1e-4)) / 2e-4, rtol=1e-5)
+
+
+def test_masked_entries_may_hold_anything():
+    scores = random_scores(7)
+    _, nodes, on = as_model(scores)
+    node = jnp.full_like(scores.node, jnp.nan).at[nodes].set(scores.node[nodes])
+    edge = jnp.full_like(scores.edge, jnp.nan).at[on].set(scores.edge[on])
+    dirty = scores._replace(node=node, edge=edge)
+    for method in variational.METHODS:
+        plan = planned(scores)
+        assert_close(infer(dirty, plan, method), infer(scores, plan, method), 1e-14)
+
+
+def test_entropies_agree_on_trees():
+    scores = tree_scores(8)
+    plan = planned(scores)
+    run = jax.jit(partial(graph.entropy, method="loopy", options=FINE))
+    p = eq.p_s(as_model(scores)[0])
+    np.testing.assert_allclose(run(scores, plan=plan), -(p @ np.log(p)), rtol=1e-9)
+
+
+def test_colours_and_neighbours():
+    rng = np.random.default_rng(9)
+    pairs = np.array([(i, j) for i in range(30) for j in range(i)])
+    edges = pairs[rng.permutation(len(pairs))[:60]]
+    colour = graph.colours(edges, 30)
+    assert np.all(colour[edges[:, 0]] != colour[edges[:, 1]])
+    assert graph.colours([(i, i + 1) for i in range(9)], 10).max() == 1
+    plan = graph.neighbours(edges, 30, forests=True)
+    for (i, j), (a, b) in zip(edges, plan.slot, strict=True):
+        assert plan.other.reshape(-1)[a] == j and plan.other.reshape(-1)[b] == i
+        assert plan.back.reshape(-1)[a] == b and plan.back.reshape(-1)[b] == a
+    assert np.all(plan.appearance > 0) and np.all(plan.appearance <= 1)
+    np.testing.assert_allclose(plan.appearance.sum(), 29, rtol=1e-5)
+
+
+def test_wrong_arguments_are_refused():
+    scores = random_scores(0)
+    ask = partial(graph.log_partition, scores)
+    for kwargs, message in (
+        ({"method": "guess"}, "method must be one of"),
+        ({"method": "loopy", "options": graph.Options(schedule="x")}, "schedule"),
+        ({"method": "loopy", "options": graph.Options(gradient="x")}, "gradient"),
+        ({"method": "loopy", "options": graph.Options(damping=1.0)}, "damping"),
+        ({"method": "loopy", "plan": graph.plan([], NODES, CLASSES)}, "needs neighbours"),
+        ({"plan": graph.neighbours([], NODES)}, "needs a plan"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ask(**kwargs)
+    star = [(0, i) for i in range(1, 20_000)]
+    with pytest.raises(ValueError, match="too many slots"):
+        graph.neighbours(star, 20_000)
