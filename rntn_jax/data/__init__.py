@@ -15,6 +15,7 @@
 - `read_conllu`, `write_conllu`, `ConlluSentence`: sentences with syntactic trees, exactly as they
   stand in CoNLL-U files of Universal Dependencies.
 - `dependencies`: checks of such trees, projectivity, and attachment scores as CoNLL 2018 has them.
+- `read_uai`, `write_uai`, `MarkovModel`: models on graphs, as other inference programs have them.
 - `encode_attributes`: features of tokens, as dictionaries or lists, to numbered attributes.
 - `chunks`: tags to chunks, the schemes BIO, IOB1 and BIOES, and scores as CoNLL-2000 has them.
 - `demo`, `demo_text`, `demo_tags`: an embedded treebank with exact labels, a text of known entropy
@@ -41,6 +42,7 @@ from rntn_jax.data.parses import parse_constituents, read_parses
 from rntn_jax.data.text import read_sentences
 from rntn_jax.data.tokenizer import sentences, tokenize
 from rntn_jax.data.tree import Tree
+from rntn_jax.data.uai import MarkovModel, read_uai, write_uai
 from rntn_jax.data.vocabulary import Vocabulary
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "ConlluSentence",
     "DataError",
     "Encoded",
+    "MarkovModel",
     "LabelledText",
     "Tree",
     "Vocabulary",
@@ -70,10 +73,12 @@ __all__ = [
     "read_parses",
     "read_sentences",
     "read_trees",
+    "read_uai",
     "sentences",
     "token_attributes",
     "tokenize",
     "write_columns",
     "write_conllu",
     "write_trees",
+    "write_uai",
 ]

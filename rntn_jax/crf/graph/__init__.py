@@ -7,6 +7,7 @@ by elimination; else by belief propagation, its tree-reweighted form (an upper b
 (a lower bound).
 """
 
+from rntn_jax.crf.graph.builders import grid_edges, random_edges
 from rntn_jax.crf.graph.learning import contrastive_divergence, pseudo_log_likelihood
 from rntn_jax.crf.graph.neighbours import Neighbours, colours, neighbours
 from rntn_jax.crf.graph.plan import Plan, Shape, plan
@@ -41,6 +42,7 @@ __all__ = [
     "entropy",
     "expected_score",
     "gibbs",
+    "grid_edges",
     "improve",
     "kl",
     "log_partition",
@@ -49,6 +51,7 @@ __all__ = [
     "neighbours",
     "plan",
     "pseudo_log_likelihood",
+    "random_edges",
     "sample",
     "score",
 ]

@@ -1,0 +1,206 @@
+"""Models on graphs as files: the UAI format, which inference programs of all kinds read.
+
+A file holds the word MARKOV, the number of variables and how many labels each has, the scopes of
+all tables, and then the tables themselves: probabilities up to a constant, the last variable's
+label changing fastest. Here are models of tables over one or two variables, in logarithms.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import IO, NamedTuple
+
+import numpy as np
+
+from rntn_jax.data.errors import DataError
+from rntn_jax.data.text import read_text, write_text
+
+__all__ = ["MarkovModel", "read_uai", "write_uai"]
+
+_MOST = 1 << 27  # entries of all tables, filled up
+
+
+class MarkovModel(NamedTuple):
+    """Scores in nats, the fields of `rntn_jax.crf.graph.Scores`; made by `read_uai`.
+
+    All variables have as many labels as the one with most; those in excess are ``-inf``.
+    """
+
+    node: np.ndarray  # float64 [I, C]
+    edge: np.ndarray  # float64 [E, C, C]
+    edges: np.ndarray  # int32 [E, 2], no two of the same nodes
+    num_labels: np.ndarray  # int32 [I]
+
+
+class _Words:
+    """The words of a text, one after another, with their lines."""
+
+    def __init__(self, file: str, text: str):
+        self.file = file
+        self.words = [
+            (word, number)
+            for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1)
+            for word in line.split()
+        ]
+        self.at = 0
+        self.line = 1
+
+    def error(self, message: str, value: object = None) -> DataError:
+        return DataError(message, file=self.file, line=self.line, value=value)
+
+    def next(self, what: str) -> str:
+        if self.at == len(self.words):
+            raise self.error(f"the file ends where {what} should stand")
+        word, self.line = self.words[self.at]
+        self.at += 1
+        return word
+
+    def integer(self, what: str, least: int, most: float = math.inf) -> int:
+        word = self.next(what)
+        if not (word.isascii() and word.isdigit() and least <= int(word) <= most):
+            limit = f"at least {least}" if most == math.inf else f"{least} .. {int(most)}"
+            raise self.error(f"{what} must be an integer, {limit}, got {word!r}", word)
+        return int(word)
+
+    def weight(self) -> float:
+        word = self.next("an entry of a table")
+        try:
+            value = float(word)
+        except ValueError:
+            value = math.nan
+        if not 0 <= value < math.inf:
+            raise self.error(f"an entry must be a number of at least 0, got {word!r}", word)
+        return value
+
+
+def read_uai(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> MarkovModel:
+    """Reads a Markov network with tables over one or two variables.
+
+    Tables over the same variables are multiplied, whatever their order.
+
+    Args:
+      source: a path, or an open text or binary stream, read to its end; UTF-8.
+
+    Returns:
+      the model; entries of 0 become ``-inf``.
+
+    Raises:
+      DataError: with file and line, for another network than MARKOV, tables over no or more than
+        two variables, tables that do not fit their variables, entries that are negative or no
+        numbers, files cut short or going on.
+      OSError: when the file cannot be opened.
+
+    Example:
+      >>> import io
+      >>> model = read_uai(io.StringIO("MARKOV 2  2 2  1  2 0 1  4  1 2 3 4"))
+      >>> np.exp(model.edge).round(1).tolist(), model.edges.tolist()
+      ([[[1.0, 2.0], [3.0, 4.0]]], [[0, 1]])
+    """
+    words = _Words(*read_text(source))
+    kind = words.next("the word MARKOV")
+    if kind != "MARKOV":
+        raise words.error(f"only MARKOV networks can be read, got {kind!r}", kind)
+    count = words.integer("the number of variables", 0)
+    sizes = [words.integer("a number of labels", 1) for _ in range(count)]
+    scopes = []
+    for _ in range(words.integer("the number of tables", 0)):
+        arity = words.integer("the number of a table's variables", 0)
+        if arity not in (1, 2):
+            raise words.error(f"tables are over one or two variables, here over {arity}", arity)
+        scope = [words.integer("a variable", 0, count - 1) for _ in range(arity)]
+        if len(set(scope)) < arity:
+            raise words.error(f"a table is over variable {scope[0]} twice", scope[0])
+        scopes.append(scope)
+    most = max(sizes, default=1)
+    pairs = sum(len(scope) == 2 for scope in scopes)
+    if count * most + pairs * most**2 > _MOST:
+        raise words.error(f"{count} variables of up to {most} labels are too many")
+
+    node = np.full((count, most), -np.inf)
+    for i, size in enumerate(sizes):
+        node[i, :size] = 0
+    tables: dict[tuple[int, int], np.ndarray] = {}
+    for scope in scopes:
+        shape = [sizes[i] for i in scope]
+        size = words.integer("the size of a table", 0)
+        if size != math.prod(shape):
+            raise words.error(f"a table over {scope} needs {math.prod(shape)} entries", size)
+        values = np.array([words.weight() for _ in range(size)]).reshape(shape)
+        with np.errstate(divide="ignore"):
+            values = np.log(values)
+        if len(scope) == 1:
+            node[scope[0], : sizes[scope[0]]] += values
+            continue
+        (i, j), values = scope, np.pad(values, [(0, most - n) for n in shape])
+        if (j, i) in tables:
+            tables[j, i] = tables[j, i] + values.T
+        else:
+            tables[i, j] = tables.get((i, j), 0) + values
+    if words.at < len(words.words):
+        extra = words.next("nothing")
+        raise words.error(f"the file goes on after the last table, with {extra!r}", extra)
+    edges = np.array(list(tables), np.int32).reshape(-1, 2)
+    edge = np.array(list(tables.values())).reshape(-1, most, most)
+    return MarkovModel(node, edge, edges, np.array(sizes, np.int32))
+
+
+def write_uai(
+    target: str | os.PathLike[str] | IO[str],
+    node: np.ndarray,
+    edge: np.ndarray,
+    edges: np.ndarray,
+    num_labels: np.ndarray | None = None,
+) -> float:
+    """Writes a Markov network: a table for each node and each edge.
+
+    Tables are scaled so that their largest entry is 1, which changes no marginal; probabilities
+    below 1e-308 become 0.
+
+    Args:
+      target: a path, or an open text stream.
+      node: scores ``[I, C]`` in nats; ``-inf`` forbids.
+      edge: ``[E, C, C]``.
+      edges: int ``[E, 2]``.
+      num_labels: int ``[I]``, how many labels of each node to write; by default all.
+
+    Returns:
+      what was taken off by scaling, in nats: ln Z of the model is that of the file plus this.
+
+    Raises:
+      ValueError: when shapes do not match, or a score is NaN or ``inf``.
+      OSError: when the file cannot be written.
+
+    Example:
+      >>> import io
+      >>> file = io.StringIO()
+      >>> write_uai(file, np.zeros((1, 2)), np.zeros((0, 2, 2)), np.zeros((0, 2), int))
+      0.0
+      >>> file.getvalue().split()
+      ['MARKOV', '1', '2', '1', '1', '0', '2', '1.0', '1.0']
+    """
+    node, edge = np.asarray(node, np.float64), np.asarray(edge, np.float64)
+    edges = np.asarray(edges).reshape(-1, 2)
+    count, most = node.shape
+    if edge.shape != (len(edges), most, most):
+        raise ValueError(f"edge must be {[len(edges), most, most]}, got {list(edge.shape)}")
+    if not all((x < np.inf).all() for x in (node, edge)):
+        raise ValueError("scores must be numbers or -inf")
+    if len(edges) and (edges.min() < 0 or edges.max() >= count):
+        raise ValueError(f"edges must join nodes 0 .. {count - 1}")
+    sizes = np.full(count, most) if num_labels is None else np.asarray(num_labels)
+    tables = [node[i, : sizes[i]] for i in range(count)]
+    tables += [edge[e, : sizes[i], : sizes[j]] for e, (i, j) in enumerate(edges.tolist())]
+    scopes = [[i] for i in range(count)] + edges.tolist()
+    lines = ["MARKOV", str(count), " ".join(map(str, sizes.tolist())), str(len(tables))]
+    lines += [" ".join(map(str, [len(scope), *scope])) for scope in scopes]
+    taken = 0.0
+    for table in tables:
+        top = float(table.max(initial=-np.inf))
+        top = top if top > -np.inf else 0.0
+        taken += top
+        values = np.exp(table - top).reshape(table.shape[0], -1)
+        rows = values if table.ndim == 2 else values.T
+        lines += ["", str(table.size), *(" ".join(map(repr, row)) for row in rows.tolist())]
+    write_text(target, "\n".join([*lines, ""]))
+    return taken
