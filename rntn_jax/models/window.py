@@ -6,8 +6,8 @@ With rows, as in the source::
 
 There may be several vocabularies (words, tags, labels), each with its table and its own places in
 the window; their vectors stand one after the other in ``x``. Small vocabularies are folded: the
-products of all their vectors with their rows of ``W`` are formed once, and looked up by one product
-with a matrix of ones and zeros, which is less work than to gather and multiply every place.
+products of all their vectors with the rows of ``W`` of a place are formed once, and then looked up,
+which is less work than to multiply what stands there in every window.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from rntn_jax.ops import (
     accumulator,
@@ -231,8 +232,8 @@ def window_layer(
 
     Gradient: with ``delta`` the cotangent of ``z``, ``dW = x^T delta``, ``db1 = sum delta``, and
     ``dL_v = sum over places that hold v of delta (W_i)^T``. Of a folded vocabulary with products
-    ``P_i = L W_i``, ``dP = ones^T delta`` in one contraction, from which ``dL = sum_i dP_i W_i^T``
-    and ``dW_i = L^T dP_i``: nothing is scattered.
+    ``P_i = L W_i``, ``dP_iv`` is the sum of ``delta`` over the windows with v at place i, from
+    which ``dL = sum_i dP_i W_i^T`` and ``dW_i = L^T dP_i``.
 
     Source: 002, z and the split of W by rows.
 
@@ -283,6 +284,13 @@ def _side_by_side(tables, ids):
     return jnp.concatenate([embed(t, i).reshape(len(i), -1) for t, i in zip(tables, ids)], axis=1)
 
 
+def _vectors(table, ids):
+    """``[B, W E]`` of one vocabulary; XLA is quicker at a gather for each place than at one."""
+    if ids.shape[1] > 64:  # but would compile for long
+        return table[ids].reshape(len(ids), -1)
+    return jnp.concatenate([table[own] for own in ids.T], axis=1)
+
+
 def _blocks(tables, ids, w):
     """Rows ``[W, E, H]`` of the weights that belong to each vocabulary."""
     blocks, start = [], 0
@@ -297,25 +305,26 @@ def _folds(table, ids) -> bool:
     return 0 < ids.shape[1] * table.shape[0] <= FOLDED
 
 
-def _ones(table, ids, dtype):
-    """``[B, W V]``: 1 where a place holds a word."""
-    held = ids[:, :, None] == jnp.arange(table.shape[0])[None, None]
-    return held.reshape(len(ids), -1).astype(dtype)
-
-
 def _window_layer_reference(tables, ids, w, b):
     return _side_by_side(tables, ids) @ w + b[None]
 
 
 def _window_layer_folded(tables, ids, w, b):
-    z = b[None]
+    dtype = accumulator(w, b, *tables)
+    sum_in = partial(jnp.matmul, preferred_element_type=dtype)
+    z = jnp.broadcast_to(b.astype(dtype), (len(ids[0]), w.shape[1]))
     for t, i, block in zip(tables, ids, _blocks(tables, ids, w)):
         if _folds(t, i):
-            products = jnp.einsum("ve,peh->pvh", t, block).reshape(-1, w.shape[1])
-            z = z + _ones(t, i, products.dtype) @ products
-        else:
-            z = z + t[i].reshape(len(i), -1) @ block.reshape(-1, w.shape[1])
-    return jnp.broadcast_to(z, (len(ids[0]), w.shape[1]))
+
+            def look_up(z, place, t=t):
+                own, of_place = place
+                return z + sum_in(t, of_place)[own], None
+
+            # One place after the other: XLA would store what is looked up in all of them.
+            z, _ = lax.scan(look_up, z, (i.T, block))
+        elif i.shape[1]:
+            z = z + sum_in(_vectors(t, i), block.reshape(-1, w.shape[1]))
+    return z.astype(jnp.result_type(w, b, *tables))
 
 
 _window_layer = jax.custom_vjp(_window_layer_folded)
@@ -334,20 +343,26 @@ def _window_layer_fwd(tables, ids, w, b):
 
 def _window_layer_bwd(res: _WindowLayerResiduals, delta):
     tables, ids, w, b = res
-    sum_in = partial(jnp.einsum, preferred_element_type=accumulator(delta))
-    d_tables, d_w = [], []
+    dtype = accumulator(delta)
+    sum_in = partial(jnp.einsum, preferred_element_type=dtype)
+    d_tables, d_w = [], [jnp.zeros((0, w.shape[1]), dtype)]
     for t, i, block in zip(tables, ids, _blocks(tables, ids, w)):
+        d_t = jnp.zeros(t.shape, dtype)
         if _folds(t, i):
-            d_products = sum_in("bk,bh->kh", _ones(t, i, delta.dtype), delta)
-            d_products = d_products.reshape(i.shape[1], len(t), -1)
-            d_tables.append(sum_in("pvh,peh->ve", d_products, block))
-            d_block = sum_in("ve,pvh->peh", t, d_products)
-        else:
-            d_vectors = sum_in("bh,peh->bpe", delta, block)
-            d_tables.append(jnp.zeros(t.shape, d_vectors.dtype).at[i].add(d_vectors))
-            d_block = sum_in("bpe,bh->peh", t[i], delta)
-        d_w.append(d_block.reshape(-1, w.shape[1]))
-    grads = tuple(d_tables), jnp.concatenate(d_w), delta.sum(0, dtype=accumulator(delta))
+
+            def add_up(d_t, place, t=t):
+                own, of_place = place
+                d_products = jnp.zeros((len(t), w.shape[1]), dtype).at[own].add(delta)
+                d_t = d_t + sum_in("vh,eh->ve", d_products, of_place)
+                return d_t, sum_in("ve,vh->eh", t, d_products)
+
+            d_t, d_block = lax.scan(add_up, d_t, (i.T, block))
+            d_w.append(d_block.reshape(-1, w.shape[1]))
+        elif i.shape[1]:
+            d_t = d_t.at[i].add(sum_in("bh,peh->bpe", delta, block))
+            d_w.append(sum_in("bx,bh->xh", _vectors(t, i), delta))
+        d_tables.append(d_t)
+    grads = tuple(d_tables), jnp.concatenate(d_w), delta.sum(0, dtype=dtype)
     d_tables, d_w, d_b = cast_like(grads, (tables, w, b))
     return d_tables, None, d_w, d_b
 
