@@ -75,7 +75,7 @@ def as_models(scores: Scores):
 
 
 @pytest.mark.parametrize("forbid", [0.0, 0.2])
-@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("shared", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["forest", "tree", "chain", "star"])
 def test_every_query_is_that_of_enumeration(kind, shared, forbid):
     """The model marginals theorem among them: gradients are marginals, in every entry."""
@@ -113,6 +113,14 @@ def test_every_query_is_that_of_enumeration(kind, shared, forbid):
         np.testing.assert_allclose(kl[t], p @ (np.log(p) - values) + eq.ln_z(others[t]), atol=1e-11)
     np.testing.assert_allclose(probabilities.edge, edge_sum, atol=1e-12)
     assert np.all(probabilities.node[~scores.mask] == 0)
+
+
+def test_edge_scores_that_all_nodes_share():
+    scores = random_scores(1, shared=True, forbid=0.1)
+    own = scores._replace(edge=jnp.tile(scores.edge[None], (NODES, 1, 1)))
+    np.testing.assert_allclose(query.log_partition(scores), query.log_partition(own), rtol=1e-13)
+    ours, theirs = query.marginals(scores), query.marginals(own)
+    assert_close((ours.node, ours.edge), (theirs.node, theirs.edge.sum(0)), 1e-12)
 
 
 def test_gradient_is_marginals_less_indicators():

@@ -87,7 +87,32 @@ def _rule_and_reference(scores):
     )
 
 
-@pytest.mark.parametrize("forbid", [0.0, pytest.param(0.1, marks=pytest.mark.slow)])
+def test_marginals_can_be_trained():
+    """Second order, against the enumerated distribution."""
+    scores = random_scores(3)
+    plan, parts = planned(scores), complete(scores)
+    on = np.flatnonzero(parts.edge_mask)
+    pairs = np.asarray(scores.edges)[on].tolist()
+    way = jnp.asarray(np.random.default_rng(0).normal(size=(NODES, CLASSES)))
+
+    def of_graph(node, edge):
+        moved = scores._replace(node=node, edge=edge)
+        return (graph.marginals(moved, plan=plan).node * way).sum()
+
+    def of_table(node, edge):
+        node = jnp.where(parts.node_mask[:, None], node, 0)
+        table = crf.enumerate.table(node, edge[on], pairs)
+        p = [crf.enumerate.marginal(table, i) for i in range(NODES)]
+        return (jnp.stack(p) * way * parts.node_mask[:, None]).sum()
+
+    ours, theirs = (
+        jax.jit(jax.value_and_grad(f, (0, 1)))(parts.node, parts.edge) for f in (of_graph, of_table)
+    )
+    assert_close(ours, theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("forbid", [0.0, 0.1])
 def test_rule(forbid):
     """Value, gradient and second order are those of autodiff in logarithms."""
     scores = random_scores(3, forbid=forbid)
@@ -176,6 +201,7 @@ def test_one_program_serves_all_graphs_and_stacks_of_them():
     assert_close(both, jnp.array([eq.ln_z(as_model(s)[0]) for s in cases]), 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float32")
 def test_wide_grid_in_float32():
     rng = np.random.default_rng(9)

@@ -88,6 +88,7 @@ def test_pseudo_likelihood(forbid):
     assert np.isnan(graph.pseudo_log_likelihood(scores, wrong, plan=plan))
 
 
+@pytest.mark.slow
 def test_contrastive_divergence_comes_to_the_exact_gradient():
     scores = random_scores(3, scale=0.5)
     plan = jax.tree.map(jnp.asarray, planned(scores))
