@@ -28,6 +28,10 @@ class Config:
     min_count: int = option(2, "rarer words are unknown")
     word_dim: int = option(64, "width of word vectors")
     column_dim: int = option(32, "width of the vectors of tags, other columns and relations")
+    rnn_layers: int = option(
+        0, "recurrent layers that read the sentence first; 0: windows of words"
+    )
+    rnn_dim: int = option(100, "width of their states, of each direction")
     hidden_dim: int = option(200, "width of the hidden layer")
     activation: str = option("relu", "of the hidden layer", ("relu", "cube", "tanh"))
     word_range: float = option(0.2, "half-width of the initial vectors")
@@ -38,7 +42,7 @@ class Config:
     # Training
     seed: int = option(0, "of initialisation, order and dropout")
     epochs: int = option(10, "passes over the training steps")
-    batch_size: int = option(1024, "steps of the parser a minibatch")
+    batch_size: int = option(1024, "steps of the parser a minibatch (at most, of sentences)")
     learning_rate: float = option(2e-3, "step size of Adam, falling to 0 as a cosine")
     clip_norm: float | None = option(5.0, "clip the gradient to this global norm")
     average: float = option(0.0, "decay an update of the running mean of weights; 0: none")
@@ -55,12 +59,13 @@ class Config:
                 "min_count",
                 "word_dim",
                 "column_dim",
+                "rnn_dim",
                 "hidden_dim",
                 "epochs",
                 "batch_size",
                 "keep_checkpoints",
             ),
-            not_negative=("seed", "word_range"),
+            not_negative=("seed", "word_range", "rnn_layers"),
             rates=("unknown_rate", "input_dropout", "hidden_dropout", "average"),
             positive=("learning_rate", "clip_norm"),
         )

@@ -6,36 +6,38 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from rntn_jax import data
-from rntn_jax.models import parser
+from rntn_jax.models import context_parser, encoder, parser
 from rntn_jax.training import CheckpointError, load_pytree, read_info, save_pytree
 
 __all__ = [
     "Model",
+    "batches_in_context",
     "columns",
     "evaluate",
-    "examples",
     "load_model",
     "parse",
     "save_model",
     "vocabularies_of",
+    "windows",
 ]
 
-BATCH = 256  # sentences parsed at a time
+AREA = 1 << 14  # words parsed at a time, with padding
 
 
 class Model(NamedTuple):
     """Everything needed to parse a tagged sentence."""
 
-    params: parser.Params
+    params: parser.Params | context_parser.Params
     vocabularies: tuple[data.Vocabulary, ...]  # of the columns
     relations: list[str]
-    config: parser.Config
+    config: parser.Config | context_parser.Config
     options: dict[str, Any]  # feats, suffixes, activation
 
 
@@ -67,35 +69,77 @@ def _padded(
     sentences: Sequence[data.ConlluSentence],
     vocabularies: Sequence[data.Vocabulary],
     options: dict[str, Any],
-    steps: int,
+    rows: int,
+    words: int,
 ) -> parser.Sentences:
-    """Always `BATCH` rows; the root has an id of its own, the last."""
-    ids = tuple(np.zeros((BATCH, steps + 2), np.int32) for _ in vocabularies)
-    length = np.zeros(BATCH, np.int32)
+    """So many rows of so many words; the root has an id of its own, the last."""
+    ids = tuple(np.zeros((rows, words + 2), np.int32) for _ in vocabularies)
+    length = np.zeros(rows, np.int32)
     for row, sentence in enumerate(sentences):
         length[row] = len(sentence.forms)
-        for own, vocabulary, words in zip(ids, vocabularies, columns(sentence, options)):
-            own[row, 1 : length[row] + 1] = vocabulary.encode(words)
+        for own, vocabulary, column in zip(ids, vocabularies, columns(sentence, options)):
+            own[row, 1 : length[row] + 1] = vocabulary.encode(column)
     for own, vocabulary in zip(ids, vocabularies):
         own[:, 0] = len(vocabulary)
     return parser.Sentences(ids, length)
 
 
-def _groups(sentences: Sequence[data.ConlluSentence]) -> Iterator[tuple[np.ndarray, int]]:
-    """Members of batches of like length, and the length to pad to; few different ones."""
+def _groups(
+    sentences: Sequence[data.ConlluSentence], least: int, area: int
+) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Members of batches of like length, and the rows and words to pad to; few different ones.
+
+    Words are a power of two, at least ``least``; rows, as many as ``area`` words make.
+    """
     sizes = np.array([len(sentence.forms) for sentence in sentences])
     order = np.argsort(sizes, kind="stable")
-    for at in range(0, len(order), BATCH):
-        members = order[at : at + BATCH]
-        yield members, max(32, 1 << int(sizes[members].max() - 1).bit_length())
+    at = 0
+    while at < len(order):
+        words = max(least, 1 << int(sizes[order[at]] - 1).bit_length())
+        rows = max(area // words, 1)
+        members = order[at : at + rows]
+        members = members[sizes[members] <= words]
+        at += len(members)
+        yield members, rows, words
 
 
 _examples = jax.jit(parser.examples, static_argnums=3)
 _decode = jax.jit(parser.decode, static_argnames=("root", "activation"))
+_decode_in_context = jax.jit(context_parser.decode, static_argnames=("root", "activation"))
 _precompute = jax.jit(parser.precompute)
 
 
-def examples(
+class Gold(NamedTuple):
+    """Sentences and the steps to their trees, padded."""
+
+    sentences: parser.Sentences
+    heads: np.ndarray  # int [B, T + 2], -1 where there is no word
+    relations: np.ndarray  # int [B, T + 2]
+    lifted: int  # arcs, to make the trees projective
+
+
+def _gold(
+    sentences: Sequence[data.ConlluSentence],
+    vocabularies: Sequence[data.Vocabulary],
+    relations: list[str],
+    options: dict[str, Any],
+    least: int,
+    area: int,
+) -> Iterator[Gold]:
+    number = {relation: r for r, relation in enumerate(relations)}
+    for members, rows, words in _groups(sentences, least, area):
+        group = [sentences[m] for m in members]
+        heads = np.full((rows, words + 2), -1, np.int32)
+        labels, lifted = heads.copy(), 0
+        for row, sentence in enumerate(group):
+            projective, lifts = data.dependencies.projectivise(sentence.heads)
+            lifted += lifts
+            heads[row, 1 : len(projective) + 1] = projective
+            labels[row, 1 : len(projective) + 1] = [number[r] for r in sentence.relations]
+        yield Gold(_padded(group, vocabularies, options, rows, words), heads, labels, lifted)
+
+
+def windows(
     sentences: Sequence[data.ConlluSentence],
     vocabularies: Sequence[data.Vocabulary],
     relations: list[str],
@@ -105,43 +149,56 @@ def examples(
 
     Trees that are not projective are made so first.
     """
-    number = {relation: r for r, relation in enumerate(relations)}
     seen, taken, lifted = [], [], 0
-    for members, steps in _groups(sentences):
-        group = [sentences[m] for m in members]
-        heads = np.full((BATCH, steps + 2), -1, np.int32)
-        labels = heads.copy()
-        for row, sentence in enumerate(group):
-            projective, lifts = data.dependencies.projectivise(sentence.heads)
-            lifted += lifts
-            heads[row, 1 : len(projective) + 1] = projective
-            labels[row, 1 : len(projective) + 1] = [number[r] for r in sentence.relations]
-        padded = _padded(group, vocabularies, options, steps)
-        ids, step = jax.device_get(_examples(padded, heads, labels, len(relations)))
+    for gold in _gold(sentences, vocabularies, relations, options, 32, AREA):
+        ids, step = jax.device_get(
+            _examples(gold.sentences, gold.heads, gold.relations, len(relations))
+        )
         seen.append([column[step >= 0] for column in ids])
         taken.append(step[step >= 0])
+        lifted += gold.lifted
     columns_ = [np.concatenate(parts) for parts in zip(*seen)]
     return columns_, np.concatenate(taken), lifted
+
+
+def batches_in_context(
+    sentences: Sequence[data.ConlluSentence],
+    vocabularies: Sequence[data.Vocabulary],
+    relations: list[str],
+    options: dict[str, Any],
+    steps: int,
+) -> tuple[list[context_parser.Batch], int]:
+    """Minibatches of sentences of like length, of so many steps each, and the arcs lifted."""
+    found, lifted = [], 0
+    for gold in _gold(sentences, vocabularies, relations, options, 16, steps // 2):
+        rows, size = gold.heads.shape
+        positions = np.broadcast_to(np.arange(size, dtype=np.int32), (rows, size))
+        places = parser.Sentences((positions,), gold.sentences.length)
+        (seen, labels), step = jax.device_get(
+            _examples(places, gold.heads, gold.relations, len(relations))
+        )
+        found.append(context_parser.Batch(gold.sentences, seen, labels, step))
+        lifted += gold.lifted
+    return found, lifted
 
 
 def parse(
     model: Model, sentences: Sequence[data.ConlluSentence]
 ) -> list[tuple[np.ndarray, list[str]]]:
     """Heads and relations of each sentence, from its forms and tags."""
-    products = _precompute(model.params)
-    root = model.relations.index("root")
+    root, activation = model.relations.index("root"), model.options["activation"]
+    if isinstance(model.config, context_parser.Config):
+        run = partial(_decode_in_context, model.params, root=root, activation=activation)
+        area = AREA // 4  # the products of each word are formed
+    else:
+        products = _precompute(model.params)
+        run = partial(_decode, model.params, root=root, activation=activation, products=products)
+        area = AREA
     answers: list[Any] = [None] * len(sentences)
-    for members, steps in _groups(sentences):
-        padded = _padded([sentences[m] for m in members], model.vocabularies, model.options, steps)
-        heads, labels = jax.device_get(
-            _decode(
-                model.params,
-                padded,
-                root=root,
-                products=products,
-                activation=model.options["activation"],
-            )
-        )
+    for members, rows, words in _groups(sentences, 32, area):
+        group = [sentences[m] for m in members]
+        padded = _padded(group, model.vocabularies, model.options, rows, words)
+        heads, labels = jax.device_get(run(padded))
         for row, member in enumerate(members):
             end = len(sentences[member].forms) + 1
             names = [model.relations[r] for r in labels[row, 1:end]]
@@ -178,11 +235,14 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     info = read_info(path)
     if info.get("kind") != "parser":
         raise CheckpointError(f"{path} does not hold a parser")
-    lists: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in info["config"].items()
-    }
-    config = parser.Config(**lists)
-    like = jax.eval_shape(lambda: parser.init(jax.random.key(0), config))
+    sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in info["config"].items()}
+    if "encoder" in sizes:
+        reader = {k: tuple(v) if isinstance(v, list) else v for k, v in sizes["encoder"].items()}
+        config = context_parser.Config(**sizes | {"encoder": encoder.Config(**reader)})
+        like = jax.eval_shape(lambda: context_parser.init(jax.random.key(0), config))
+    else:
+        config = parser.Config(**sizes)
+        like = jax.eval_shape(lambda: parser.init(jax.random.key(0), config))
     params, _ = load_pytree(path, like)
     vocabularies = [data.Vocabulary.from_json(json.dumps(v)) for v in info["vocabularies"]]
     return Model(params, tuple(vocabularies), info["relations"], config, info["options"])

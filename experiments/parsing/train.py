@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,18 @@ import optax
 
 from experiments.parsing import report
 from experiments.parsing.config import Config
-from experiments.parsing.model import Model, evaluate, examples, save_model, vocabularies_of
+from experiments.parsing.model import (
+    Model,
+    batches_in_context,
+    evaluate,
+    save_model,
+    vocabularies_of,
+    windows,
+)
 from experiments.workdir import open_workdir, read_json, write_json
 from rntn_jax import data
-from rntn_jax.models import parser
-from rntn_jax.training import (
-    Checkpointer,
-    MetricsWriter,
-    NotFiniteError,
-    ProgressBar,
-    init_state,
-    make_train_step,
-    running_mean,
-)
+from rntn_jax.models import context_parser, encoder, parser
+from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, Session, make_train_step
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
 
@@ -48,16 +47,32 @@ def load_splits(config: Config) -> dict[str, Sentences]:
     return {name: sentences[: config.max_sentences] for name, sentences in splits.items()}
 
 
-def make_loss(config: Config, words: int):
-    """Cross-entropy of the steps; words become unknown at a rate."""
+class Windows:
+    """Minibatches of steps in a random order, several a dispatch: the window network's."""
 
-    def loss(params, batch, key):
-        first, *others = batch.ids
+    def __init__(self, config: Config, sentences, vocabularies, relations, options):
+        self.ids, self.labels, self.lifted = windows(sentences, vocabularies, relations, options)
+        self.steps, self.words = len(self.labels), len(vocabularies[0])
+        self.size = min(config.batch_size, self.steps)
+        self.updates, self._config = self.steps // self.size, config
+
+    def epoch(self, epoch: int) -> Iterator[tuple[parser.Batch, int, int]]:
+        """Minibatches, their number, and that of their steps."""
+        order = np.random.default_rng((self._config.seed, epoch)).permutation(self.steps)
+        order = order[: self.updates * self.size].reshape(self.updates, self.size)
+        for at in range(0, self.updates, GROUP):
+            rows = order[at : at + GROUP]
+            batch = parser.Batch(tuple(column[rows] for column in self.ids), self.labels[rows])
+            yield batch, len(rows), rows.size
+
+    def loss(self, params, batch, key):
+        """Cross-entropy of the steps; words become unknown at a rate."""
+        config, (first, *others) = self._config, batch.ids
         if config.unknown_rate:
             drawn = jax.random.bernoulli(
                 jax.random.fold_in(key, 99), config.unknown_rate, first.shape
             )
-            first = jnp.where(drawn & (first > 1) & (first < words), 1, first)
+            first = jnp.where(drawn & (first > 1) & (first < self.words), 1, first)
         return parser.loss(
             params,
             batch._replace(ids=(first, *others)),
@@ -67,7 +82,70 @@ def make_loss(config: Config, words: int):
             key=key,
         )
 
-    return loss
+
+class InContext:
+    """Minibatches of sentences of like length, in a random order: the encoder's."""
+
+    def __init__(self, config: Config, sentences, vocabularies, relations, options):
+        self._batches, self.lifted = batches_in_context(
+            sentences, vocabularies, relations, options, config.batch_size
+        )
+        self._steps = [int((batch.steps >= 0).sum()) for batch in self._batches]
+        self.steps, self.updates, self._config = sum(self._steps), len(self._batches), config
+
+    def epoch(self, epoch: int) -> Iterator[tuple[context_parser.Batch, int, int]]:
+        """A minibatch (with a leading axis of 1), 1, and the number of its steps."""
+        order = np.random.default_rng((self._config.seed, epoch)).permutation(self.updates)
+        for number in order:
+            yield (
+                jax.tree.map(lambda leaf: leaf[None], self._batches[number]),
+                1,
+                self._steps[number],
+            )
+
+    def loss(self, params, batch, key):
+        """Cross-entropy of the steps."""
+        config = self._config
+        return context_parser.loss(
+            params,
+            batch,
+            activation=config.activation,
+            unknown_rate=config.unknown_rate,
+            input_dropout=config.input_dropout,
+            hidden_dropout=config.hidden_dropout,
+            key=key,
+        )
+
+
+def make_model(config: Config, vocabularies, relations, options) -> Model:
+    """Random parameters, and what goes with them."""
+    key = jax.random.split(jax.random.key(config.seed))[0]
+    words = tuple(len(v) + 1 for v in vocabularies)  # and the root
+    columns = (config.column_dim,) * (len(vocabularies) - 1)
+    if config.rnn_layers:
+        sizes = context_parser.Config(
+            encoder.Config(
+                words,
+                (config.word_dim, *columns),
+                rnn_layers=config.rnn_layers,
+                rnn_dim=config.rnn_dim,
+                word_range=config.word_range,
+            ),
+            num_relations=len(relations),
+            relation_dim=config.column_dim,
+            hidden_dim=config.hidden_dim,
+        )
+        params = context_parser.init(key, sizes)
+    else:
+        sizes = parser.Config(
+            vocab_sizes=words,
+            num_relations=len(relations),
+            embed_dims=(config.word_dim, *columns, config.column_dim),
+            hidden_dim=config.hidden_dim,
+            word_range=config.word_range,
+        )
+        params = parser.init(key, sizes)
+    return Model(params, vocabularies, relations, sizes, options)
 
 
 def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str, Any]:
@@ -100,17 +178,11 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     }
     relations = sorted({r for sentence in splits["train"] for r in sentence.relations})
     vocabularies = vocabularies_of(splits["train"], options, config.min_count)
-    ids, steps, lifted = examples(splits["train"], vocabularies, relations, options)
-    model_config = parser.Config(
-        vocab_sizes=tuple(len(v) + 1 for v in vocabularies),  # and the root
-        num_relations=len(relations),
-        embed_dims=(config.word_dim, *(config.column_dim,) * len(vocabularies)),
-        hidden_dim=config.hidden_dim,
-        word_range=config.word_range,
+    loader = (InContext if config.rnn_layers else Windows)(
+        config, splits["train"], vocabularies, relations, options
     )
-    size = min(config.batch_size, len(steps))
-    per_epoch = len(steps) // size
-    total = config.epochs * per_epoch
+    model = make_model(config, vocabularies, relations, options)
+    total = config.epochs * loader.updates
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, config.learning_rate, min(total // 10 + 1, 200), total + 1
     )
@@ -118,59 +190,43 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     if config.clip_norm is not None:
         clip = optax.clip_by_global_norm(config.clip_norm)
     optimizer = optax.chain(clip, optax.adam(schedule, b2=0.99))
-    loss = make_loss(config, len(vocabularies[0]))
-    step = make_train_step(loss, optimizer, stochastic=True, several=True)
-    init_key, train_key = jax.random.split(jax.random.key(config.seed))
-    params = parser.init(init_key, model_config)
-    state = init_state(params, optimizer, train_key)
-    mean = jax.tree.map(jnp.copy, params) if config.average else None  # the state is donated
-    best = jax.tree.map(jnp.copy, params)
-    progress: dict[str, Any] = {"epoch": 0, "step": 0, "best_epoch": 0, "best_score": -1.0}
-
-    checkpointer = Checkpointer(workdir / "checkpoints", keep=config.keep_checkpoints)
-    restored = checkpointer.restore((state, mean, best))
-    complaints: list[str] = []
-    if restored is not None:
-        (state, mean, best), progress, complaints = restored
-        state, mean, best = jax.device_put((state, mean, best))
+    step = make_train_step(loader.loss, optimizer, stochastic=True, several=True)
+    # The generator of the hardware: it compiles and runs quicker than the default.
+    train_key = jax.random.key(config.seed + 1, impl="rbg")
+    session = Session(
+        workdir / "checkpoints",
+        model.params,
+        optimizer,
+        train_key,
+        average=config.average,
+        keep=config.keep_checkpoints,
+    )
 
     def model_of(params) -> Model:
-        return Model(jax.device_get(params), vocabularies, relations, model_config, options)
+        return model._replace(params=jax.device_get(params))
 
     tensorboard = workdir / "tensorboard" if config.tensorboard else None
-    metrics = MetricsWriter(workdir / "metrics.jsonl", progress["step"], tensorboard)
-    with metrics, ProgressBar(total, done=progress["step"], unit="steps") as bar:
-        for complaint in complaints:
+    metrics = MetricsWriter(workdir / "metrics.jsonl", session.step, tensorboard)
+    with metrics, ProgressBar(total, done=session.step, unit="steps") as bar:
+        for complaint in session.complaints:
             bar.say(f"passed over: {complaint}")
-        if restored is not None:
-            bar.say(f"resuming after epoch {progress['epoch']}")
-        while progress["epoch"] < config.epochs:
-            epoch = progress["epoch"] + 1
-            begun = time.monotonic()
-            order = np.random.default_rng((config.seed, epoch)).permutation(len(steps))
-            order = order[: per_epoch * size].reshape(per_epoch, size)
+        if session.resumed:
+            bar.say(f"resuming after epoch {session.epoch}")
+        while session.epoch < config.epochs:
+            epoch, begun = session.epoch + 1, time.monotonic()
             nats: list[float] = []
-            for at in range(0, per_epoch, GROUP):
-                rows = order[at : at + GROUP]
-                batches = parser.Batch(tuple(column[rows] for column in ids), steps[rows])
-                state, out = step(state, batches)
-                if mean is not None:
-                    # Early on, the mean of all weights so far: no memory of the initial ones.
-                    done = progress["step"]
-                    decay = min(config.average ** len(rows), done / (done + len(rows)))
-                    mean = running_mean(mean, state.params, jnp.float32(decay))
-                progress["step"] += len(rows)
+            for batch, updates, steps in loader.epoch(epoch):
+                session.state, out = step(session.state, batch)
+                session.advance(updates)
                 if not out["finite"].all():
                     raise NotFiniteError(
                         f"the loss is {out['loss']} in epoch {epoch}. The last good checkpoint is "
                         f"kept in {workdir / 'checkpoints'}. A smaller --learning_rate may help."
                     )
                 nats += out["loss"].tolist()
-                bar.advance(len(rows), rows.size, f"epoch {epoch}", nats=nats[-1])
+                bar.advance(updates, steps, f"epoch {epoch}", nats=nats[-1])
             seconds = time.monotonic() - begun
-            current = state.params if mean is None else mean
-            scores = evaluate(model_of(current), splits["dev"])
-            progress["epoch"] = epoch
+            scores = evaluate(model_of(session.params), splits["dev"])
             row = {
                 "epoch": epoch,
                 "train_nats": float(np.mean(nats)),
@@ -178,25 +234,22 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
                 "dev_las": scores.las,
                 "seconds": round(seconds, 3),
             }
-            if scores.las > progress["best_score"]:
-                progress |= {"best_score": scores.las, "best_epoch": epoch}
-                best = jax.tree.map(jnp.copy, current)
-            metrics.write(progress["step"], **row)
-            checkpointer.save(progress["step"], (state, mean, best), progress)
+            metrics.write(session.step, **row)
+            better = session.finish_epoch(scores.las)
             bar.say(
                 f"epoch {epoch}: {row['train_nats']:.4f} nats a step, dev UAS "
                 f"{100 * scores.uas:.2f} LAS {100 * scores.las:.2f}, {seconds:.1f} s"
-                + (" *" if progress["best_epoch"] == epoch else "")
+                + (" *" if better else "")
             )
 
-    model = model_of(best)
+    model = model_of(session.best)
     save_model(workdir / "model.safetensors", model)
     result: dict[str, Any] = {
-        "epoch": progress["best_epoch"],
-        "epochs_run": progress["epoch"],
-        "steps": len(steps),
-        "lifted_arcs": lifted,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(best)),
+        "epoch": session.best_epoch,
+        "epochs_run": session.epoch,
+        "steps": loader.steps,
+        "lifted_arcs": loader.lifted,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(model.params)),
         "seconds": float(sum(row["seconds"] for row in metrics.rows)),
     }
     for split in ("dev", "test"):

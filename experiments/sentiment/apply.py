@@ -154,7 +154,7 @@ def predict(annotator: Annotator, source: str, kind: str, form: str, output: str
     elif form == "html":
         trees = [answer.tree for answer in done]
         content = plots.trees_html(
-            trees,
+            [tree.gold for tree in trees],
             [tree.probabilities for tree in trees],
             title="Sentiment trees",
             class_names=trees[0].class_names,

@@ -21,6 +21,9 @@ class Config:
         "demo", "demo: embedded; sst: Stanford Sentiment Treebank", ("demo", "sst")
     )
     data_dir: str | None = option(None, "where the corpus lies; default: a cache, else a download")
+    train: str | None = option(None, "train on this file of trees instead")
+    dev: str | None = option(None, "with --train: choose the model by this file")
+    test: str | None = option(None, "with --train: score this file at the end (default: --dev)")
     lowercase: bool = option(True, "lower-case the words")
     num_classes: int = option(5, "5, or 2: positive against negative, neutral nodes unlabelled")
     max_trees: int | None = option(None, "use only that many trees of each split")
@@ -90,6 +93,10 @@ class Config:
             rates=("leaf_dropout", "hidden_dropout", "average"),
             positive=("learning_rate", "clip_norm"),
         )
+        if (self.train is None) != (self.dev is None):
+            raise ValueError("train and dev go together: give both files, or neither")
+        if self.test is not None and self.train is None:
+            raise ValueError("test needs train and dev")
         if self.num_classes not in (2, 5):
             raise ValueError(f"num_classes must be 2 or 5, got {self.num_classes}")
         if self.num_classes == 2 and self.select.startswith("binary"):

@@ -47,9 +47,9 @@ def write(
         f"this run, {split}": {TITLES[c]: x for c, x in result[split].items()}
         for split in ("dev", "test")
     }
-    if config.corpus == "demo":
+    if "best_possible" in result:
         table["best possible"] = {TITLES[c]: result["best_possible"] for c in result["test"]}
-    elif config.num_classes == 5:
+    elif config.num_classes == 5 and config.train is None:
         for row, published in scores.PUBLISHED.items():
             table[f"{row}, test"] = {TITLES[c]: x for c, x in published.items()}
     figures = {
@@ -65,7 +65,7 @@ def write(
         title="Sentiment trees by a recursive neural tensor network"
         if config.tensor
         else "Sentiment trees by a recursive neural network",
-        summary=f"Corpus {config.corpus}, model chosen on dev after epoch {result['epoch']} of "
+        summary=f"Corpus {config.train or config.corpus}, model chosen on dev after epoch {result['epoch']} of "
         f"{result['epochs_run']}; {result['seconds_per_epoch']:.1f} s an epoch.",
         figures=figures,
         scores=table,

@@ -35,7 +35,11 @@ __all__ = ["NotFiniteError", "load_splits", "run"]
 
 def load_splits(config: Config) -> dict[str, list[data.Tree]]:
     """Train, dev and test trees, with two classes if asked for."""
-    if config.corpus == "demo":
+    if config.train is not None:
+        named: dict[str, Any] = {"train": config.train, "dev": config.dev}
+        named["test"] = config.test or config.dev
+        splits = {name: data.read_trees(file) for name, file in named.items()}
+    elif config.corpus == "demo":
         splits = data.demo.sentiment_splits()
     else:
         files = data.corpora.find(config.corpus, config.data_dir)
@@ -243,7 +247,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
         "test": _evaluate(best, banks["test"], splits["test"], config),
         "seconds_per_epoch": float(np.median([row["seconds"] for row in metrics.rows])),
     }
-    if config.corpus == "demo":
+    if config.corpus == "demo" and config.train is None:
         result["best_possible"] = data.demo.best_accuracy()
     result["report"] = str(workdir / "report.html")
     report.write(workdir, config, result, metrics.rows, splits["test"], model)

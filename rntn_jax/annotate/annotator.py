@@ -34,17 +34,19 @@ class SentimentTree(Tree):
     """A tree whose labels are the most probable classes.
 
     Attributes:
+        gold: the tree as it was given; pictures show its labels beside the predicted ones.
         probabilities: ``[2L-1, C]``, of the classes at each node.
     """
 
+    gold: Tree
     probabilities: np.ndarray
 
     def __init__(self, tree: Tree, probabilities: np.ndarray):
         super().__init__(tree.tokens, tree.children, probabilities.argmax(axis=1))
-        self.__dict__["probabilities"] = probabilities
+        self.__dict__.update(gold=tree, probabilities=probabilities)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return SentimentTree, (Tree(self.tokens, self.children, self.labels), self.probabilities)
+        return SentimentTree, (self.gold, self.probabilities)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -53,15 +55,16 @@ class SentimentTree(Tree):
 
     def to_svg(self) -> str:
         """A picture."""
-        return plots.tree_svg(self, self.probabilities, class_names=self.class_names)
+        return plots.tree_svg(self.gold, self.probabilities, class_names=self.class_names)
 
     def to_text(self) -> str:
         """A drawing of lines for a terminal."""
-        return plots.tree_text(self, self.probabilities)
+        return plots.tree_text(self.gold, self.probabilities)
 
     def to_html(self, title: str = "Sentiment tree") -> str:
         """A page that loads nothing, to look at and to correct."""
-        return plots.trees_html(self, self.probabilities, title=title, class_names=self.class_names)
+        names = self.class_names
+        return plots.trees_html(self.gold, self.probabilities, title=title, class_names=names)
 
     def _repr_html_(self) -> str:
         return self.to_svg()  # what a notebook shows

@@ -13,12 +13,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rntn_jax.models import encoder, parser, window
-from rntn_jax.models.parser import LABELLED, POSITIONS, Sentences
-from rntn_jax.ops import activate, dropout, embed, softmax_cross_entropy
+from rntn_jax.models.parser import Sentences
+from rntn_jax.ops import activate, dropout, embed_sum, softmax_cross_entropy
 
-__all__ = ["Batch", "Config", "Params", "decode", "in_context", "init", "loss"]
+# Of what `parser.read` gives: s1 s2 s3 b1 b2 and the outermost children of s1 and s2, whose
+# relations are seen too. An encoder has told them of their neighbours.
+PLACES = (0, 1, 2, 3, 4, 6, 7, 12, 13), (0, 1, 6, 7)
+
+__all__ = ["PLACES", "Batch", "Config", "Params", "decode", "in_context", "init", "loss"]
 
 
 @dataclass(frozen=True)
@@ -66,13 +71,13 @@ def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Para
         >>> config = Config(encoder.Config((9,), (3,), rnn_dim=4), num_relations=3)
         >>> params = init(jax.random.key(0), config)
         >>> params.ends.shape, params.network.hidden.w.shape
-        ((2, 11), (498, 200))
+        ((2, 11), (199, 200))
     """
     keys = jax.random.split(key)
     width = config.encoder.width
     sizes = window.Config(
         vocab_size=(1, config.num_relations + 1),
-        window=(POSITIONS, LABELLED),
+        window=tuple(map(len, PLACES)),
         embed_dim=(width, config.relation_dim),
         hidden_dim=config.hidden_dim,
         num_classes=2 * config.num_relations + 1,
@@ -123,13 +128,13 @@ def loss(
     )
     # Position p of sentence b is word (b, p) of the table.
     words = jnp.asarray(batch.places) + sentences.ids[0][None, :, :1]
-    ids = words.reshape(-1, POSITIONS), jnp.asarray(batch.relations).reshape(-1, LABELLED)
     # Each word is seen at many places by many steps: its products are formed once for all steps.
     z = network.hidden.b[None]
-    for products, own in zip(parser.precompute(network), ids):
-        count = own.shape[1]
-        rows = own + jnp.arange(count) * (products.shape[0] // count)
-        z = z + embed(products, rows).sum(axis=1)
+    for products, read, places in zip(
+        parser.precompute(network, PLACES), (words, jnp.asarray(batch.relations)), PLACES
+    ):
+        own = read[..., np.array(places)].reshape(-1, len(places))
+        z = z + embed_sum(products.reshape(len(places), -1, z.shape[1]), own)
     h = z**3 if activation == "cube" else activate(activation, z)
     key = None if key is None else jax.random.fold_in(key, 1)
     h = dropout(key, 0, h, hidden_dropout, "hidden_dropout")
@@ -153,5 +158,7 @@ def decode(
         1
     """
     network, words = in_context(params, sentences)
-    products = parser.precompute(network)
-    return parser.decode(network, words, root, products=products, activation=activation)
+    products = parser.precompute(network, PLACES)
+    return parser.decode(
+        network, words, root, products=products, places=PLACES, activation=activation
+    )

@@ -16,12 +16,14 @@ the root, ``1 .. n`` the words, and the last one, ``T + 1``, stands for "nothing
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from rntn_jax.models import window
@@ -271,17 +273,21 @@ def examples(
     return ids, steps
 
 
-def precompute(params: Params) -> tuple[jax.Array, ...]:
+def precompute(
+    params: Params, places: Sequence[Sequence[int]] | None = None
+) -> tuple[jax.Array, ...]:
     """Of each vocabulary, the products ``[W V, H]`` of every vector with every place's weights.
 
     With these a hidden layer is a sum of gathered rows (Chen and Manning's precomputation, of all
-    inputs). Memory: 4 bytes times places times words times hidden units.
+    inputs). Memory: 4 bytes times places times words times hidden units. ``places`` as in `decode`.
     """
     tables = params.embedding
     assert isinstance(tables, tuple)
-    places = [POSITIONS] * (len(tables) - 1) + [LABELLED]
+    counts = [POSITIONS] * (len(tables) - 1) + [LABELLED]
+    if places is not None:
+        counts = list(map(len, places))
     products, first = [], 0
-    for table, count in zip(tables, places):
+    for table, count in zip(tables, counts):
         (words, width), hidden = table.shape, params.hidden.w.shape[1]
         block = params.hidden.w[first : first + count * width].reshape(count, width, hidden)
         products.append(jnp.einsum("ve,peh->pvh", table, block).reshape(count * words, hidden))
@@ -305,6 +311,7 @@ def decode(
     root: int,
     *,
     products: tuple[jax.Array, ...] | None = None,
+    places: Sequence[Sequence[int]] | None = None,
     activation: str = "relu",
 ) -> tuple[jax.Array, jax.Array]:
     """Parses greedily: at each step the best of the legal ones.
@@ -314,6 +321,7 @@ def decode(
         sentences: padded to ``T`` words.
         root: the relation of the root's child.
         products: of `precompute`; None: multiplied as in training.
+        places: of each vocabulary, those of the places of `read` that the network has; None: all.
         activation: as in training.
 
     Returns:
@@ -341,6 +349,8 @@ def decode(
 
     def step(state):
         ids = read(state, sentences)
+        if places is not None:
+            ids = tuple(own[:, np.array(seen)] for own, seen in zip(ids, places))
         if products is None:
             logits = apply(params, ids, activation=activation)
         else:

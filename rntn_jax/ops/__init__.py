@@ -7,7 +7,7 @@ from rntn_jax.ops.cross_entropy import (
     softmax_cross_entropy,
 )
 from rntn_jax.ops.dropout import dropout
-from rntn_jax.ops.embedding import embed
+from rntn_jax.ops.embedding import embed, embed_sum
 from rntn_jax.ops.loops import bounded_loop
 from rntn_jax.ops.masking import accumulator, cast_like, masked, masked_mean
 from rntn_jax.ops.pairs import pair_scores
@@ -30,6 +30,7 @@ __all__ = [
     "derivative_from_output",
     "dropout",
     "embed",
+    "embed_sum",
     "linear_cross_entropy",
     "linear_cross_entropy_sum",
     "masked",

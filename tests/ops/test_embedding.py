@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 from rntn_jax import ops
 from tests.helpers import check_rule, residual_bytes
 
 # Any: they take NumPy arrays as well as JAX's.
 embed: Any = ops.embed
+embed_sum: Any = ops.embed_sum
 
 IDS = np.array([[2, 0, 2], [1, 2, 2]], np.int32)
 
@@ -63,3 +65,22 @@ def test_keeps_no_rows():
 def test_wrong_ranks_and_dtypes(table, ids):
     with pytest.raises(AssertionError):
         embed(jnp.zeros(table), jnp.zeros(2, ids))
+
+
+def test_sums_of_rows_and_their_gradient():
+    rng = np.random.default_rng(5)
+    table, ids = rng.normal(size=(3, 7, 4)), rng.integers(0, 7, (6, 3))
+    ids[1] = ids[2]  # rows that hold the same words accumulate
+    g = rng.normal(size=(6, 4))
+    value, back = jax.vjp(lambda table: embed_sum(table, ids), table)
+    expected, grad = np.zeros((6, 4)), np.zeros_like(table)
+    for n, p in np.ndindex(ids.shape):
+        expected[n] += table[p, ids[n, p]]
+        grad[p, ids[n, p]] += g[n]
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+    np.testing.assert_allclose(back(g)[0], grad, rtol=1e-12)
+    check_grads(lambda table: embed_sum(table, ids), (table,), order=2, modes=("rev",))
+    half = jnp.asarray(table, jnp.bfloat16)
+    assert jax.grad(lambda t: embed_sum(t, ids).sum())(half).dtype == jnp.bfloat16
+    with pytest.raises(AssertionError):
+        embed_sum(table, ids[:, :2])
