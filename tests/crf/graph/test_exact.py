@@ -34,11 +34,9 @@ def test_every_query_is_that_of_enumeration(seed, forbid):
     """The model marginals theorem among them: gradients are marginals, in every entry."""
     scores = random_scores(seed, forbid=forbid)
     plan = planned(scores)
-    other = random_scores(seed + 50)
-    other = scores._replace(node=other.node, edge=other.edge)
     allowed = jnp.asarray(np.random.default_rng(seed).random((NODES, CLASSES)) < 0.8)
     model, nodes, on = as_model(scores)
-    listed, p, z = eq.all_labellings(model), eq.p_s(model), eq.ln_z(model)
+    listed, z = eq.all_labellings(model), eq.ln_z(model)
     worth = eq.s(model, listed)
     np.testing.assert_allclose(query.log_partition(scores, plan=plan), z, rtol=1e-12)
     inside = np.asarray(allowed)[nodes][np.arange(len(nodes)), listed].all(axis=1)
@@ -55,6 +53,15 @@ def test_every_query_is_that_of_enumeration(seed, forbid):
     np.testing.assert_allclose(best, worth.max(), rtol=1e-12)
     assert np.array_equal(labels[nodes], listed[worth.argmax()])
     np.testing.assert_allclose(query.score(scores, labels), worth.max(), rtol=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("forbid", [0.0, 0.1])
+def test_entropies_and_means_are_those_of_enumeration(forbid):
+    scores, other = random_scores(1, forbid=forbid), random_scores(51)
+    other = scores._replace(node=other.node, edge=other.edge)
+    plan, (model, _, _) = planned(scores), as_model(scores)
+    listed, p = eq.all_labellings(model), eq.p_s(model)
     own = p > 0
     p, values = p[own], eq.s(as_model(other)[0], listed)[own]
     np.testing.assert_allclose(query.expected_score(scores, other, plan=plan), p @ values)
@@ -87,6 +94,7 @@ def _rule_and_reference(scores):
     )
 
 
+@pytest.mark.slow
 def test_marginals_can_be_trained():
     """Second order, against the enumerated distribution."""
     scores = random_scores(3)
@@ -141,7 +149,7 @@ def test_products_and_logarithms_agree():
     np.testing.assert_allclose(p.node[nodes], eq.marginals(model)[0], atol=1e-12)
 
 
-@pytest.mark.parametrize("lanes", [1, 4])
+@pytest.mark.parametrize("lanes", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_trees_and_wide_steps(lanes):
     """A forest with the other algorithm; several bags a step."""
     rng = np.random.default_rng(5)
@@ -177,7 +185,7 @@ def test_masked_entries_may_hold_anything():
         edge=jnp.where(parts.edge_mask[:, None, None], scores.edge, jnp.nan),
     )
     plan = planned(scores)
-    for name in ("log_partition", "marginals", "argmax", "entropy"):
+    for name in ("log_partition", "marginals", "argmax"):
         ask = getattr(query, name)
         left, right = (jax.tree.leaves(ask(s, plan=plan))[:2] for s in (dirty, scores))
         assert_close(left, right, 1e-14)
@@ -228,6 +236,7 @@ def test_wide_grid_in_float32():
     np.testing.assert_allclose(p.edge, exact.edge, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_small_graphs():
     nothing = graph.Scores(jnp.zeros((0, 2)), jnp.zeros((0, 2, 2)), [])
     assert graph.log_partition(nothing) == 0
