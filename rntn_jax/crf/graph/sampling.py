@@ -78,25 +78,24 @@ def start(key: jax.Array, scores: Scores, num_chains: int) -> jax.Array:
 def _sweep(key, parts: Parts, plan: Neighbours, tables, labels, heat, cold=1.0):
     """All nodes drawn once; edges weigh ``heat``, and all scores times ``cold``."""
 
-    def of_colour(labels, inputs):
-        colour, key = inputs
+    classes, dtype = parts.node.shape[1], accumulator(parts.node, parts.edge)
+    # Every node is drawn once, so that all colours can have their noise at once.
+    if classes == 2:
+        noise = jax.random.logistic(key, labels.shape, dtype)
+    else:
+        noise = jax.random.gumbel(key, (*labels.shape, classes), dtype)
+
+    def of_colour(labels, colour):
         of_nodes, of_edges = conditional_scores(parts, plan, labels, tables)
         logits = cold * (of_nodes + jnp.where(of_edges == -jnp.inf, -jnp.inf, heat * of_edges))
-        drawn = _draw(key, logits)
-        return jnp.where(((plan.colour == colour) & parts.node_mask)[None], drawn, labels), None
+        if classes == 2:
+            drawn = logits[..., 0] < logits[..., 1] + noise
+        else:
+            drawn = (logits + noise).argmax(axis=-1)
+        mine = ((plan.colour == colour) & parts.node_mask)[None]
+        return jnp.where(mine, drawn.astype(jnp.int32), labels), None
 
-    keys = jax.random.split(key, len(plan.palette))
-    return lax.scan(of_colour, labels, (plan.palette, keys))[0]
-
-
-def _draw(key, logits):
-    """A label each: of two by one uniform number, of more by Gumbel's."""
-    if logits.shape[-1] == 2:
-        gap = logits[..., 1] - logits[..., 0]
-        return (jax.random.uniform(key, gap.shape, gap.dtype) < jax.nn.sigmoid(gap)).astype(
-            jnp.int32
-        )
-    return jax.random.categorical(key, logits).astype(jnp.int32)
+    return lax.scan(of_colour, labels, plan.palette)[0]
 
 
 def gibbs(
