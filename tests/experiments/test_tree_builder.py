@@ -1,0 +1,104 @@
+"""The tree builder's experiment, on a few trees."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.tree_builder import baselines, train
+from experiments.tree_builder.config import PRESETS, Config
+from rntn_jax import data
+from rntn_jax.annotate import load_builder
+from rntn_jax.training import read_metrics
+from tests.helpers import enable_x64
+
+CONFIG = Config(
+    max_trees=30,
+    epochs=4,
+    word_dim=8,
+    look_dim=4,
+    rnn_dim=8,
+    hidden_dim=16,
+    batch_size=10,
+    learning_rate=0.03,
+    average=0.5,
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A finished run."""
+    workdir = tmp_path_factory.mktemp("run")
+    with enable_x64(False):
+        train.run(CONFIG, workdir)
+    return workdir
+
+
+def test_a_run_learns_and_leaves_everything_behind(trained):
+    result = json.loads((trained / "result.json").read_text())
+    rows = read_metrics(trained / "metrics.jsonl")
+    assert rows[-1]["train_nats"] < 0.7 * rows[0]["train_nats"]
+    trees = data.demo.sentiment_splits()["test"][:30]
+    balanced = data.bracket_scores(trees, [baselines.balanced(tree.tokens) for tree in trees])
+    assert result["test"]["f1"] > balanced.f1 + 0.1
+    page = (trained / "report.html").read_text()
+    assert "right-branching" in page and "<svg" in page
+    with enable_x64(False):
+        assert train.run(CONFIG, trained) == result
+
+
+def test_training_resumes_bit_for_bit(trained, tmp_path, monkeypatch):
+    written = train.MetricsWriter.write
+
+    def stop(*args, **options):
+        if options["epoch"] == 3:
+            raise KeyboardInterrupt
+        written(*args, **options)
+
+    with enable_x64(False):
+        with monkeypatch.context() as patch:
+            patch.setattr(train.MetricsWriter, "write", stop)
+            with pytest.raises(KeyboardInterrupt):
+                train.run(CONFIG, tmp_path)
+        train.run(CONFIG, tmp_path)
+    first, second = (load_builder(path / "model.safetensors") for path in (trained, tmp_path))
+    for left, right in zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params)):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_trees_that_need_no_model():
+    words = "a b c d .".split()
+    spans = {
+        name: baselines.BASELINES[name](words).spans()[5:].tolist() for name in baselines.BASELINES
+    }
+    assert spans["right-branching"] == [[3, 5], [2, 5], [1, 5], [0, 5]]
+    assert spans["right-branching, final stop on top"] == [[2, 4], [1, 4], [0, 4], [0, 5]]
+    assert spans["balanced"] == [[0, 2], [3, 5], [2, 5], [0, 5]]
+    for build in baselines.BASELINES.values():
+        assert build(["."]).num_leaves == 1
+        assert build(["word"] * 3000).num_nodes == 5999
+
+
+def test_own_files_presets_and_bad_settings(tmp_path):
+    for preset in PRESETS.values():
+        Config(**preset)
+    data.write_trees(tmp_path / "a.txt", data.demo.sentiment_trees(5, seed=0))
+    config = Config(train=str(tmp_path / "a.txt"), dev=str(tmp_path / "a.txt"))
+    assert len(train.load_splits(config)["test"]) == 5
+    (tmp_path / "one.txt").write_text("(2 word)\n")
+    with pytest.raises(data.DataError, match="two words"):
+        train.run(
+            Config(train=str(tmp_path / "one.txt"), dev=str(tmp_path / "one.txt")), tmp_path / "run"
+        )
+    for options, message in (
+        ({"train": "x"}, "train and dev go together"),
+        ({"test": "x"}, "test needs train"),
+        ({"rnn_layers": 0}, "rnn_layers must be at least 1"),
+        ({"input_dropout": 1.0}, "input_dropout must be in"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Config(**options)
