@@ -62,9 +62,18 @@ def conditional_scores(
     count = labels.shape[-1]
     padded = jnp.concatenate([labels, jnp.zeros_like(labels[..., :1])], axis=-1)
     here = jnp.broadcast_to(jnp.arange(count), labels.shape)
-    of_edges = jnp.zeros_like(tables, shape=(*labels.shape, tables.shape[-1]))
+    classes = tables.shape[-1]
+    of_edges = jnp.zeros_like(tables, shape=(*labels.shape, classes))
     for d in range(len(tables)):
-        of_edges = of_edges + tables[d, here, padded[..., plan.other[d]]]
+        there = padded[..., plan.other[d]]
+        if classes > 8:
+            of_edges = of_edges + tables[d, here, there]
+            continue
+        chosen = jnp.broadcast_to(tables[d, :, 0], of_edges.shape)
+        for c in range(1, classes):  # quicker than a gather
+            row = jnp.broadcast_to(tables[d, :, c], of_edges.shape)
+            chosen = jnp.where((there == c)[..., None], row, chosen)
+        of_edges = of_edges + chosen
     return jnp.broadcast_to(parts.node, of_edges.shape), of_edges
 
 
