@@ -66,7 +66,8 @@ def write(
         if config.tensor
         else "Sentiment trees by a recursive neural network",
         summary=f"Corpus {config.train or config.corpus}, model chosen on dev after epoch "
-        f"{result['epoch']} of {result['epochs_run']}; {result['seconds_per_epoch']:.1f} s an epoch.",
+        f"{result['epoch']} of {result['epochs_run']}; "
+        f"{result['seconds_per_epoch']:.1f} s an epoch.",
         figures=figures,
         scores=table,
         scores_note=NOTE if config.num_classes == 5 else None,
