@@ -70,12 +70,17 @@ def _groups(sizes: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
     order = np.argsort(sizes, kind="stable")[::-1]
     at = 0
     while at < len(order):
-        words = max(16, 1 << int(sizes[order[at]] - 1).bit_length())
+        words = _padded_size(int(sizes[order[at]]), few=len(order) <= 8)
         rows = max(1, min(ROWS, AREA // words**2))
         members = order[at : at + rows]
-        members = members[sizes[members] > (words // 2 if words > 16 else 0)]
         at += len(members)
         yield members, min(rows, 8) if len(members) <= 8 else rows, words
+
+
+def _padded_size(words: int, few: bool) -> int:
+    """A power of two, or half-way to the next one: a few sentences share a few programs."""
+    size = max(16, 1 << (words - 1).bit_length())
+    return size * 3 // 4 if not few and size > 16 and words <= size * 3 // 4 else size
 
 
 _decode = jax.jit(span_parser.decode)

@@ -148,6 +148,17 @@ def test_what_is_not_read_may_hold_anything():
     np.testing.assert_array_equal(argmax(dirty)[0], argmax(scores)[0])
 
 
+def test_sentences_swept_in_segments_have_the_same_answers(monkeypatch):
+    rng = np.random.default_rng(4)
+    scores = Scores(rng.normal(size=(2, 21, 21)), np.array([20, 13]))
+    whole = [f(scores) for f in (brackets.log_partition, brackets.marginals, brackets.argmax)]
+    monkeypatch.setattr(brackets, "LARGE", 1)
+    assert len(brackets._segments(21, 2)) == 4
+    found = [f(scores) for f in (brackets.log_partition, brackets.marginals, brackets.argmax)]
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
 def test_a_forbidden_tree_has_probability_zero_and_leaves_no_nan():
     scores = random(8)
     span = scores.span.copy()
