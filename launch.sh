@@ -214,7 +214,8 @@ case $verb in
   test)
     setup
     cd "$root"
-    exec "$python" -m pytest "$@"
+    # A process for each core, a file of tests at a time.
+    exec "$python" -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile "$@"
     ;;
   check)
     setup

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,9 +17,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)  # before anything starts the backend
 
 # What several tests compile, a run that is resumed or repeated above all, is compiled once.
-_CACHE = tempfile.mkdtemp(prefix="rntn_jax-tests-")
-atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
-jax.config.update("jax_compilation_cache_dir", _CACHE)
+# Test processes that run side by side share the folder of the one that began them.
+if "RNTN_JAX_TESTS_CACHE" not in os.environ:
+    os.environ["RNTN_JAX_TESTS_CACHE"] = tempfile.mkdtemp(prefix="rntn_jax-tests-")
+    atexit.register(shutil.rmtree, os.environ["RNTN_JAX_TESTS_CACHE"], ignore_errors=True)
+jax.config.update("jax_compilation_cache_dir", os.environ["RNTN_JAX_TESTS_CACHE"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 # The same examples in every run, and none judged by the clock.
