@@ -73,5 +73,12 @@ class Config:
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"max_trees": 60, "epochs": 2, "rnn_dim": 16, "hidden_dim": 16},
     "demo": {"epochs": 4, "rnn_dim": 32, "hidden_dim": 32},
-    "paper": {"corpus": "sst"},
+    "paper": {
+        "corpus": "sst",
+        "rnn_dim": 150,
+        "hidden_dim": 150,
+        "unknown_rate": 0.2,
+        "input_dropout": 0.5,
+        "hidden_dropout": 0.4,
+    },
 }

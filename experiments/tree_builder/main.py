@@ -14,12 +14,27 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "folder of the run (default: runs/tree_builder/PRESET); resumed if it exists"
 )
 _FRESH = flags.DEFINE_bool("fresh", False, "start the run over instead of resuming it")
+_COMBINE = flags.DEFINE_string(
+    "combine", None, "write the builders of the runs whose folders match this pattern as one"
+)
+_EVALUATE = flags.DEFINE_string("evaluate", None, "score a treebank file with the trained model")
+_MODEL = flags.DEFINE_string("model", None, "model file for --evaluate (default: the run's)")
+_OUTPUT = flags.DEFINE_string("output", "builder.safetensors", "file for --combine to write")
 
 
 def _main() -> None:
+    if _COMBINE.value is not None:
+        from experiments.tree_builder import apply
+
+        return apply.combine(_COMBINE.value, _OUTPUT.value)
     config = config_from_flags(Config, PRESETS)
     preset = flags.FLAGS["preset"].value
     workdir = Path(_WORKDIR.value or f"runs/tree_builder/{preset}")
+    if _EVALUATE.value is not None:
+        from experiments.tree_builder import apply
+
+        apply.evaluate(_MODEL.value or str(workdir / "model.safetensors"), _EVALUATE.value)
+        return
     from experiments.tree_builder import train
 
     result = train.run(config, workdir, fresh=_FRESH.value)

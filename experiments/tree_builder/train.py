@@ -137,7 +137,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     )
 
     def builder_of(params) -> TreeBuilder:
-        return TreeBuilder(jax.device_get(params), vocabularies, sizes)
+        return TreeBuilder((jax.device_get(params),), vocabularies, sizes)
 
     def score(params, trees: list[data.Tree]) -> data.BracketScores:
         built = build_trees(builder_of(params), [tree.tokens for tree in trees])

@@ -24,7 +24,7 @@ ROWS, AREA = 256, 1 << 18  # of a batch: sentences, and sentences times padded l
 class TreeBuilder(NamedTuple):
     """Everything needed to build trees."""
 
-    params: span_parser.Params
+    params: tuple[span_parser.Params, ...]  # of several networks, whose scores are averaged
     vocabularies: tuple[Vocabulary, ...]  # of the columns that `describe` gives
     config: span_parser.Config
 
@@ -200,6 +200,7 @@ def _children(
 def info_of(builder: TreeBuilder) -> dict[str, Any]:
     """What a file has to say about a builder besides its parameters."""
     return {
+        "networks": len(builder.params),
         "config": dataclasses.asdict(builder.config),
         "vocabularies": [json.loads(v.to_json()) for v in builder.vocabularies],
     }
@@ -212,7 +213,7 @@ def from_info(info: dict[str, Any]) -> TreeBuilder:
     config = span_parser.Config(encoder.Config(**lists), **sizes)
     like = jax.eval_shape(lambda: span_parser.init(jax.random.key(0), config))
     vocabularies = tuple(Vocabulary.from_json(json.dumps(v)) for v in info["vocabularies"])
-    return TreeBuilder(like, vocabularies, config)
+    return TreeBuilder((like,) * info["networks"], vocabularies, config)
 
 
 def save_builder(path: str | os.PathLike[str], builder: TreeBuilder) -> None:

@@ -8,6 +8,7 @@ all binary trees (source 004, `rntn_jax.crf.brackets`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -164,11 +165,13 @@ def loss(params: Params, batch: Batch, **options) -> tuple[jax.Array, Aux]:
     return nats.sum() / count.astype(nats.dtype), Aux(scores, nats)
 
 
-def decode(params: Params, batch: Batch, allowed: jax.Array | None = None) -> jax.Array:
+def decode(
+    params: Params | Sequence[Params], batch: Batch, allowed: jax.Array | None = None
+) -> jax.Array:
     """The tree with the greatest expected number of right spans, of each sentence.
 
     Args:
-        params: as `init` makes them.
+        params: as `init` makes them; of several, the scores are averaged.
         batch: ``spans`` is not read.
         allowed: bool ``[B, T + 1, T + 1]``, the spans that trees may have; None: all.
 
@@ -188,5 +191,8 @@ def decode(params: Params, batch: Batch, allowed: jax.Array | None = None) -> ja
             return scores
         return scores._replace(span=jnp.where(allowed, scores.span, -jnp.inf))
 
-    found = brackets.marginals(among_allowed(apply(params, batch)))
+    several = [params] if isinstance(params, Params) else list(params)
+    scores = [apply(own, batch) for own in several]
+    mean = scores[0]._replace(span=sum(own.span for own in scores) / len(scores))
+    found = brackets.marginals(among_allowed(mean))
     return brackets.argmax(among_allowed(found))[0]

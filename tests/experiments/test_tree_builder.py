@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from experiments.tree_builder import baselines, train
+from experiments.tree_builder import apply, baselines, train
 from experiments.tree_builder.config import PRESETS, Config
 from rntn_jax import data
 from rntn_jax.annotate import load_builder
@@ -68,6 +69,26 @@ def test_training_resumes_bit_for_bit(trained, tmp_path, monkeypatch):
     first, second = (load_builder(path / "model.safetensors") for path in (trained, tmp_path))
     for left, right in zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params)):
         np.testing.assert_array_equal(left, right)
+
+
+def test_builders_are_combined_and_evaluated(trained, tmp_path, capsys):
+    with enable_x64(False):
+        apply.combine(f"{trained.parent}/{trained.name}", str(tmp_path / "one"))
+        for seed in (0, 1):
+            (tmp_path / f"run-{seed}").mkdir()
+            shutil.copy(trained / "model.safetensors", tmp_path / f"run-{seed}")
+        apply.combine(f"{tmp_path}/run-*", str(tmp_path / "two"))
+        assert len(load_builder(tmp_path / "two").params) == 2
+        data.write_trees(tmp_path / "test.txt", data.demo.sentiment_splits()["test"][:30])
+        one, two = (
+            apply.evaluate(str(tmp_path / name), str(tmp_path / "test.txt"))["built"]
+            for name in ("one", "two")
+        )
+    result = json.loads((trained / "result.json").read_text())
+    assert one == two and one._asdict() == result["test"]  # the same network twice
+    assert "balanced" in capsys.readouterr().out
+    with pytest.raises(FileNotFoundError, match="matches"):
+        apply.combine(f"{tmp_path}/none-*", str(tmp_path / "x"))
 
 
 def test_trees_that_need_no_model():
