@@ -235,10 +235,15 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     info = read_info(path)
     if info.get("kind") != "parser":
         raise CheckpointError(f"{path} does not hold a parser")
-    sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in info["config"].items()}
+    sizes: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in info["config"].items()
+    }
     if "encoder" in sizes:
-        reader = {k: tuple(v) if isinstance(v, list) else v for k, v in sizes["encoder"].items()}
-        config = context_parser.Config(**sizes | {"encoder": encoder.Config(**reader)})
+        reader: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in sizes["encoder"].items()
+        }
+        sizes["encoder"] = encoder.Config(**reader)
+        config = context_parser.Config(**sizes)
         like = jax.eval_shape(lambda: context_parser.init(jax.random.key(0), config))
     else:
         config = parser.Config(**sizes)

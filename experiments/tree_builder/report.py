@@ -14,7 +14,7 @@ from rntn_jax.annotate import TreeBuilder, build_trees
 
 __all__ = ["write"]
 
-NAMES = ("F1", "F1 below the root", "exact trees", "root's join")
+NAMES: tuple[str, ...] = ("F1", "F1 below the root", "exact trees", "root's join")
 
 
 def write(
@@ -28,7 +28,9 @@ def write(
     """Writes ``report.html``."""
     environment = read_json(workdir / "environment.json")
     command = environment.pop("command")
-    scores = {split: dict(zip(NAMES, result[split].values())) for split in ("dev", "test")}
+    scores: dict[str, dict[str, Any]] = {
+        split: dict(zip(NAMES, result[split].values())) for split in ("dev", "test")
+    }
     for name, build in baselines.BASELINES.items():
         built = [build(tree.tokens) for tree in test]
         scores[f"test, {name}"] = dict(zip(NAMES, data.bracket_scores(test, built)))

@@ -122,8 +122,8 @@ def annotate(annotator: Annotator, texts: Sequence[str]) -> list[Sentiment]:
     return answers(annotator.labeller, build_trees(annotator.builder, tokens))
 
 
-@overload
-def sentiment(text: str, annotator: Annotator | None = None) -> Sentiment: ...
+@overload  # a str is a sequence of str too, but comes first
+def sentiment(text: str, annotator: Annotator | None = None) -> Sentiment: ...  # pyright: ignore[reportOverlappingOverload]
 @overload
 def sentiment(text: Sequence[str], annotator: Annotator | None = None) -> list[Sentiment]: ...
 def sentiment(text, annotator=None):

@@ -183,7 +183,8 @@ def _children(
     sizes = np.array([len(tokens) for tokens in sentences], int)
     children: list[Any] = [np.zeros((0, 2), np.int32)] * len(sentences)
     for members, rows, words in _groups(sizes):
-        batch = pad(builder.vocabularies, [sentences[m] for m in members], rows, words)
+        own = [list(sentences[int(m)]) for m in members]
+        batch = pad(builder.vocabularies, own, rows, words)
         allowed = None
         if phrases is not None:
             allowed = np.ones((rows, words + 1, words + 1), bool)
@@ -209,7 +210,9 @@ def info_of(builder: TreeBuilder) -> dict[str, Any]:
 def from_info(info: dict[str, Any]) -> TreeBuilder:
     """A builder with the shapes of its parameters in their place."""
     sizes = dict(info["config"])
-    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in sizes.pop("encoder").items()}
+    lists: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in sizes.pop("encoder").items()
+    }
     config = span_parser.Config(encoder.Config(**lists), **sizes)
     like = jax.eval_shape(lambda: span_parser.init(jax.random.key(0), config))
     vocabularies = tuple(Vocabulary.from_json(json.dumps(v)) for v in info["vocabularies"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -20,11 +20,11 @@ class Scores(NamedTuple):
     they may hold anything. No edge may be a loop, and no two may join the same nodes.
     """
 
-    node: jax.Array  # [I, C]
-    edge: jax.Array  # [E, C, C]: [e, i, j] for label i of node edges[e, 0] and j of edges[e, 1]
-    edges: jax.Array  # int [E, 2]
-    node_mask: jax.Array | None = None  # bool [I]
-    edge_mask: jax.Array | None = None  # bool [E]
+    node: Any  # [I, C]
+    edge: Any  # [E, C, C]: [e, i, j] for label i of node edges[e, 0] and j of edges[e, 1]
+    edges: Any  # int [E, 2]
+    node_mask: Any = None  # bool [I]
+    edge_mask: Any = None  # bool [E]
 
 
 class Parts(NamedTuple):
