@@ -1,0 +1,1 @@
+"""CRFs on graphs: images by grids, by several ways of learning."""

@@ -1,0 +1,109 @@
+"""Settings of learning on graphs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.flags import check_ranges, option
+
+__all__ = ["METHODS", "PRESETS", "Config"]
+
+METHODS = (
+    "unary",
+    "pseudo_likelihood",
+    "cd",
+    "mean_field",
+    "tree_reweighted",
+    "loopy",
+    "exact",
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a run depends on; two runs with equal settings give equal parameters."""
+
+    method: str = option(
+        "all", "how to learn; unary, without edges, is always trained too", ("all", *METHODS)
+    )
+
+    # Images
+    images: str = option(
+        "blobs", "blobs: drawn from a known grid; digits: scikit-learn's", ("blobs", "digits")
+    )
+    height: int = option(10, "of blobs, in pixels")
+    width: int = option(6, "of blobs, in pixels")
+    coupling: float = option(
+        0.8, "score of equal neighbours where blobs are drawn; 0.88 is critical"
+    )
+    train_images: int = option(400, "how many to learn from")
+    dev_images: int = option(100, "how many to watch the error on")
+    test_images: int = option(400, "how many to report")
+    flip: float = option(0.0, "share of pixels that are turned round")
+    sigma: float = option(1.5, "deviation of the noise on pixels -1 and 1")
+    window: int = option(3, "side of the square of pixels that scores a node; odd")
+
+    # Inference
+    iterations: int = option(50, "of messages or mean fields, at most")
+    tolerance: float = option(1e-4, "largest change that counts as converged")
+    damping: float = option(0.0, "share of the old message in the new")
+    sweeps: int = option(1, "Gibbs sweeps from the truth, of contrastive divergence")
+
+    # Training
+    seed: int = option(0, "of images, noise, order and Gibbs sampling")
+    epochs: int = option(15, "passes over the training data")
+    batch_size: int = option(25, "images a minibatch")
+    learning_rate: float = option(0.05, "step size of Adam, falling to 0 as a cosine")
+    average: float = option(0.95, "decay an update of the running mean of weights; 0: none")
+
+    # Execution
+    keep_checkpoints: int = option(2, "how many checkpoints of each method to keep")
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            self,
+            at_least_one=(
+                "height",
+                "width",
+                "train_images",
+                "dev_images",
+                "window",
+                "iterations",
+                "sweeps",
+                "epochs",
+                "batch_size",
+                "keep_checkpoints",
+            ),
+            not_negative=("seed", "sigma", "tolerance"),
+            rates=("flip", "damping", "average"),
+            positive=("learning_rate",),
+        )
+        if self.test_images < 2:
+            raise ValueError(f"test_images must be at least 2, got {self.test_images}")
+        if self.window % 2 == 0:
+            raise ValueError(f"window must be odd, got {self.window}")
+        if self.flip == 0 and self.sigma == 0:
+            raise ValueError("without flip and sigma there is no noise")
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Those to train by, the baseline first."""
+        if self.method == "all":
+            return METHODS
+        return tuple(dict.fromkeys(("unary", self.method)))
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {"method": "loopy", "train_images": 100, "test_images": 100, "epochs": 2},
+    "demo": {},
+    "paper": {
+        "images": "digits",
+        "train_images": 800,
+        "dev_images": 200,
+        "test_images": 797,
+        "flip": 0.15,
+        "sigma": 0.0,
+        "epochs": 20,
+    },
+}

@@ -1,0 +1,105 @@
+"""The loop: one model after the other, each by its own loss, on the same minibatches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.graphs.config import Config
+from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, Session, make_train_step
+
+__all__ = ["Learnt", "Task", "learn"]
+
+
+class Task(NamedTuple):
+    """What is to be learnt. Models have names."""
+
+    params: Any  # initial ones, of all models
+    batches: int  # in an epoch
+    epoch: Callable[[int], Iterator[tuple[Any, int]]]  # minibatches, and how many items each has
+    loss: Callable[[str], Callable[..., Any]]  # of a model: loss(params, batch, *, key)
+    dev: Callable[[str, Any], float]  # error of a model's parameters on dev, lower is better
+    unit: str  # of items
+
+
+class Learnt(NamedTuple):
+    """A trained model."""
+
+    params: Any
+    seconds: float  # of training, with compilation
+    step_ms: float  # median time of an update
+
+
+def learn(config: Config, workdir: Path, names: Sequence[str], task: Task) -> dict[str, Learnt]:
+    """Trains models, or goes on training, each in a folder of checkpoints of its own."""
+    total = config.epochs * task.batches
+    optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, total + 1))
+    sessions = {
+        name: Session(
+            workdir / "checkpoints" / name,
+            jax.tree.map(jnp.array, task.params),  # copies: states are donated
+            optimizer,
+            jax.random.key(config.seed, impl="rbg"),  # it compiles quicker
+            average=config.average,
+            keep=config.keep_checkpoints,
+        )
+        for name in names
+    }
+    # Models are trained one after the other, so that this is how far the run had come.
+    done = sum(session.step for session in sessions.values())
+    metrics = MetricsWriter(workdir / "metrics.jsonl", done)
+    with metrics, ProgressBar(len(names) * total, done=done, unit=task.unit) as bar:
+        if done:
+            bar.say(f"resuming after {done} of {len(names) * total} updates")
+        for place, (name, session) in enumerate(sessions.items()):
+            for complaint in session.complaints:
+                bar.say(f"passed over: {complaint}")
+            step = make_train_step(task.loss(name), optimizer, stochastic=True)
+            while session.epoch < config.epochs:
+                epoch, begun = session.epoch + 1, time.monotonic()
+                nats: list[float] = []
+                times: list[float] = []
+                for batch, count in task.epoch(epoch):
+                    started = time.monotonic()
+                    session.state, out = step(session.state, batch)
+                    session.advance(1)
+                    if not out["finite"]:
+                        raise NotFiniteError(
+                            f"{name}: in epoch {epoch} the loss is {out['loss']}, its gradient's "
+                            f"norm {out['grad_norm']}. The last good checkpoint is kept in "
+                            f"{workdir / 'checkpoints' / name}. A smaller --learning_rate may help."
+                        )
+                    nats.append(float(out["loss"]))
+                    times.append(time.monotonic() - started)
+                    bar.advance(1, count, f"{name}, epoch {epoch}", loss=nats[-1])
+                trained = time.monotonic() - begun
+                error = task.dev(name, session.params)
+                metrics.write(
+                    place * total + session.step,
+                    model=name,
+                    epoch=epoch,
+                    train_loss=float(np.mean(nats)),
+                    dev_error=error,
+                    seconds=round(trained, 3),
+                    step_ms=round(1e3 * float(np.median(times)), 2),
+                )
+                session.finish_epoch(epoch)  # the last counts: to choose is to choose noise
+                bar.say(
+                    f"{name}, epoch {epoch}: loss {np.mean(nats):.4f}, dev error "
+                    f"{100 * error:.2f} %, {trained:.1f} s"
+                )
+    return {
+        name: Learnt(
+            jax.device_get(session.best),
+            sum(row["seconds"] for row in metrics.rows if row["model"] == name),
+            float(np.median([row["step_ms"] for row in metrics.rows if row["model"] == name])),
+        )
+        for name, session in sessions.items()
+    }
