@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -96,7 +97,8 @@ def read(source: str, kind: str) -> list[data.Tree] | list[list[str]]:
 
     In a file of texts each line is one; blank lines are passed over.
     """
-    if source != "-" and not Path(source).exists():
+    # os.path: it says no, too, to what is too long for the name of a file.
+    if source != "-" and not (source and os.path.exists(source)):
         if kind in ("trees", "parses") or re.fullmatch(r"\S*[\\/]\S*|\S+\.\w{2,5}", source):
             raise FileNotFoundError(f"there is no file {source!r}")
         file, lines = None, [source]

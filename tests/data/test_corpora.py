@@ -176,6 +176,7 @@ def test_sources_are_tried_in_order(cache, monkeypatch):
         (zip_of(trees_of(CONTENT))[:100], "zip"),
         (b"<html>Moved</html>", "zip"),
     ],
+    ids=["nothing", "other content", "a file too few", "cut short", "a page"],
 )
 def test_failed_downloads_leave_nothing(cache, monkeypatch, archive, reason):
     serve(monkeypatch, {} if archive is None else {"tiny.zip": archive})

@@ -285,6 +285,88 @@ def test_a_word_alone_is_a_tree_too(model: Path, tmp_path: Path, form: str, caps
     assert "unheard-of" in capsys.readouterr().out
 
 
+# --- raw text ---
+
+NEGATED = "This film doesn't care about cleverness, wit or any other kind of intelligent humor."
+PARSE = "(ROOT (S (NP (PRP It)) (VP (VBZ is) (RB not) (ADJP (JJ good))) (. .)))"
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return apply.load(None, None)
+
+
+def test_a_text_and_a_file_of_texts_are_labelled(shipped, tmp_path: Path, capsys):
+    apply.predict(shipped, NEGATED, "auto", "json", None)
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["name"] in ("negative", "very negative")
+    (tmp_path / "texts").write_text(f"{NEGATED}\n\n  \nGood!\n")
+    apply.predict(shipped, str(tmp_path / "texts"), "auto", "json", None)
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["brackets"] == answer["brackets"] and second["text"] == "Good !"
+
+
+def test_files_of_trees_parses_and_texts_are_told_apart(shipped, tmp_path: Path):
+    for name, content, words in (
+        ("trees", SENTENCES, ["not", "very", "bad"]),
+        ("parses", f"{PARSE}\n( (S (NP (NN Fun)) (VP (VBZ wins))))", "It is not good .".split()),
+        ("text", "(I) liked it", ["-LRB-", "I", "-RRB-", "liked", "it"]),
+    ):
+        (tmp_path / name).write_text(content)
+        found = apply.read(str(tmp_path / name), "auto")
+        first = found[0] if name == "text" else found[0].tokens
+        assert list(first) == words
+        assert apply.read(str(tmp_path / name), "text")[0][0] in {"-LRB-", words[0]}
+    with pytest.raises(data.DataError):
+        apply.read(str(tmp_path / "text"), "trees")
+
+
+@pytest.mark.parametrize(
+    "source, error, message",
+    [
+        ("", data.DataError, "no words"),
+        (" \t", data.DataError, "no words"),
+        ("none.txt", FileNotFoundError, "there is no file 'none.txt'"),
+        ("a/none", FileNotFoundError, "there is no file"),
+        ("a text", FileNotFoundError, "there is no file"),
+    ],
+)
+def test_what_cannot_be_read_is_named(source, error, message):
+    with pytest.raises(error, match=message):
+        apply.read(source, "trees" if source == "a text" else "auto")
+
+
+def test_texts_longer_than_any_file_s_name_are_texts():
+    assert len(apply.read("very " * 3000 + "good", "auto")[0]) == 3001
+
+
+def test_labelled_phrases_become_training_trees(shipped, tmp_path: Path, capsys):
+    (tmp_path / "labelled.txt").write_text(
+        "1 The plot is thin but I loved the cast\n4 I loved the cast\n0 thin but I\n\n3 Good .\n"
+    )
+    apply.label(shipped, str(tmp_path / "labelled.txt"), str(tmp_path / "train.txt"))
+    first, second = data.read_trees(tmp_path / "train.txt")
+    assert first.labels[-1] == 1 and second.labels.tolist() == [-1, -1, 3]
+    phrase = [label for span, label in zip(first.spans().tolist(), first.labels) if span == [5, 9]]
+    assert phrase == [4]
+    told = capsys.readouterr().err
+    assert "2 trees, 3 labelled nodes" in told and "crosses another phrase: thin but I" in told
+
+
+def test_other_brackets_are_scored_at_the_root(shipped, tmp_path: Path):
+    data.write_trees(tmp_path / "bank.txt", data.read_trees(io.StringIO(SENTENCES)))
+    for brackets in ("built", "balanced", "right"):
+        values = apply.evaluate(shipped, str(tmp_path / "bank.txt"), brackets)
+        assert set(values) == {"fine_root", "binary_root", "binary_corenlp_root"}
+
+
+def test_builder_and_labeller_are_exported_as_one_file(shipped, model: Path, tmp_path: Path):
+    apply.export(apply.load(model, None), str(tmp_path / "both.safetensors"))
+    again = apply.load(tmp_path / "both.safetensors", None)
+    jax.tree.map(np.testing.assert_array_equal, again.labeller.params, load_labeller(model).params)
+    assert again.builder.config == shipped.builder.config
+
+
 # --- the command line ---
 
 
