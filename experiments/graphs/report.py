@@ -77,15 +77,17 @@ def write(workdir: Path, config: Config, result: dict[str, Any], sections: list[
     for row in read_metrics(workdir / "metrics.jsonl"):
         columns = rows.setdefault(row["epoch"], {"epoch": row["epoch"]})
         columns |= {f"{row['model']} {kind}": row[kind] for kind in ("dev_error", "train_loss")}
-    models = [name for name in result["models"] if "step_ms" in result["models"][name]]
-    curves = [
-        plots.Curves(
-            title, "epoch", {f"{m} {kind}": NAMES[m] for m in models}, label, percent=percent
-        )
-        for title, kind, label, percent in (
-            ("Error on dev", "dev_error", "wrong", True),
-            ("Loss", "train_loss", "nats, each its own kind", False),
-        )
+
+    def curves(title: str, kind: str, names: tuple[str, ...], label: str) -> plots.Curves:
+        trained = [name for name in names if "step_ms" in result["models"].get(name, {})]
+        columns = {f"{name} {kind}": NAMES[name] for name in trained}
+        return plots.Curves(title, "epoch", columns, label, percent=kind == "dev_error")
+
+    cheap, passing = ("unary", "pseudo_likelihood", "cd"), METHODS[3:]
+    charts = [
+        curves("Dev, methods without messages, and exact", "dev_error", (*cheap, "exact"), "wrong"),
+        curves("Dev, methods with messages", "dev_error", ("unary", *passing), "wrong"),
+        curves("Loss, each its own kind", "train_loss", (*cheap[:2], *passing), "nats an image"),
     ]
     page = plots.report_html(
         title="Learning on graphs",
@@ -94,7 +96,7 @@ def write(workdir: Path, config: Config, result: dict[str, Any], sections: list[
         scores=table(result),
         scores_note=NOTE,
         history=list(rows.values()),
-        curves=curves,
+        curves=charts,
         sections=sections,
         config=dataclasses.asdict(config),
         command=command,
