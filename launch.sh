@@ -41,7 +41,7 @@ usage: ./launch.sh [VERB] [FLAGS]
   list                  the experiments
   test [PYTEST ARGS]    the tests (-m slow: the long ones)
   check                 ruff and types
-  setup [--extras=A,B]  only make .venv; extras: cuda12, cuda13, tpu, benchmark
+  setup [--extras=A,B]  only make .venv; extras: cuda12, cuda13, tpu, benchmark, images
   help                  this text
 
 .venv is made on first use. PYTHON=... chooses the Python (3.11 or newer) to make it with.

@@ -169,7 +169,19 @@ def test_there_are_doctests():
     assert len(DOCTESTS) > 20
 
 
-@pytest.mark.parametrize("name", sorted({name for name, _ in DOCTESTS}))
+# Much compilation for few examples, most of which other tests have too.
+COSTLY = {"crf.chain", "crf.forest", "crf.graph.queries", "models.rnn_lm", "models.tagger"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow)
+        if name.removeprefix("rntn_jax.") in COSTLY
+        else name
+        for name in sorted({name for name, _ in DOCTESTS})
+    ],
+)
 def test_doctests(name, capsys):
     """The examples print what they say: without 64-bit types, as users run them."""
     module = importlib.import_module(name)

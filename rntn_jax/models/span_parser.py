@@ -156,8 +156,8 @@ def loss(params: Params, batch: Batch, **options) -> tuple[jax.Array, Aux]:
     Example:
         >>> config = Config(encoder.Config(vocab_sizes=(9,), embed_dims=(3,)))
         >>> batch = Batch(jnp.array([[[4], [5]]]), jnp.array([2]), jnp.array([[[0, 2]]]))
-        >>> float(loss(init(jax.random.key(0), config), batch)[0])  # two words have one tree
-        0.0
+        >>> float(jnp.exp(-loss(init(jax.random.key(0), config), batch)[0]))  # the only tree
+        1.0
     """
     scores = apply(params, batch, **options)
     nats = -brackets.log_prob(scores, batch.spans)

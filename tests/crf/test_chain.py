@@ -115,7 +115,7 @@ def test_model_marginals_theorem(classes, shared):
 
 @pytest.mark.parametrize("forbid", [0.0, 0.25])
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_every_query_is_that_of_enumeration(seed, shared, forbid):
     scores = random_scores(seed, 6, 5, 3, shared=shared, forbid=forbid)
     other = random_scores(seed + 50, 6, 5, 3, shared=shared)._replace(mask=scores.mask)
@@ -302,6 +302,7 @@ def test_samples_have_the_marginals(shared):
         assert np.all(np.abs(found - p) <= 5 * np.sqrt(p * (1 - p) / 20_000))
 
 
+@pytest.mark.slow
 def test_draws_and_padding_do_not_depend_on_each_other():
     """A row alone, a row among others, a row with padding: the same numbers."""
     scores = random_scores(12, 4, 4, 3, forbid=0.1)._replace(mask=jnp.asarray(MASK))

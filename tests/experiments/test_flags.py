@@ -81,7 +81,10 @@ def test_values_have_the_types_of_the_fields(parse):
                 field.name, {int: 3, float: 0.25, str: "x"}[kind]
             )
             argument = f"--{field.name}={value}"
-        found = getattr(parse(argument), field.name)
+        # Files come together.
+        others = [f"--{name}=x" for name in ("train", "dev") if name != field.name]
+        with_others = others if field.name in ("train", "dev", "test") else []
+        found = getattr(parse(argument, *with_others), field.name)
         assert found == value and type(found) is kind, field.name
 
 

@@ -64,6 +64,7 @@ def kill_when(
         process.communicate()
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_like_an_undisturbed_one(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ):
