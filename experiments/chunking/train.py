@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -27,15 +26,7 @@ from experiments.chunking.model import (
 )
 from experiments.workdir import open_workdir, read_json, write_json
 from rntn_jax import data, tagger
-from rntn_jax.training import (
-    Checkpointer,
-    MetricsWriter,
-    NotFiniteError,
-    ProgressBar,
-    init_state,
-    make_train_step,
-    running_mean,
-)
+from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, Session, make_train_step
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
 
@@ -214,59 +205,42 @@ def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str,
     step = make_train_step(loss, optimizer, stochastic=True)
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
     params = tagger.init(init_key, model_config)
-    state = init_state(params, optimizer, train_key)
-    mean = jax.tree.map(jnp.copy, params) if config.average else None  # the state is donated
-    best = jax.tree.map(jnp.copy, params)
-    progress: dict[str, Any] = {"epoch": 0, "step": 0, "best_epoch": 0, "best_score": -1.0}
-
-    checkpointer = Checkpointer(workdir / "checkpoints", keep=config.keep_checkpoints)
-    restored = checkpointer.restore((state, mean, best))
-    complaints: list[str] = []
-    if restored is not None:
-        (state, mean, best), progress, complaints = restored
-        state, mean, best = jax.device_put((state, mean, best))
+    session = Session(
+        workdir / "checkpoints",
+        params,
+        optimizer,
+        train_key,
+        average=config.average,
+        keep=config.keep_checkpoints,
+    )
 
     def model_of(params) -> Neural:
         return Neural(jax.device_get(params), vocabularies, labels, model_config, info)
 
     tensorboard = workdir / "tensorboard" if config.tensorboard else None
-    metrics = MetricsWriter(workdir / "metrics.jsonl", progress["step"], tensorboard)
-    with metrics, ProgressBar(total, done=progress["step"], unit="sentences") as bar:
-        for complaint in complaints:
-            bar.say(f"passed over: {complaint}")
-        if restored is not None:
-            bar.say(f"resuming after epoch {progress['epoch']}")
-        while progress["epoch"] < config.epochs:
-            epoch = progress["epoch"] + 1
+    metrics = MetricsWriter(workdir / "metrics.jsonl", session.step, tensorboard)
+    with metrics, ProgressBar(total, done=session.step, unit="sentences") as bar:
+        session.announce(bar.say)
+        while session.epoch < config.epochs:
+            epoch = session.epoch + 1
             start = time.monotonic()
             nats, pending = [], None
             seed = config.seed * config.epochs + epoch
             for members, batch in batches(ids, tags, seed=seed, **shape):
-                state, out = step(state, batch)
-                if mean is not None:
-                    done = progress["step"]
-                    # Early on, the mean of all weights so far: no memory of the initial ones.
-                    decay = min(config.average, done / (done + 1))
-                    mean = running_mean(mean, state.params, jnp.float32(decay))
-                progress["step"] += 1
+                session.state, out = step(session.state, batch)
+                session.advance(1)
                 # Look at the call before this one, so that the device never waits for us.
                 if pending is not None:
                     _collect(pending, epoch, workdir, bar, nats)
                 pending = members, out
             _collect(pending, epoch, workdir, bar, nats)
             trained = time.monotonic() - start
-            current = state.params if mean is None else mean
-            progress["epoch"] = epoch
             row = {"epoch": epoch, "train_nats": float(np.mean(nats)), "seconds": round(trained, 3)}
             if dev is not None:
-                _, _, scores = evaluate(model_of(current), dev, config.constrained)
+                _, _, scores = evaluate(model_of(session.params), dev, config.constrained)
                 row |= {"dev_f1": scores.overall.f1, "dev_accuracy": scores.accuracy}
-            # The best on dev; without a dev set, the last.
-            if row.get("dev_f1", epoch) > progress["best_score"]:
-                progress |= {"best_score": row.get("dev_f1", epoch), "best_epoch": epoch}
-                best = jax.tree.map(jnp.copy, current)
-            metrics.write(progress["step"], **row)
-            checkpointer.save(progress["step"], (state, mean, best), progress)
+            metrics.write(session.step, **row)
+            session.finish_epoch(row.get("dev_f1", epoch))  # best on dev; without one, the last
             bar.say(
                 "  ".join(
                     f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
@@ -274,12 +248,12 @@ def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str,
                 )
             )
     result = {
-        "epoch": progress["best_epoch"],
-        "epochs_run": progress["epoch"],
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(best)),
+        "epoch": session.best_epoch,
+        "epochs_run": session.epoch,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(session.best)),
         "seconds_per_epoch": float(np.median([row["seconds"] for row in metrics.rows])),
     }
-    return model_of(best), metrics.rows, result
+    return model_of(session.best), metrics.rows, result
 
 
 def _collect(pending: Any, epoch: int, workdir: Path, bar: ProgressBar, nats: list[float]) -> None:

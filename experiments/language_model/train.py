@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -18,15 +17,7 @@ from experiments.language_model.model import END, Model, encode, perplexity, sav
 from experiments.workdir import open_workdir, read_json, write_json
 from rntn_jax import data, sequences
 from rntn_jax.models import rnn_lm
-from rntn_jax.training import (
-    Checkpointer,
-    MetricsWriter,
-    NotFiniteError,
-    ProgressBar,
-    init_state,
-    make_train_step,
-    running_mean,
-)
+from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, Session, make_train_step
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
 
@@ -133,43 +124,33 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     step = make_train_step(make_loss(config), optimizer, stochastic=True)
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
     params = rnn_lm.init(init_key, model_config)
-    state = init_state(params, optimizer, train_key)
-    mean = jax.tree.map(jnp.copy, params) if config.average else None  # the state is donated
-    best = jax.tree.map(jnp.copy, params)
-    progress: dict[str, Any] = {"epoch": 0, "step": 0, "best_epoch": 0, "best_score": None}
-
-    checkpointer = Checkpointer(workdir / "checkpoints", keep=config.keep_checkpoints)
-    restored = checkpointer.restore((state, mean, best))
-    complaints: list[str] = []
-    if restored is not None:
-        (state, mean, best), progress, complaints = restored
-        state, mean, best = jax.device_put((state, mean, best))
+    session = Session(
+        workdir / "checkpoints",
+        params,
+        optimizer,
+        train_key,
+        average=config.average,
+        keep=config.keep_checkpoints,
+    )
 
     metrics = MetricsWriter(
         workdir / "metrics.jsonl",
-        progress["step"],
+        session.step,
         workdir / "tensorboard" if config.tensorboard else None,
     )
-    with metrics, ProgressBar(total, done=progress["step"], unit="tokens") as bar:
-        if restored is not None:
-            for complaint in complaints:
-                bar.say(f"passed over: {complaint}")
-            bar.say(f"resuming after epoch {progress['epoch']}")
-        while progress["epoch"] < config.epochs and not _out_of_patience(config, progress):
-            epoch = progress["epoch"] + 1
+    with metrics, ProgressBar(total, done=session.step, unit="tokens") as bar:
+        session.announce(bar.say)
+        while session.epoch < config.epochs and not _out_of_patience(config, session):
+            epoch = session.epoch + 1
             start = time.monotonic()
-            carry = rnn_lm.initial_carry(state.params, len(batches[0].tokens))
+            carry = rnn_lm.initial_carry(session.state.params, len(batches[0].tokens))
             losses: list[float] = []
             norms: list[float] = []
             pending = None
             for number, batch in enumerate(batches):
-                state, out = step(state, (batch, carry))
+                session.state, out = step(session.state, (batch, carry))
                 carry = out["aux"].carry
-                if mean is not None:
-                    done = progress["step"] + number
-                    # Early on, the mean of all weights so far: no memory of the initial ones.
-                    decay = min(config.average, done / (done + 1))
-                    mean = running_mean(mean, state.params, jnp.float32(decay))
+                session.advance(1)
                 # Look at the call before this one, so that the device never waits for us.
                 if pending is not None:
                     _collect(pending, epoch, workdir, bar, losses, norms)
@@ -177,37 +158,33 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
             _collect(pending, epoch, workdir, bar, losses, norms)
             trained = time.monotonic() - start
 
-            current = state.params if mean is None else mean
-            dev = perplexity(current, ids["dev"], config.activation, config.batch_size)
-            progress["epoch"], progress["step"] = epoch, epoch * len(batches)
-            if progress["best_score"] is None or dev < progress["best_score"]:
-                progress["best_score"], progress["best_epoch"] = dev, epoch
-                best = jax.tree.map(jnp.copy, current)
+            dev = perplexity(session.params, ids["dev"], config.activation, config.batch_size)
             tokens = sum(int(batch.mask.sum()) for batch in batches)
             metrics.write(
-                progress["step"],
+                session.step,
                 epoch=epoch,
                 train_perplexity=float(np.exp(np.mean(losses))),
                 dev_perplexity=dev,
                 grad_norm=float(np.median(norms)),
                 seconds=round(trained, 3),
             )
-            checkpointer.save(progress["step"], (state, mean, best), progress)
+            better = session.finish_epoch(-dev)
             bar.say(
                 f"epoch {epoch}: perplexity train {np.exp(np.mean(losses)):.2f}, dev {dev:.2f}, "
-                f"{tokens / trained:.0f} tokens/s"
-                + (" *" if progress["best_epoch"] == epoch else "")
+                f"{tokens / trained:.0f} tokens/s" + (" *" if better else "")
             )
 
-    model = Model(best, vocabulary, model_config, config.activation, dataclasses.asdict(config))
+    model = Model(
+        session.best, vocabulary, model_config, config.activation, dataclasses.asdict(config)
+    )
     save_model(workdir / "model.safetensors", model)
     result: dict[str, Any] = {
-        "epoch": progress["best_epoch"],
-        "epochs_run": progress["epoch"],
+        "epoch": session.best_epoch,
+        "epochs_run": session.epoch,
         # Exact: one stream, the state carried over the whole text.
-        "dev_perplexity": perplexity(best, ids["dev"], config.activation),
-        "test_perplexity": perplexity(best, ids["test"], config.activation),
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(best)),
+        "dev_perplexity": perplexity(session.best, ids["dev"], config.activation),
+        "test_perplexity": perplexity(session.best, ids["test"], config.activation),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(session.best)),
         "vocabulary": len(vocabulary),
         "seconds_per_epoch": float(np.median([row["seconds"] for row in metrics.rows])),
     }
@@ -220,9 +197,8 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     return result
 
 
-def _out_of_patience(config: Config, progress: dict[str, Any]) -> bool:
-    waited = progress["epoch"] - progress["best_epoch"]
-    return config.patience is not None and waited >= config.patience
+def _out_of_patience(config: Config, session: Session) -> bool:
+    return config.patience is not None and session.waited >= config.patience
 
 
 def _collect(

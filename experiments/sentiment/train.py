@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -20,15 +19,7 @@ from experiments.workdir import open_workdir, read_json, write_json
 from rntn_jax import data, trees
 from rntn_jax.annotate import Labeller, predict, save_labeller, two_classes
 from rntn_jax.models import rntn
-from rntn_jax.training import (
-    Checkpointer,
-    MetricsWriter,
-    NotFiniteError,
-    ProgressBar,
-    init_state,
-    make_train_step,
-    running_mean,
-)
+from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, Session, make_train_step
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
 
@@ -169,42 +160,31 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
             word_scale=config.word_scale,
         ),
     )
-    state = init_state(params, optimizer, train_key)
-    mean = jax.tree.map(jnp.copy, params) if config.average else None  # the state is donated
-    best = jax.tree.map(jnp.copy, params)
-    progress: dict[str, Any] = {"epoch": 0, "step": 0, "best_epoch": 0, "best_score": -1.0}
-
-    checkpointer = Checkpointer(workdir / "checkpoints", keep=config.keep_checkpoints)
-    restored = checkpointer.restore((state, mean, best))
-    complaints: list[str] = []
-    if restored is not None:
-        (state, mean, best), progress, complaints = restored
-        state, mean, best = jax.device_put((state, mean, best))
+    session = Session(
+        workdir / "checkpoints",
+        params,
+        optimizer,
+        train_key,
+        average=config.average,
+        keep=config.keep_checkpoints,
+    )
 
     total = config.epochs * loader.num_batches
     metrics = MetricsWriter(
         workdir / "metrics.jsonl",
-        progress["step"],
+        session.step,
         workdir / "tensorboard" if config.tensorboard else None,
     )
-    with closing(loader), metrics, ProgressBar(total, done=progress["step"], unit="trees") as bar:
-        if restored is not None:
-            for complaint in complaints:
-                bar.say(f"passed over: {complaint}")
-            bar.say(f"resuming after epoch {progress['epoch']}")
-        while progress["epoch"] < config.epochs and not _out_of_patience(config, progress):
-            epoch = progress["epoch"] + 1
+    with closing(loader), metrics, ProgressBar(total, done=session.step, unit="trees") as bar:
+        session.announce(bar.say)
+        while session.epoch < config.epochs and not _out_of_patience(config, session):
+            epoch = session.epoch + 1
             start = time.monotonic()
             losses: list[float] = []
             pending = None
             for dispatch in loader.epoch(epoch, last=epoch == config.epochs):
-                state, out = step(state, dispatch.batch)
-                if mean is not None:
-                    # Early on, the mean of all weights so far: no memory of the initial ones.
-                    updates = len(dispatch.members)
-                    done = (epoch - 1) * loader.num_batches + dispatch.first
-                    decay = min(config.average**updates, done / (done + updates))
-                    mean = running_mean(mean, state.params, jnp.float32(decay))
+                session.state, out = step(session.state, dispatch.batch)
+                session.advance(len(dispatch.members))
                 # Look at the call before this one, so that the device never waits for us.
                 if pending is not None:
                     losses += _collect(pending, epoch, workdir, bar)
@@ -212,39 +192,33 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
             losses += _collect(pending, epoch, workdir, bar)
             trained = time.monotonic() - start
 
-            current = state.params if mean is None else mean
-            dev = _evaluate(current, banks["dev"], splits["dev"], config)
-            progress["epoch"], progress["step"] = epoch, epoch * loader.num_batches
+            dev = _evaluate(session.params, banks["dev"], splits["dev"], config)
             value = _selection(config, dev)
             if not np.isfinite(value):
                 raise data.DataError(
                     f"no dev tree has the labels that select={config.select!r} needs"
                 )
-            if value > progress["best_score"]:
-                progress["best_score"], progress["best_epoch"] = value, epoch
-                best = jax.tree.map(jnp.copy, current)
             metrics.write(
-                progress["step"],
+                session.step,
                 epoch=epoch,
                 train_loss=float(np.mean(losses)),
                 **{f"dev_{name}": x for name, x in dev.items()},
                 seconds=round(trained, 3),
             )
-            checkpointer.save(progress["step"], (state, mean, best), progress)
+            better = session.finish_epoch(value)
             bar.say(
                 f"epoch {epoch}: loss {np.mean(losses):.3f}, dev {_show(dev)}, "
-                f"{len(banks['train']) / trained:.0f} trees/s"
-                + (" *" if progress["best_epoch"] == epoch else "")
+                f"{len(banks['train']) / trained:.0f} trees/s" + (" *" if better else "")
             )
 
-    model = Labeller(best, vocabulary, model_options(config), dataclasses.asdict(config))
+    model = Labeller(session.best, vocabulary, model_options(config), dataclasses.asdict(config))
     save_labeller(workdir / "model.safetensors", model)
     result: dict[str, Any] = {
-        "epoch": progress["best_epoch"],
-        "epochs_run": progress["epoch"],
-        "chosen_by": progress["best_score"],
-        "dev": _evaluate(best, banks["dev"], splits["dev"], config),
-        "test": _evaluate(best, banks["test"], splits["test"], config),
+        "epoch": session.best_epoch,
+        "epochs_run": session.epoch,
+        "chosen_by": session.best_score,
+        "dev": _evaluate(session.best, banks["dev"], splits["dev"], config),
+        "test": _evaluate(session.best, banks["test"], splits["test"], config),
         "seconds_per_epoch": float(np.median([row["seconds"] for row in metrics.rows])),
     }
     if config.corpus == "demo" and config.train is None:
@@ -255,9 +229,8 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     return result
 
 
-def _out_of_patience(config: Config, progress: dict[str, Any]) -> bool:
-    waited = progress["epoch"] - progress["best_epoch"]
-    return config.patience is not None and waited >= config.patience
+def _out_of_patience(config: Config, session: Session) -> bool:
+    return config.patience is not None and session.waited >= config.patience
 
 
 def _collect(pending: Any, epoch: int, workdir: Path, bar: ProgressBar) -> list[float]:

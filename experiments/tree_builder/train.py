@@ -146,10 +146,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     tensorboard = workdir / "tensorboard" if config.tensorboard else None
     metrics = MetricsWriter(workdir / "metrics.jsonl", session.step, tensorboard)
     with metrics, ProgressBar(total, done=session.step, unit="trees") as bar:
-        for complaint in session.complaints:
-            bar.say(f"passed over: {complaint}")
-        if session.resumed:
-            bar.say(f"resuming after epoch {session.epoch}")
+        session.announce(bar.say)
         while session.epoch < config.epochs:
             epoch, begun = session.epoch + 1, time.monotonic()
             nats: list[float] = []

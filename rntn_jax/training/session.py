@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -81,6 +82,18 @@ class Session:
     def params(self) -> Any:
         """What is to be judged: the running mean, or the weights where there is none."""
         return self.state.params if self._mean is None else self._mean
+
+    def announce(self, say: Callable[[str], None]) -> None:
+        """Says what was passed over, and where the run goes on, if it does."""
+        for complaint in self.complaints:
+            say(f"passed over: {complaint}")
+        if self.resumed:
+            say(f"resuming after epoch {self.epoch}")
+
+    @property
+    def waited(self) -> int:
+        """Epochs since the best one."""
+        return self.epoch - self.best_epoch
 
     def advance(self, updates: int) -> None:
         """Says that ``state`` is that many updates further."""

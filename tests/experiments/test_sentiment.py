@@ -26,7 +26,7 @@ from experiments.workdir import RunMismatchError, read_json
 from rntn_jax import data, trees
 from rntn_jax.annotate import load_labeller, two_classes
 from rntn_jax.models import rntn
-from rntn_jax.training import Checkpointer, CheckpointError, read_metrics
+from rntn_jax.training import Checkpointer, CheckpointError, read_metrics, session
 from tests.helpers import enable_x64
 from tests.plots.browser import needs_driver, open_driver
 
@@ -79,7 +79,7 @@ def run_until(config: Config, workdir: Path, epoch: int, *, saved: bool = True) 
             return path
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(train, "Checkpointer", Stopping)
+        patch.setattr(session, "Checkpointer", Stopping)
         train.run(config, workdir)
 
 
