@@ -285,27 +285,34 @@ def _log_partition_bwd(res: _LogPartitionResiduals, g):
     at_begin = jnp.zeros_like(tables.by_begin).at[whole].set(jnp.where(possible, g, 0))
     at_end = jnp.zeros_like(tables.by_end)
 
-    def step(segment, reaching, inputs):
-        at_begin, at_end = reaching
-        width, own, value = inputs
+    def reached(reaching, width, columns):
+        """``g`` of the spans of this width, to which nothing more will be added."""
+        begin = lax.dynamic_slice(reaching.by_begin, (width, 0, 0), (1, batch, columns))
         corner = size - 1 - width, 0, width
-        columns = own.shape[1]
-        here = lax.dynamic_slice(at_begin, (width, 0, 0), (1, batch, columns))
-        here = (here + lax.dynamic_slice(at_end, corner, (1, batch, columns)))[0]
+        return (begin + lax.dynamic_slice(reaching.by_end, corner, begin.shape))[0]
+
+    def step(segment, carry, inputs):
+        (at_begin, at_end), here = carry
+        width, own, value = inputs
         parts = _parts(tables, width, segment)
         alive = value > -jnp.inf
         rest = jnp.where(alive, value, 0) - jnp.where(alive, own, 0)
         share = jnp.where(alive[None], jnp.exp(parts - rest[None]), 0) * here[None]
+        corner = size - 1 - width, 0, width
         before = lax.dynamic_slice(at_end, corner, share.shape)
         at_end = lax.dynamic_update_slice(at_end, before + share, corner)
-        before = at_begin[: len(share), :, :columns]
-        return _Tables(lax.dynamic_update_slice(at_begin, before + share, (0, 0, 0)), at_end), here
+        before = at_begin[: len(share), :, : here.shape[1]]
+        at_begin = lax.dynamic_update_slice(at_begin, before + share, (0, 0, 0))
+        reaching = _Tables(at_begin, at_end)
+        # The next row is read here, so that the tables are only written to above: in place.
+        return (reaching, reached(reaching, width - 1, here.shape[1])), here
 
     reaching, found = _Tables(at_begin, at_end), []
     for lo, hi in _segments(size, batch)[::-1]:
         own, value = (t[lo:hi, :, : size - lo] for t in (s, tables.by_begin))
         inputs = jnp.arange(lo, hi), own, value
-        reaching, here = lax.scan(partial(step, (lo, hi)), reaching, inputs, reverse=True)
+        carry = reaching, reached(reaching, hi - 1, size - lo)
+        (reaching, _), here = lax.scan(partial(step, (lo, hi)), carry, inputs, reverse=True)
         found.append(_widen(here, size))
     grad = jnp.concatenate([jnp.zeros_like(s[:2]), *found[::-1]])
     return cast_like(grad, s), None
