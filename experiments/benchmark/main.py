@@ -7,7 +7,7 @@ import sys
 from absl import app, flags
 
 _NAME = flags.DEFINE_enum(
-    "name", "rntn", ["rntn", "rnn_lm", "crf", "tagger", "parser"], "which benchmark"
+    "name", "rntn", ["rntn", "rnn_lm", "crf", "graphs", "tagger", "parser"], "which benchmark"
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 9, "times each system is run, in turn", lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", 2, "CPU threads for every system", lower_bound=1)
@@ -32,9 +32,13 @@ _CORPUS = flags.DEFINE_enum(
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "rntn, tagger, parser: where the corpus lies")
 _DYNET = flags.DEFINE_string("dynet_python", None, "rntn: a Python with DyNet (other_rntn.py)")
 _DGL = flags.DEFINE_string("dgl_python", None, "rntn: a Python with DGL and PyTorch")
-_SHAPES = flags.DEFINE_multi_string("shape", None, "crf: B,T,C; may be given several times")
+_SHAPES = flags.DEFINE_multi_string(
+    "shape",
+    None,
+    "crf: B,T,C; graphs: trees,1,1000,5 or grids,1,8,100,2; may be given several times",
+)
 _PEERS = flags.DEFINE_string(
-    "peers_python", None, "crf, tagger, parser: a Python with rivals (*_rivals.py)"
+    "peers_python", None, "crf, graphs, tagger, parser: a Python with rivals (*_rivals.py)"
 )
 _MODEL = flags.DEFINE_string("model", None, "parser: a trained one (default: random weights)")
 _UDPIPE = flags.DEFINE_string(
@@ -77,6 +81,15 @@ def _run() -> None:
             **given,
             shapes=_SHAPES.value or crf.SHAPES,
             parts=_PARTS.value or list(crf.TASKS),
+            python=_PEERS.value,
+        )
+    elif _NAME.value == "graphs":
+        from experiments.benchmark import graphs
+
+        graphs.run(
+            **given,
+            shapes=_SHAPES.value or graphs.SHAPES,
+            parts=_PARTS.value or list(graphs.TITLES),
             python=_PEERS.value,
         )
     elif _NAME.value == "tagger":
