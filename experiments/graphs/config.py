@@ -1,4 +1,4 @@
-"""Settings of learning on graphs."""
+"""Settings of learning on graphs, of both tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.flags import check_ranges, option
 
-__all__ = ["METHODS", "PRESETS", "Config"]
+__all__ = ["CHUNKING_METHODS", "CHUNKING_PRESETS", "METHODS", "PRESETS", "Config"]
 
 METHODS = (
     "unary",
@@ -18,14 +18,19 @@ METHODS = (
     "loopy",
     "exact",
 )
+CHUNKING_METHODS = ("chain", "tree_reweighted", "loopy", "exact")
 
 
 @dataclass(frozen=True)
 class Config:
     """What a run depends on; two runs with equal settings give equal parameters."""
 
+    task: str = option("images", "what to learn", ("images", "chunking"))
     method: str = option(
-        "all", "how to learn; unary, without edges, is always trained too", ("all", *METHODS)
+        "all",
+        "how to learn; the baseline (images: unary, without edges; chunking: chain, without skip "
+        "edges) is always trained too",
+        tuple(dict.fromkeys(("all", *METHODS, *CHUNKING_METHODS))),
     )
 
     # Images
@@ -44,6 +49,21 @@ class Config:
     sigma: float = option(1.5, "deviation of the noise on pixels -1 and 1")
     window: int = option(3, "side of the square of pixels that scores a node; odd")
 
+    # Chunking
+    corpus: str = option(
+        "names", "names: drawn so that skip edges are needed; conll2000", ("names", "conll2000")
+    )
+    data_dir: str | None = option(None, "where the corpus lies; default: a cache, else a download")
+    max_sentences: int | None = option(None, "use only that many sentences of each split")
+    dev_sentences: int = option(500, "without a dev set: hold out that many of the last of train")
+    pos: bool = option(True, "features see the parts of speech, where the corpus has them")
+    min_count: int = option(2, "rarer attributes are left out")
+    c2: float = option(0.5, "L2 penalty, of all training sentences together")
+    max_width: int = option(
+        3, "largest bag of exact inference on sentences; what is wider is left to loopy BP"
+    )
+    granularity: int = option(16, "lengths of sentences are rounded up to multiples")
+
     # Inference
     iterations: int = option(50, "of messages or mean fields, at most")
     tolerance: float = option(1e-4, "largest change that counts as converged")
@@ -51,9 +71,9 @@ class Config:
     sweeps: int = option(1, "Gibbs sweeps from the truth, of contrastive divergence")
 
     # Training
-    seed: int = option(0, "of images, noise, order and Gibbs sampling")
+    seed: int = option(0, "of images, noise, names, order and Gibbs sampling")
     epochs: int = option(15, "passes over the training data")
-    batch_size: int = option(25, "images a minibatch")
+    batch_size: int = option(25, "images or sentences a minibatch")
     learning_rate: float = option(0.05, "step size of Adam, falling to 0 as a cosine")
     average: float = option(0.95, "decay an update of the running mean of weights; 0: none")
 
@@ -74,11 +94,22 @@ class Config:
                 "epochs",
                 "batch_size",
                 "keep_checkpoints",
+                "max_sentences",
+                "dev_sentences",
+                "min_count",
+                "granularity",
             ),
-            not_negative=("seed", "sigma", "tolerance"),
+            not_negative=("seed", "sigma", "tolerance", "c2"),
             rates=("flip", "damping", "average"),
             positive=("learning_rate",),
         )
+        known = METHODS if self.task == "images" else CHUNKING_METHODS
+        if self.method not in ("all", *known):
+            raise ValueError(
+                f"task {self.task} knows no method {self.method!r}, only {', '.join(known)} and all"
+            )
+        if self.max_width < 3:
+            raise ValueError(f"max_width must be at least 3, got {self.max_width}")
         if self.test_images < 2:
             raise ValueError(f"test_images must be at least 2, got {self.test_images}")
         if self.window % 2 == 0:
@@ -89,9 +120,10 @@ class Config:
     @property
     def methods(self) -> tuple[str, ...]:
         """Those to train by, the baseline first."""
+        known = METHODS if self.task == "images" else CHUNKING_METHODS
         if self.method == "all":
-            return METHODS
-        return tuple(dict.fromkeys(("unary", self.method)))
+            return known
+        return tuple(dict.fromkeys((known[0], self.method)))
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -105,5 +137,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         "flip": 0.15,
         "sigma": 0.0,
         "epochs": 20,
+    },
+}
+
+CHUNKING_PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {"task": "chunking", "method": "exact", "max_sentences": 60, "epochs": 2},
+    "demo": {"task": "chunking", "epochs": 10},
+    "paper": {
+        "task": "chunking",
+        "corpus": "conll2000",
+        "epochs": 5,
+        "batch_size": 64,
+        "granularity": 40,
     },
 }

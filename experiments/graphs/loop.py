@@ -23,7 +23,7 @@ class Task(NamedTuple):
 
     params: Any  # initial ones, of all models
     batches: int  # in an epoch
-    epoch: Callable[[int], Iterator[tuple[Any, int]]]  # minibatches, and how many items each has
+    epoch: Callable[[str, int], Iterator[tuple[Any, int]]]  # a model's minibatches, and their sizes
     loss: Callable[[str], Callable[..., Any]]  # of a model: loss(params, batch, *, key)
     dev: Callable[[str, Any], float]  # error of a model's parameters on dev, lower is better
     unit: str  # of items
@@ -34,6 +34,7 @@ class Learnt(NamedTuple):
 
     params: Any
     seconds: float  # of training, with compilation
+    epoch_seconds: float  # median time of an epoch's updates
     step_ms: float  # median time of an update
 
 
@@ -66,7 +67,7 @@ def learn(config: Config, workdir: Path, names: Sequence[str], task: Task) -> di
                 epoch, begun = session.epoch + 1, time.monotonic()
                 nats: list[float] = []
                 times: list[float] = []
-                for batch, count in task.epoch(epoch):
+                for batch, count in task.epoch(name, epoch):
                     started = time.monotonic()
                     session.state, out = step(session.state, batch)
                     session.advance(1)
@@ -99,6 +100,7 @@ def learn(config: Config, workdir: Path, names: Sequence[str], task: Task) -> di
         name: Learnt(
             jax.device_get(session.best),
             sum(row["seconds"] for row in metrics.rows if row["model"] == name),
+            float(np.median([row["seconds"] for row in metrics.rows if row["model"] == name])),
             float(np.median([row["step_ms"] for row in metrics.rows if row["model"] == name])),
         )
         for name, session in sessions.items()

@@ -1,10 +1,10 @@
-"""The table of a run, and its HTML report."""
+"""The HTML report of a run, and what that on images shows."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from rntn_jax import plots
 from rntn_jax.plots import Section
 from rntn_jax.training import read_metrics
 
-__all__ = ["Section", "images_sections", "table", "table_text", "write"]
+__all__ = ["Page", "Section", "curves", "images_page", "table", "table_text", "write"]
 
 NAMES = {
     "input": "input, as it is",
@@ -68,7 +68,17 @@ def table_text(rows: dict[str, dict[str, str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def write(workdir: Path, config: Config, result: dict[str, Any], sections: list[Section]) -> None:
+class Page(NamedTuple):
+    """What a task has to show."""
+
+    summary: str
+    scores: dict[str, dict[str, str]]  # model -> column -> text
+    note: str  # on the scores
+    charts: list[plots.Curves]
+    sections: list[Section]
+
+
+def write(workdir: Path, config: Config, page: Page) -> None:
     """Writes ``report.html``."""
     environment = read_json(workdir / "environment.json")
     command = environment.pop("command")
@@ -77,35 +87,50 @@ def write(workdir: Path, config: Config, result: dict[str, Any], sections: list[
     for row in read_metrics(workdir / "metrics.jsonl"):
         columns = rows.setdefault(row["epoch"], {"epoch": row["epoch"]})
         columns |= {f"{row['model']} {kind}": row[kind] for kind in ("dev_error", "train_loss")}
-
-    def curves(title: str, kind: str, names: tuple[str, ...], label: str) -> plots.Curves:
-        trained = [name for name in names if "step_ms" in result["models"].get(name, {})]
-        columns = {f"{name} {kind}": NAMES[name] for name in trained}
-        return plots.Curves(title, "epoch", columns, label, percent=kind == "dev_error")
-
-    cheap, passing = ("unary", "pseudo_likelihood", "cd"), METHODS[3:]
-    charts = [
-        curves("Dev, methods without messages, and exact", "dev_error", (*cheap, "exact"), "wrong"),
-        curves("Dev, methods with messages", "dev_error", ("unary", *passing), "wrong"),
-        curves("Loss, each its own kind", "train_loss", (*cheap[:2], *passing), "nats an image"),
-    ]
-    page = plots.report_html(
+    html = plots.report_html(
         title="Learning on graphs",
-        summary=f"{config.images.capitalize()}: {config.train_images} images to learn from, "
-        f"{result['images']} of {result['pixels']} pixels to test on.",
-        scores=table(result),
-        scores_note=NOTE,
+        summary=page.summary,
+        scores=page.scores,
+        scores_note=page.note,
         history=list(rows.values()),
-        curves=charts,
-        sections=sections,
+        curves=page.charts,
+        sections=page.sections,
         config=dataclasses.asdict(config),
         command=command,
         environment=environment,
     )
-    (workdir / "report.html").write_text(page, encoding="utf-8")
+    (workdir / "report.html").write_text(html, encoding="utf-8")
 
 
-def images_sections(test: Images, pictures: dict[str, np.ndarray]) -> list[Section]:
+def curves(title: str, kind: str, names: dict[str, str], label: str) -> plots.Curves:
+    """A chart of models, by the names that they have there; kind: train_loss, dev_error."""
+    columns = {f"{name} {kind}": shown for name, shown in names.items()}
+    return plots.Curves(title, "epoch", columns, label, percent=kind == "dev_error")
+
+
+def images_page(
+    config: Config, result: dict[str, Any], test: Images, pictures: dict[str, np.ndarray]
+) -> Page:
+    """What there is to show of images."""
+
+    def trained(*names: str) -> dict[str, str]:
+        return {n: NAMES[n] for n in names if "step_ms" in result["models"].get(n, {})}
+
+    cheap, passing = ("unary", "pseudo_likelihood", "cd"), METHODS[3:]
+    title = "Dev, methods without messages, and exact"
+    charts = [
+        curves(title, "dev_error", trained(*cheap, "exact"), "wrong"),
+        curves("Dev, methods with messages", "dev_error", trained("unary", *passing), "wrong"),
+        curves("Loss, each its own kind", "train_loss", trained(*cheap[:2], *passing), "nats"),
+    ]
+    summary = (
+        f"{config.images.capitalize()}: {config.train_images} images to learn from, "
+        f"{result['images']} of {result['pixels']} pixels to test on."
+    )
+    return Page(summary, table(result), NOTE, charts, [_images(test, pictures)])
+
+
+def _images(test: Images, pictures: dict[str, np.ndarray]) -> Section:
     """Some test images: truth, input, and by model marginals and decision."""
     lines = {"truth": test.truth[:SHOWN].astype(float)}
     lines["input"] = 0.5 + test.seen[:SHOWN] / 4
@@ -122,7 +147,7 @@ def images_sections(test: Images, pictures: dict[str, np.ndarray]) -> list[Secti
     )
     html = f'<div class="rj-scroll"><table><tbody>{rows}</tbody></table></div>'
     note = "<p>Black is 1. Marginals are as grey as they are likely.</p>"
-    return [Section("Images", note + html)]
+    return Section("Images", note + html)
 
 
 def _picture(values: np.ndarray) -> str:

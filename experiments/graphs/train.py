@@ -1,4 +1,4 @@
-"""Learning to denoise images, by each method in its turn."""
+"""Learning by each method in its turn; here is what denoising images needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.graphs import images, model, report
+from experiments.graphs import images, model, report, skip_chain
 from experiments.graphs.config import Config
 from experiments.graphs.loop import Task, learn
 from experiments.workdir import open_workdir, read_json, write_json
@@ -35,6 +35,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
 
     Raises:
         ImportError: when the images come with a package that is not there.
+        DataError: when the corpus is not there or faulty.
         ValueError: when the grid is too wide to learn exactly, as was asked.
         RunMismatchError: when ``workdir`` holds a run with other settings.
         NotFiniteError: when a loss stops being a number.
@@ -43,15 +44,16 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     open_workdir(workdir, config, fresh)
     if (workdir / "result.json").exists():
         return read_json(workdir / "result.json")
-    result, sections = denoise(config, workdir)
+    task = {"images": denoise, "chunking": skip_chain.chunk}[config.task]
+    result, page = task(config, workdir)
     result["report"] = str(workdir / "report.html")
-    report.write(workdir, config, result, sections)
+    report.write(workdir, config, page)
     write_json(workdir / "result.json", result)
     return result
 
 
-def denoise(config: Config, workdir: Path) -> tuple[dict[str, Any], list[report.Section]]:
-    """Result, and pictures for the report."""
+def denoise(config: Config, workdir: Path) -> tuple[dict[str, Any], report.Page]:
+    """Learns images by each method: result, and what to report."""
     splits = images.load_splits(config)
     train, dev, test = (splits[name] for name in ("train", "dev", "test"))
     count, height, width = train.truth.shape
@@ -65,7 +67,7 @@ def denoise(config: Config, workdir: Path) -> tuple[dict[str, Any], list[report.
             real = np.arange(size) < len(order) - begin
             yield model.Batch(of.seen[members], of.truth[members], real)
 
-    def epoch(number: int) -> Iterator[tuple[model.Batch, int]]:
+    def epoch(_: str, number: int) -> Iterator[tuple[model.Batch, int]]:
         order = np.random.default_rng((config.seed, 2, number)).permutation(count)
         for batch in minibatches(train, order):
             yield batch, int(batch.real.sum())
@@ -118,7 +120,7 @@ def denoise(config: Config, workdir: Path) -> tuple[dict[str, Any], list[report.
         for name in wrong:
             models[name]["exact"]["more"] = _error(wrong[name].astype(float) - wrong["exact"])
     result = {"images": len(test.truth), "pixels": height * width, "models": models}
-    return result, report.images_sections(test, pictures)
+    return result, report.images_page(config, result, test, pictures)
 
 
 def known(config: Config, on: model.Grids, batch: model.Batch) -> graph.Scores:
