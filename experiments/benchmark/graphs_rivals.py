@@ -3,7 +3,8 @@
 All are given the same scores, in float32. Others than ours may live in an interpreter of their own
 (flag ``--peers_python``): Python 3.11 with this package's requirements and ``pip install
 torch==2.13.0 torch-treecrf==0.2.0 pgmpy==1.1.2 pyagrum==3.3.1 dwave-samplers==1.8.0 thrml==0.1.4
-cvxpy numba`` and ``pip install --no-deps pgmax==0.6.1`` (which asks for TensorFlow and Jupyter, too, but does not need them here).
+cvxpy numba`` and ``pip install --no-deps pgmax==0.6.1`` (which asks for TensorFlow and
+Jupyter, too, but does not need them here).
 
 What is made once for a graph (plans, orders, models without inference, compiled programs) is not
 in the time of a pass; everything that new scores need is.
@@ -206,19 +207,19 @@ def ours_graph(problem: Problem, threads: int = 1):
     plan = graph.plan(problem.edges, *problem.node.shape)
     facts: dict[str, Any] = {"plan_seconds": time.perf_counter() - begin, "width": plan.width}
 
-    def ask(node, edge, plan):
+    def ask(scores, plan):
         def total(node, edge):
-            return graph.log_partition(graph.Scores(node, edge, problem.edges), plan=plan)
+            return graph.log_partition(graph.Scores(node, edge, scores.edges), plan=plan)
 
-        log_z, marginals = jax.value_and_grad(total, (0, 1))(node, edge)
+        log_z, marginals = jax.value_and_grad(total, (0, 1))(scores.node, scores.edge)
         return log_z, *marginals
 
-    program, more = _compiled(ask, problem.node, problem.edge, plan)
+    program, more = _compiled(ask, graph.Scores(*problem[1:4]), plan)
     return (lambda: Answer(*program())), facts | more
 
 
 def ours_loopy(problem: Problem, threads: int = 1):
-    """Loopy propagation by `crf.graph`: Bethe's free energy, beliefs of nodes and edges."""
+    """Loopy propagation by `crf.graph`; told are beliefs of nodes, as PGMax does."""
     from rntn_jax.crf import graph
 
     begin = time.perf_counter()
@@ -226,13 +227,11 @@ def ours_loopy(problem: Problem, threads: int = 1):
     facts = {"plan_seconds": time.perf_counter() - begin}
     options = graph.Options(problem.steps, tolerance=-1.0, damping=problem.damping)
 
-    def ask(node, edge, plan):
-        scores = graph.Scores(node, edge, problem.edges)
-        found = graph.beliefs(scores, method="loopy", plan=plan, options=options)
-        return found.log_partition, found.node, found.edge
+    def ask(scores, plan):
+        return graph.beliefs(scores, method="loopy", plan=plan, options=options).node
 
-    program, more = _compiled(ask, problem.node, problem.edge, plan)
-    return (lambda: Answer(*program())), facts | more
+    program, more = _compiled(ask, graph.Scores(*problem[1:4]), plan)
+    return (lambda: Answer(node=program())), facts | more
 
 
 def ours_gibbs(problem: Problem, threads: int = 1):
@@ -246,12 +245,11 @@ def ours_gibbs(problem: Problem, threads: int = 1):
     plan = graph.neighbours(problem.edges, len(problem.node))
     facts = {"plan_seconds": time.perf_counter() - begin}
 
-    def ask(node, edge, plan, labels):
-        scores = graph.Scores(node, edge, problem.edges)
+    def ask(scores, plan, labels):
         return graph.gibbs(jax.random.key(0), scores, labels, problem.steps, plan=plan)
 
     labels = jnp.zeros((problem.chains, len(problem.node)), jnp.int32)
-    program, more = _compiled(ask, problem.node, problem.edge, plan, labels)
+    program, more = _compiled(ask, graph.Scores(*problem[1:4]), plan, labels)
     return (lambda: Answer(node=_Means(program(), problem.edges))), facts | more
 
 

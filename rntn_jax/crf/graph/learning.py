@@ -62,7 +62,7 @@ def _log_conditionals(node, edge, rest):
     """``ln P(. | others) [I, C]``."""
     *others, plan, labels = rest
     of_nodes, of_edges = conditional_scores(Parts(node, edge, *others), plan, labels)
-    logits = (of_nodes + of_edges).astype(accumulator(node, edge))
+    logits = (of_nodes + of_edges).T.astype(accumulator(node, edge))
     top = logits.max(axis=1, keepdims=True)
     logits = logits - jnp.where(top == -jnp.inf, 0, top)
     total = jnp.exp(logits).sum(axis=1, keepdims=True)

@@ -31,6 +31,9 @@ __all__ = [
 ]
 
 
+_FORBIDDEN = -1e20  # in place of -inf, where two are subtracted
+
+
 class Estimate(NamedTuple):
     """An estimate of ln Z by annealed importance sampling."""
 
@@ -41,40 +44,49 @@ class Estimate(NamedTuple):
 
 
 def _tables(edge, plan: Neighbours):
-    """Edge scores ``[D, I, C there, C here]``, 0 where there is none."""
+    """Edge scores ``[D, C there, C here, I]``, 0 where there is none."""
     none = jnp.zeros_like(edge, shape=(1, *edge.shape[1:]))
     both = jnp.concatenate([edge.swapaxes(1, 2), edge, none])
-    return both[plan.link]
+    return jnp.moveaxis(both[plan.link], 1, 3)
 
 
 def conditional_scores(
     parts: Parts, plan: Neighbours, labels: jax.Array, tables: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """Scores ``[.., I, C]`` of each node's labels given all others', of nodes and of edges.
+    """Scores of each node's labels given all others', of nodes ``[C, I, ..]`` and of edges.
 
     Args:
         parts: checked scores.
         plan: neighbours.
-        labels: int32 ``[.., I]``.
+        labels: integer ``[I, ..]``; chains come last, so that a node's are read at once.
         tables: edge scores by slot, where they are needed often.
     """
-    tables = _tables(parts.edge, plan) if tables is None else tables
-    count = labels.shape[-1]
-    padded = jnp.concatenate([labels, jnp.zeros_like(labels[..., :1])], axis=-1)
-    here = jnp.broadcast_to(jnp.arange(count), labels.shape)
-    classes = tables.shape[-1]
-    of_edges = jnp.zeros_like(tables, shape=(*labels.shape, classes))
-    for d in range(len(tables)):
-        there = padded[..., plan.other[d]]
+    of_edges = _from_neighbours(
+        _tables(parts.edge, plan) if tables is None else tables, plan, labels
+    )
+    of_nodes = parts.node.T.reshape(*parts.node.T.shape, *(1,) * (labels.ndim - 1))
+    return jnp.broadcast_to(of_nodes, of_edges.shape), of_edges
+
+
+def _from_neighbours(tables, plan: Neighbours, labels):
+    """The sum over slots of ``tables [D, C there, C here, I]`` at their labels: ``[C, I, ..]``."""
+    slots, classes, here, count = tables.shape
+    ones = (1,) * (labels.ndim - 1)
+    padded = jnp.concatenate([labels, jnp.zeros_like(labels[:1])])
+    total = jnp.zeros_like(tables, shape=(here, *labels.shape))
+    for d in range(slots):
+        there = lax.optimization_barrier(padded[plan.other[d]])
         if classes > 8:
-            of_edges = of_edges + tables[d, here, there]
+            node = jnp.arange(count).reshape(count, *ones)
+            total = total + jnp.moveaxis(tables[d, there, :, node], -1, 0)
             continue
-        chosen = jnp.broadcast_to(tables[d, :, 0], of_edges.shape)
+        rows = tables[d].reshape(classes, here, count, *ones)
+        chosen = jnp.broadcast_to(rows[0], total.shape)
         for c in range(1, classes):  # quicker than a gather
-            row = jnp.broadcast_to(tables[d, :, c], of_edges.shape)
-            chosen = jnp.where((there == c)[..., None], row, chosen)
-        of_edges = of_edges + chosen
-    return jnp.broadcast_to(parts.node, of_edges.shape), of_edges
+            row = jnp.broadcast_to(rows[c], total.shape)
+            chosen = jnp.where((there == c)[None], row, chosen)
+        total = total + chosen
+    return total
 
 
 def start(key: jax.Array, scores: Scores, num_chains: int) -> jax.Array:
@@ -84,27 +96,55 @@ def start(key: jax.Array, scores: Scores, num_chains: int) -> jax.Array:
     return jnp.where(node_mask[None], drawn, 0).astype(jnp.int32)
 
 
-def _sweep(key, parts: Parts, plan: Neighbours, tables, labels, heat, cold=1.0):
-    """All nodes drawn once; edges weigh ``heat``, and all scores times ``cold``."""
+def _state(labels, parts: Parts):
+    """Chains as sweeps have them: ``[I, chains]``, in few bytes."""
+    labels = jnp.where(parts.node_mask[None], jnp.asarray(labels), 0).T
+    return labels.astype(jnp.uint8 if parts.node.shape[1] <= 256 else jnp.int32)
 
-    classes, dtype = parts.node.shape[1], accumulator(parts.node, parts.edge)
+
+def _labels(state):
+    return state.swapaxes(-1, -2).astype(jnp.int32)
+
+
+class _Model(NamedTuple):
+    """What sweeps read; of two labels only by how much the second one scores more."""
+
+    node: jax.Array  # [C, I], or [1, I]
+    tables: jax.Array  # [D, C, C, I], or [D, 2, 1, I]
+
+
+def _model(parts: Parts, plan: Neighbours) -> _Model:
+    node, tables = parts.node.T, _tables(parts.edge, plan)
+    if len(node) != 2:
+        return _Model(node, tables)
+    node, tables = (jnp.maximum(x, _FORBIDDEN) for x in (node, tables))
+    return _Model(node[1:] - node[:1], tables[:, :, 1:] - tables[:, :, :1])
+
+
+def _sweep(key, parts: Parts, plan: Neighbours, model: _Model, state, heat=None, cold=1.0):
+    """All nodes ``[I, chains]`` drawn once; edges weigh ``heat``, all scores times ``cold``."""
+    node, tables = model
+    dtype = accumulator(parts.node, parts.edge)
     # Every node is drawn once, so that all colours can have their noise at once.
-    if classes == 2:
-        noise = jax.random.logistic(key, labels.shape, dtype)
+    if len(node) == 1:
+        noise = jax.random.logistic(key, (1, *state.shape), dtype)
     else:
-        noise = jax.random.gumbel(key, (*labels.shape, classes), dtype)
+        noise = jax.random.gumbel(key, (len(node), *state.shape), dtype)
 
-    def of_colour(labels, colour):
-        of_nodes, of_edges = conditional_scores(parts, plan, labels, tables)
-        logits = cold * (of_nodes + jnp.where(of_edges == -jnp.inf, -jnp.inf, heat * of_edges))
-        if classes == 2:
-            drawn = logits[..., 0] < logits[..., 1] + noise
-        else:
-            drawn = (logits + noise).argmax(axis=-1)
-        mine = ((plan.colour == colour) & parts.node_mask)[None]
-        return jnp.where(mine, drawn.astype(jnp.int32), labels), None
+    def of_colour(state, colour):
+        of_edges = _from_neighbours(tables, plan, state)
+        if heat is not None:
+            of_edges = jnp.where(of_edges == -jnp.inf, -jnp.inf, heat * of_edges)
+        logits = cold * (node[..., None] + of_edges) + noise
+        drawn = logits[0] > 0 if len(node) == 1 else logits.argmax(axis=0)
+        return _where_colour(parts, plan, colour, drawn, state), None
 
-    return lax.scan(of_colour, labels, plan.palette)[0]
+    return lax.scan(of_colour, state, plan.palette)[0]
+
+
+def _where_colour(parts: Parts, plan: Neighbours, colour, new, state):
+    mine = (plan.colour == colour) & parts.node_mask
+    return jnp.where(mine[:, None], new.astype(state.dtype), state)
 
 
 def gibbs(
@@ -137,15 +177,14 @@ def gibbs(
         [[0, 1]]
     """
     parts, plan = ready(lax.stop_gradient(scores), plan)
-    tables = _tables(parts.edge, plan)
+    model = _model(parts, plan)
 
-    def step(labels, key):
-        labels = _sweep(key, parts, plan, tables, labels, 1.0)
-        return labels, labels if keep else None
+    def step(state, key):
+        state = _sweep(key, parts, plan, model, state)
+        return state, state if keep else None
 
-    labels = jnp.where(parts.node_mask[None], jnp.asarray(labels), 0).astype(jnp.int32)
-    last, kept = lax.scan(step, labels, jax.random.split(key, num_sweeps))
-    return last if kept is None else kept
+    last, kept = lax.scan(step, _state(labels, parts), jax.random.split(key, num_sweeps))
+    return _labels(last if kept is None else kept)
 
 
 def ready(scores: Scores, plan: Neighbours | None) -> tuple[Parts, Neighbours]:
@@ -160,11 +199,11 @@ def ready(scores: Scores, plan: Neighbours | None) -> tuple[Parts, Neighbours]:
     return parts, jax.tree.map(jnp.asarray, plan)
 
 
-def _edge_total(parts: Parts, labels):
+def _edge_total(parts: Parts, state):
     """What edges score, ``[chains]``."""
-    ends = labels[:, parts.edges]
-    rows = jnp.arange(len(parts.edge))[None]
-    return parts.edge[rows, ends[..., 0], ends[..., 1]].sum(axis=1)
+    rows = jnp.arange(len(parts.edge))[:, None]
+    first, second = (state[parts.edges[:, k]] for k in range(2))
+    return parts.edge[rows, first, second].sum(axis=0)
 
 
 def anneal(
@@ -185,20 +224,20 @@ def anneal(
         plan: made by `neighbours`; needed within jit.
     """
     parts, plan = ready(lax.stop_gradient(scores), plan)
-    tables = _tables(parts.edge, plan)
+    model = _model(parts, plan)
     first, rest = jax.random.split(key)
 
-    def step(state, inputs):
-        labels, weights = state
+    def step(carry, inputs):
+        state, weights = carry
         key, before, heat = inputs
-        weights = weights + (heat - before) * _edge_total(parts, labels)
-        return (_sweep(key, parts, plan, tables, labels, heat), weights), None
+        weights = weights + (heat - before) * _edge_total(parts, state)
+        return (_sweep(key, parts, plan, model, state, heat), weights), None
 
-    labels = start(first, scores, num_chains)
+    begin = _state(start(first, scores, num_chains), parts)
     weights = jnp.zeros(num_chains, accumulator(parts.node, parts.edge))
     keys = jax.random.split(rest, len(heats) - 1)
-    (labels, weights), _ = lax.scan(step, (labels, weights), (keys, heats[:-1], heats[1:]))
-    return labels, weights
+    (state, weights), _ = lax.scan(step, (begin, weights), (keys, heats[:-1], heats[1:]))
+    return _labels(state), weights
 
 
 def annealed_log_partition(
@@ -258,17 +297,15 @@ def improve(
     parts, plan = ready(lax.stop_gradient(scores), plan)
     tables = _tables(parts.edge, plan)
 
-    def of_colour(labels, colour):
-        of_nodes, of_edges = conditional_scores(parts, plan, labels, tables)
-        best = (of_nodes + of_edges).argmax(axis=-1)
-        mine = ((plan.colour == colour) & parts.node_mask)[None]
-        return jnp.where(mine, best.astype(jnp.int32), labels), None
+    def of_colour(state, colour):
+        of_nodes, of_edges = conditional_scores(parts, plan, state, tables)
+        best = (of_nodes + of_edges).argmax(axis=0)
+        return _where_colour(parts, plan, colour, best, state), None
 
-    def sweep(labels, _):
-        return lax.scan(of_colour, labels, plan.palette)[0], None
+    def sweep(state, _):
+        return lax.scan(of_colour, state, plan.palette)[0], None
 
-    labels = jnp.where(parts.node_mask[None], jnp.asarray(labels), 0).astype(jnp.int32)
-    return lax.scan(sweep, labels, None, length=num_sweeps)[0]
+    return _labels(lax.scan(sweep, _state(labels, parts), None, length=num_sweeps)[0])
 
 
 def cool(
@@ -276,10 +313,11 @@ def cool(
 ) -> jax.Array:
     """Simulated annealing: a Gibbs sweep with all scores times each of ``colds [steps]``."""
     parts, plan = ready(lax.stop_gradient(scores), plan)
-    tables = _tables(parts.edge, plan)
+    model = _model(parts, plan)
 
-    def step(labels, inputs):
+    def step(state, inputs):
         key, cold = inputs
-        return _sweep(key, parts, plan, tables, labels, 1.0, cold), None
+        return _sweep(key, parts, plan, model, state, cold=cold), None
 
-    return lax.scan(step, labels, (jax.random.split(key, len(colds)), colds))[0]
+    keys = jax.random.split(key, len(colds))
+    return _labels(lax.scan(step, _state(labels, parts), (keys, colds))[0])

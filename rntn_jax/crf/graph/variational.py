@@ -15,15 +15,15 @@ Messages ``m [C, D, I]`` come in to each node by slots; in one step all nodes se
     v_d[c]  = exp(node[c]) prod_{k != d} m_k[c]^r_k * m_d[c]^(r_d - 1)
     m[c]   ~  sum_c' exp(edge[c, c'] / r) v[c']           v of the neighbour, towards here
 
-in probabilities where no edge's scores range over more than `SAFE_RANGE`, which loses nothing
-(what is below ``exp(-87)`` cannot matter), else in logarithms.
+in probabilities where the scores of edges range over so little, and nodes have so few neighbours,
+that no product of messages can be below ``exp(-SAFE_RANGE)``; else in logarithms.
 
 Source: 004 leaves the approximation open.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -38,7 +38,8 @@ from rntn_jax.ops import accumulator, cast_like
 __all__ = ["METHODS", "SAFE_RANGE", "Beliefs", "Options", "best_labels", "infer", "log_partition"]
 
 METHODS = ("loopy", "tree_reweighted", "mean_field")
-SAFE_RANGE = 60.0  # nats
+SAFE_RANGE = 80.0  # nats; float32 ends at 87
+_UNROLLED = 8  # labels and slots; XLA makes better loops of sums and products written out
 _LOWEST = -1e5  # what forbids in a mean
 
 
@@ -177,9 +178,12 @@ def _by_slot(edge, plan: Neighbours):
 
 
 def _arriving(x, plan: Neighbours):
-    """``x [C, D, I]``, what each node has for its neighbours, where they read it."""
-    flat = jnp.pad(x.reshape(len(x), -1), ((0, 0), (0, 1)), constant_values=1)
-    return flat[:, plan.back.reshape(-1)].reshape(x.shape)
+    """``x [C, D, I]``, what each node has for its neighbours, where they read it.
+
+    Where there is no neighbour, anything: an edge of score 0 makes the same of it for all labels.
+    """
+    flat = x.reshape(len(x), -1)
+    return flat.at[:, plan.back.reshape(-1)].get(mode="clip").reshape(x.shape)
 
 
 def _entropy(p, axes):
@@ -220,23 +224,23 @@ def _over(x, total):
 
 def _others_product(factors):
     """The product of all slots but each, ``[C, D, I]``, without a division."""
-    slots = factors.shape[1]
-    if slots <= 8:
-        before, after = [jnp.ones_like(factors[:, 0])], [jnp.ones_like(factors[:, 0])]
+    classes, slots = factors.shape[:2]
+    if max(classes, slots) > _UNROLLED:
+        before, after = (
+            lax.associative_scan(jnp.multiply, factors, axis=1, reverse=r) for r in (False, True)
+        )
+        ones = jnp.ones_like(factors[:, :1])
+        before = jnp.concatenate([ones, before[:, :-1]], axis=1)
+        return before * jnp.concatenate([after[:, 1:], ones], axis=1)
+
+    def others(m):  # of one label
+        before, after = [jnp.ones_like(m[0])], [jnp.ones_like(m[0])]
         for d in range(slots - 1):
-            before.append(before[-1] * factors[:, d])
-            after.append(after[-1] * factors[:, slots - 1 - d])
-        return jnp.stack([b * a for b, a in zip(before, after[::-1], strict=True)], axis=1)
+            before.append(before[-1] * m[d])
+            after.append(after[-1] * m[slots - 1 - d])
+        return jnp.stack([b * a for b, a in zip(before, after[::-1], strict=True)])
 
-    def times(x, y):  # the largest 1, that nothing gets lost
-        xy = x * y
-        return _over(xy, xy.max(axis=0, keepdims=True))
-
-    ones = jnp.ones_like(factors[:, :1])
-    before = lax.associative_scan(times, factors, axis=1)
-    after = lax.associative_scan(times, factors, axis=1, reverse=True)
-    before = jnp.concatenate([ones, before[:, :-1]], axis=1)
-    return times(before, jnp.concatenate([after[:, 1:], ones], axis=1))
+    return jnp.stack([others(factors[c]) for c in range(classes)])
 
 
 def _sent_in_products(u, psi, m, weight, plan, best=False):
@@ -247,18 +251,15 @@ def _sent_in_products(u, psi, m, weight, plan, best=False):
         m = jnp.maximum(m, jnp.finfo(m.dtype).tiny)
         powered = m**weight
         v = u[:, None] * _others_product(powered) * (powered / m)
-    # Barriers and a sum written out: left to itself XLA computes things several times.
+    # Barriers: left to itself XLA computes things several times.
     v = lax.optimization_barrier(v)
-    v = _arriving(v * _over(1.0, v.max(axis=0, keepdims=True)), plan)
-    v = lax.optimization_barrier(v)
-    if best:
-        new = (psi * v[None]).max(axis=1)
-    elif len(v) <= 8:
-        new = sum((psi[:, c] * v[None, c] for c in range(1, len(v))), psi[:, 0] * v[None, 0])
-    else:
-        new = (psi * v[None]).sum(axis=1)
-    new = lax.optimization_barrier(new)
-    return new * _over(1.0, new.sum(axis=0, keepdims=True))
+    v = lax.optimization_barrier(_arriving(v, plan))
+    if len(v) > _UNROLLED:
+        new = (psi * v[None]).max(axis=1) if best else (psi * v[None]).sum(axis=1)
+        return _over(new, new.sum(axis=0, keepdims=True))
+    terms = [psi[:, c] * v[None, c] for c in range(len(v))]
+    new = reduce(jnp.maximum if best else jnp.add, terms)
+    return _over(new, sum(new[c] for c in range(len(v)))[None])
 
 
 def _sent_in_logs(u, psi, m, weight, plan, best=False):
@@ -305,7 +306,9 @@ def _scaled(parts: Parts, shares, weight, plan: Neighbours):
     u = u - jnp.where(top == -jnp.inf, 0, top)
     off = psi.max(axis=(0, 1), keepdims=True)
     psi = psi - jnp.where(off == -jnp.inf, 0, off)
-    args = u, jnp.exp(psi), (psi >= -SAFE_RANGE).all(), weight, plan
+    # No message is below exp(-range) / C; the product of all at a node must not underflow.
+    good = len(plan.other) * (jnp.log(classes) - psi.min(initial=0)) <= SAFE_RANGE
+    args = u, jnp.exp(psi), good, weight, plan
     return u, scaled, args, jnp.full((classes, *plan.other.shape), 1 / classes, dtype)
 
 
