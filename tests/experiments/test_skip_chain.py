@@ -192,14 +192,14 @@ def test_training_resumes_bit_for_bit(trained, tmp_path, monkeypatch, corpus):
 
 def test_names_need_skip_edges():
     splits = names.splits(50, 20, 30)
-    words = {k: {row[0] for rows in v for row in rows if row[1] != "O"} for k, v in splits.items()}
+    words = {k: {row[0] for rows in v for row in rows if row[-1] != "O"} for k, v in splits.items()}
     assert not words["train"] & words["test"] and not words["train"] & words["dev"]
     for rows in splits["train"]:
-        places = [t for t, row in enumerate(rows) if row[1] != "O"]
+        places = [t for t, row in enumerate(rows) if row[-1] != "O"]
         assert len({rows[t] for t in places}) == 1 and len(places) in (1, 2)
         # No feature sees both.
         assert len(places) == 1 or places[1] - places[0] >= 4
-        other = attributes([row[:1] for row in rows], "crfsuite")[places[-1]]
+        other = attributes([row[:2] for row in rows], "crfsuite")[places[-1]]
         assert not any("[-3]" in name for name in other)
 
 
