@@ -189,3 +189,15 @@ def test_wrong_arguments_are_refused():
     star = [(0, i) for i in range(1, 20_000)]
     with pytest.raises(ValueError, match="too many slots"):
         graph.neighbours(star, 20_000)
+
+
+@pytest.mark.usefixtures("float32")
+def test_many_neighbours_that_contradict_each_other_do_not_underflow():
+    edges = np.array([(0, i) for i in range(1, 13)])
+    node = np.zeros((13, 2), np.float32)
+    node[1:7, 0] = node[7:, 1] = 60
+    scores = graph.Scores(jnp.asarray(node), jnp.tile(50 * jnp.eye(2), (12, 1, 1)), edges)
+    found = infer(scores, graph.neighbours(edges, 13), "loopy", graph.Options(20))
+    # Half of the edges are satisfied, in each of two ways.
+    np.testing.assert_allclose(found.log_partition, 12 * 60 + 6 * 50 + np.log(2), rtol=1e-5)
+    np.testing.assert_allclose(found.node[0], 0.5, atol=1e-5)
