@@ -443,6 +443,13 @@ def dwave(problem: Problem, threads: int):
     import dimod
     from dwave.samplers import TreeDecompositionSampler
 
+    def one(problem: Problem) -> Callable[[], Answer]:
+        return _dwave_once(problem, dimod, TreeDecompositionSampler())
+
+    return _one_by_one(one, problem), _version("dwave-samplers")
+
+
+def _dwave_once(problem: Problem, dimod: Any, sampler: Any) -> Callable[[], Answer]:
     from rntn_jax.crf import graph
 
     h, j, const = _spins(problem)
@@ -452,7 +459,6 @@ def dwave(problem: Problem, threads: int):
     )
     order = graph.plan(problem.edges, len(h), 2).nodes.reshape(-1)
     order = order[order < len(h)].tolist()
-    sampler = TreeDecompositionSampler()
 
     def run() -> Answer:
         info = sampler.sample(
@@ -467,7 +473,7 @@ def dwave(problem: Problem, threads: int):
         node = np.stack([1 - one, one], axis=1)
         return Answer(info["log_partition_function"], node, np.array(tables))
 
-    return run, _version("dwave-samplers")
+    return run
 
 
 def thrml(problem: Problem, threads: int):
