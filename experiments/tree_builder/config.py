@@ -20,6 +20,9 @@ class Config:
     train: str | None = option(None, "train on the brackets of this file instead")
     dev: str | None = option(None, "with --train: choose the model by this file")
     test: str | None = option(None, "with --train: score this file at the end (default: --dev)")
+    phrases: str | None = option(
+        None, "also learn from phrases and tags of dependency trees: ud_ewt, or a CoNLL-U file"
+    )
     max_trees: int | None = option(None, "use only that many trees of each split")
 
     # Model
@@ -37,6 +40,9 @@ class Config:
     seed: int = option(0, "of initialisation, order and dropout")
     epochs: int = option(20, "passes over the training trees")
     batch_size: int = option(32, "trees a minibatch")
+    phrase_epochs: int = option(12, "epochs with --phrases, the first")
+    phrase_weight: float = option(0.5, "weight of the loss of phrases")
+    tag_weight: float = option(0.3, "weight of the loss of their words' tags")
     learning_rate: float = option(2e-3, "step size of Adam, falling to 0 as a cosine")
     clip_norm: float | None = option(1.0, "clip the gradient to this global norm")
     average: float = option(0.998, "decay an update of the running mean of weights; 0: none")
@@ -60,9 +66,9 @@ class Config:
                 "batch_size",
                 "keep_checkpoints",
             ),
-            not_negative=("seed",),
+            not_negative=("seed", "phrase_epochs"),
             rates=("unknown_rate", "input_dropout", "hidden_dropout", "average"),
-            positive=("learning_rate", "clip_norm"),
+            positive=("learning_rate", "clip_norm", "phrase_weight", "tag_weight"),
         )
         if (self.train is None) != (self.dev is None):
             raise ValueError("train and dev go together: give both files, or neither")
@@ -80,5 +86,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "unknown_rate": 0.2,
         "input_dropout": 0.5,
         "hidden_dropout": 0.4,
+        "phrases": "ud_ewt",
     },
 }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -17,6 +18,8 @@ from experiments.workdir import open_workdir, read_json, write_json
 from rntn_jax import data
 from rntn_jax.annotate import TreeBuilder, build_trees, describe, pad, save_builder
 from rntn_jax.models import encoder, span_parser
+from rntn_jax.models.window import Layer
+from rntn_jax.ops import linear_cross_entropy
 from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, Session, make_train_step
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
@@ -38,33 +41,113 @@ def load_splits(config: Config) -> dict[str, list[data.Tree]]:
     return {name: trees[: config.max_trees] for name, trees in splits.items()}
 
 
-class Loader:
-    """Minibatches of trees of like size, in an order that depends on seed and epoch only."""
+class Phrases(NamedTuple):
+    """A sentence of a dependency treebank."""
 
-    def __init__(self, trees: list[data.Tree], vocabularies, batch_size: int, seed: int):
+    tokens: tuple[str, ...]
+    phrases: list[tuple[int, int]]
+    tags: tuple[str, ...]
+
+
+def load_phrases(config: Config) -> list[Phrases]:
+    """Sentences of a dependency treebank that have phrases."""
+    if config.phrases is None:
+        return []
+    file: Any = config.phrases
+    if file == "ud_ewt":
+        file = data.corpora.find("ud_ewt", config.data_dir)["train"]
+    found = []
+    for own in data.read_conllu(file):
+        tags = own.upos if "_" in own.xpos else own.xpos
+        phrases = data.dependencies.phrases(own.heads, own.relations)
+        if phrases and len(own.forms) <= LENGTHS[-1]:
+            found.append(Phrases(own.forms, phrases, tags))
+    if not found:
+        raise data.DataError("no sentence has a phrase", file=str(file))
+    return found
+
+
+class Minibatch(NamedTuple):
+    """Sentences with trees; or with phrases and tags."""
+
+    batch: span_parser.Batch
+    tags: np.ndarray | None = None  # int [B, T], -1 behind a sentence's end
+
+
+class Params(NamedTuple):
+    """What is trained: the parser, and a layer for tags that is needed in training only."""
+
+    parser: span_parser.Params
+    tagger: Layer  # w [F, tags], b [tags]
+
+
+class Loader:
+    """Minibatches of sentences of like length, in an order that depends on seed and epoch only."""
+
+    def __init__(
+        self,
+        trees: list[data.Tree],
+        phrases: list[Phrases],
+        vocabularies: Sequence[data.Vocabulary],
+        batch_size: int,
+        seed: int,
+    ):
         self._trees = [tree for tree in trees if tree.num_leaves > 1]
         if not self._trees:
             raise data.DataError("no tree of the training data has two words")
-        self._sizes = np.array([tree.num_leaves for tree in self._trees])
         self._spans = [tree.spans()[tree.num_leaves :] for tree in self._trees]
+        self._phrases = phrases
+        tags = sorted({tag for own in phrases for tag in own.tags})
+        self.tags = {tag: number for number, tag in enumerate(tags)}
         self._vocabularies, self._rows, self._seed = vocabularies, batch_size, seed
-        self.batches = -(-len(self._trees) // batch_size)
 
-    def epoch(self, epoch: int) -> Iterator[tuple[span_parser.Batch, int]]:
-        """Each minibatch and its number of trees."""
+    def batches(self, phrases: bool) -> int:
+        """Minibatches of an epoch, with phrases or without."""
+        found = -(-len(self._trees) // self._rows)
+        return found + phrases * -(-len(self._phrases) // (2 * self._rows))
+
+    def epoch(self, epoch: int, phrases: bool) -> Iterator[tuple[Minibatch, int]]:
+        """Each minibatch and its number of sentences."""
         rng = np.random.default_rng((self._seed, epoch))
-        order = np.argsort(self._sizes + rng.uniform(0, 4, len(self._sizes)), kind="stable")
-        groups = [order[at : at + self._rows] for at in range(0, len(order), self._rows)]
-        rng.shuffle(groups)
-        for members in groups:
-            longest = int(self._sizes[members].max())
-            words = next((n for n in LENGTHS if n >= longest), 1 << (longest - 1).bit_length())
-            trees = [self._trees[m] for m in members]
-            batch = pad(self._vocabularies, [t.tokens for t in trees], self._rows, words)
-            spans = np.zeros((self._rows, words - 1, 2), np.int32)
-            for row, member in enumerate(members):
-                spans[row, : len(self._spans[member])] = self._spans[member]
-            yield batch._replace(spans=spans), len(members)
+        groups = [
+            (self._of_trees, *group)
+            for group in _groups([tree.tokens for tree in self._trees], self._rows, rng)
+        ]
+        if phrases:  # which say less than trees: twice as many at a time
+            tokens = [own.tokens for own in self._phrases]
+            groups += [(self._of_phrases, *group) for group in _groups(tokens, 2 * self._rows, rng)]
+        for number in rng.permutation(len(groups)):
+            make, members, words = groups[number]
+            yield make(members, words), len(members)
+
+    def _of_trees(self, members: np.ndarray, words: int) -> Minibatch:
+        tokens = [self._trees[m].tokens for m in members]
+        spans = np.zeros((self._rows, words - 1, 2), np.int32)
+        for row, member in enumerate(members):
+            spans[row, : len(self._spans[member])] = self._spans[member]
+        batch = pad(self._vocabularies, tokens, self._rows, words)
+        return Minibatch(batch._replace(spans=spans))
+
+    def _of_phrases(self, members: np.ndarray, words: int) -> Minibatch:
+        rows = 2 * self._rows
+        tokens, phrases, tags = zip(*(self._phrases[m] for m in members))
+        numbers = np.full((rows, words), -1, np.int32)
+        for row, own in enumerate(tags):
+            numbers[row, : len(own)] = [self.tags[tag] for tag in own]
+        return Minibatch(pad(self._vocabularies, tokens, rows, words, phrases), numbers)
+
+
+def _groups(
+    sentences: Sequence[Sequence[str]], rows: int, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Sentences of like length, and words to pad them to."""
+    sizes = np.array([len(tokens) for tokens in sentences], int)
+    order = np.argsort(sizes + rng.uniform(0, 4, len(sizes)), kind="stable")
+    for at in range(0, len(order), rows):
+        members = order[at : at + rows]
+        longest = int(sizes[members].max())
+        words = next((n for n in LENGTHS if n >= longest), 1 << (longest - 1).bit_length())
+        yield members, words
 
 
 def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str, Any]:
@@ -90,7 +173,9 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
         return read_json(workdir / "result.json")
 
     splits = load_splits(config)
-    described = [describe(tree.tokens) for tree in splits["train"]]
+    phrases = load_phrases(config)
+    sentences = [tree.tokens for tree in splits["train"]] + [own.tokens for own in phrases]
+    described = [describe(tokens) for tokens in sentences]
     vocabularies = tuple(
         data.Vocabulary.build(
             (word for columns in described for word in columns[k]), config.min_count
@@ -104,8 +189,8 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
         rnn_dim=config.rnn_dim,
     )
     sizes = span_parser.Config(reader, hidden_dim=config.hidden_dim)
-    loader = Loader(splits["train"], vocabularies, config.batch_size, config.seed)
-    total = config.epochs * loader.batches
+    loader = Loader(splits["train"], phrases, vocabularies, config.batch_size, config.seed)
+    total = sum(loader.batches(epoch < config.phrase_epochs) for epoch in range(config.epochs))
     rate = optax.warmup_cosine_decay_schedule(
         0.0, config.learning_rate, min(total // 10 + 1, 100), total + 1
     )
@@ -114,32 +199,43 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
         clip = optax.clip_by_global_norm(config.clip_norm)
     optimizer = optax.chain(clip, optax.adam(rate, b2=0.99))
 
-    def loss(params, batch, key):
-        return span_parser.loss(
-            params,
-            batch,
+    def loss(params: Params, minibatch: Minibatch, key):
+        nats, aux = span_parser.loss(
+            params.parser,
+            minibatch.batch,
             unknown_rate=config.unknown_rate,
             input_dropout=config.input_dropout,
             hidden_dropout=config.hidden_dropout,
             key=key,
         )
+        if minibatch.tags is not None:
+            tags = jnp.asarray(minibatch.tags)
+            of_tags = linear_cross_entropy(
+                aux.words, *params.tagger, jnp.maximum(tags, 0), tags >= 0
+            )
+            sentences = jnp.maximum((tags[:, 0] >= 0).sum(), 1).astype(nats.dtype)
+            nats = config.phrase_weight * nats + config.tag_weight * of_tags.sum() / sentences
+        return nats, aux.nats
 
     step = make_train_step(loss, optimizer, stochastic=True)
     # The generator of the hardware: it compiles and runs quicker than the default.
     init_key, train_key = jax.random.split(jax.random.key(config.seed, impl="rbg"))
     session = Session(
         workdir / "checkpoints",
-        span_parser.init(init_key, sizes),
+        Params(
+            span_parser.init(init_key, sizes),
+            Layer(jnp.zeros((reader.width, len(loader.tags))), jnp.zeros(len(loader.tags))),
+        ),
         optimizer,
         train_key,
         average=config.average,
         keep=config.keep_checkpoints,
     )
 
-    def builder_of(params) -> TreeBuilder:
-        return TreeBuilder((jax.device_get(params),), vocabularies, sizes)
+    def builder_of(params: Params) -> TreeBuilder:
+        return TreeBuilder((jax.device_get(params.parser),), vocabularies, sizes)
 
-    def score(params, trees: list[data.Tree]) -> data.BracketScores:
+    def score(params: Params, trees: list[data.Tree]) -> data.BracketScores:
         built = build_trees(builder_of(params), [tree.tokens for tree in trees])
         return data.bracket_scores(trees, built)
 
@@ -150,16 +246,17 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
         while session.epoch < config.epochs:
             epoch, begun = session.epoch + 1, time.monotonic()
             nats: list[float] = []
-            for batch, count in loader.epoch(epoch):
-                session.state, out = step(session.state, batch)
+            for minibatch, count in loader.epoch(epoch, epoch <= config.phrase_epochs):
+                session.state, out = step(session.state, minibatch)
                 session.advance(1)
                 if not out["finite"]:
                     raise NotFiniteError(
                         f"the loss is {out['loss']} in epoch {epoch}. The last good checkpoint is "
                         f"kept in {workdir / 'checkpoints'}. A smaller --learning_rate may help."
                     )
-                nats.append(float(out["loss"]))
-                bar.advance(1, count, f"epoch {epoch}", nats=nats[-1])
+                if minibatch.tags is None:
+                    nats.append(float(out["loss"]))
+                bar.advance(1, count, f"epoch {epoch}", nats=float(out["loss"]))
             seconds = time.monotonic() - begun
             scores = score(session.params, splits["dev"])
             metrics.write(

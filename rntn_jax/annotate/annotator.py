@@ -42,8 +42,10 @@ class SentimentTree(Tree):
     probabilities: np.ndarray
 
     def __init__(self, tree: Tree, probabilities: np.ndarray):
-        super().__init__(tree.tokens, tree.children, probabilities.argmax(axis=1))
-        self.__dict__.update(gold=tree, probabilities=probabilities)
+        labels = probabilities.argmax(axis=1).astype(np.int32)
+        labels.flags.writeable = False
+        # Of a tree there is nothing to check again.
+        self.__dict__.update(vars(tree), labels=labels, gold=tree, probabilities=probabilities)
 
     def __reduce__(self) -> tuple[object, ...]:
         return SentimentTree, (self.gold, self.probabilities)

@@ -54,15 +54,26 @@ def pad(
     sentences: Sequence[Sequence[str]],
     rows: int,
     words: int,
+    phrases: Sequence[Sequence[tuple[int, int]]] | None = None,
 ) -> span_parser.Batch:
-    """Sentences as one batch of ``rows`` rows of ``words`` words."""
+    """Sentences as one batch of ``rows`` rows of ``words`` words.
+
+    With phrases, only spans are allowed that do not cross any of their sentence.
+    """
     ids = np.zeros((rows, words, len(vocabularies)), np.int32)
     length = np.zeros(rows, np.int32)
     for row, tokens in enumerate(sentences):
         length[row] = len(tokens)
         for k, column in enumerate(describe(tokens)):
             ids[row, : len(tokens), k] = vocabularies[k].encode(column)
-    return span_parser.Batch(ids, length)
+    if phrases is None:
+        return span_parser.Batch(ids, length)
+    allowed = np.ones((rows, words + 1, words + 1), bool)
+    for row, own in enumerate(phrases):
+        for i, j in own:
+            allowed[row, :i, i + 1 : j] = False
+            allowed[row, i + 1 : j, j + 1 :] = False
+    return span_parser.Batch(ids, length, allowed=allowed)
 
 
 def _groups(sizes: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
@@ -181,19 +192,15 @@ def _children(
 ) -> list[np.ndarray]:
     """Children of the joins of each sentence's tree."""
     sizes = np.array([len(tokens) for tokens in sentences], int)
-    children: list[Any] = [np.zeros((0, 2), np.int32)] * len(sentences)
+    found = []
     for members, rows, words in _groups(sizes):
-        own = [list(sentences[int(m)]) for m in members]
-        batch = pad(builder.vocabularies, own, rows, words)
-        allowed = None
-        if phrases is not None:
-            allowed = np.ones((rows, words + 1, words + 1), bool)
-            for row, member in enumerate(members):
-                for i, j in phrases[member]:  # what crosses them is forbidden
-                    allowed[row, :i, i + 1 : j] = False
-                    allowed[row, i + 1 : j, j + 1 :] = False
-        found = np.asarray(_decode(builder.params, batch, allowed))
-        for row, member in zip(found, members):
+        own = [sentences[int(m)] for m in members]
+        of_own = None if phrases is None else [phrases[int(m)] for m in members]
+        batch = pad(builder.vocabularies, own, rows, words, of_own)
+        found.append((members, _decode(builder.params, batch)))  # not waited for
+    children: list[Any] = [np.zeros((0, 2), np.int32)] * len(sentences)
+    for members, rows in found:
+        for row, member in zip(np.asarray(rows), members):
             children[member] = row[: sizes[member] - 1]
     return children
 

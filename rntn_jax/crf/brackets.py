@@ -31,6 +31,7 @@ from rntn_jax.ops import cast_like
 __all__ = [
     "Scores",
     "argmax",
+    "constrain",
     "entropy",
     "log_partition",
     "log_prob",
@@ -121,6 +122,28 @@ def log_prob(scores: Scores, spans: jax.Array) -> jax.Array:
     """
     total, own = log_partition(scores), score(scores, spans)
     return jnp.where(own == -jnp.inf, -jnp.inf, own - jnp.where(total == -jnp.inf, 0, total))
+
+
+def constrain(scores: Scores, allowed: jax.Array) -> Scores:
+    """Forbids spans, by ``-inf``.
+
+    So one learns from a tree of which only some spans are known: forbid those that cross them, and
+    ``log_partition(constrain(scores, allowed)) - log_partition(scores)`` is ``ln P`` of all trees
+    that it may be; the gradient is a difference of marginals.
+
+    Args:
+        scores: of spans.
+        allowed: bool, of the shape of the scores.
+
+    Example:
+        >>> allowed = jnp.ones((1, 5, 5), bool).at[0, 1, 3].set(False)
+        >>> scores = constrain(Scores(jnp.zeros((1, 5, 5)), jnp.array([4])), allowed)
+        >>> round(float(jnp.exp(log_partition(scores)[0])), 3)  # without [a [b c] d]
+        3.0
+    """
+    span, length = _checked(scores)
+    chex.assert_equal_shape([span, allowed])
+    return Scores(jnp.where(allowed, span, -jnp.inf), length)
 
 
 def marginals(scores: Scores) -> Scores:

@@ -24,6 +24,7 @@ __all__ = [
     "check_tree",
     "is_projective",
     "nonprojective_arcs",
+    "phrases",
     "projectivise",
 ]
 
@@ -33,6 +34,11 @@ _CONTENT = frozenset(
     "nsubj obj iobj csubj ccomp xcomp obl vocative expl dislocated advcl advmod discourse nmod"
     " appos nummod acl amod conj fixed flat compound list parataxis orphan goeswith reparandum root"
     " dep".split()
+)
+
+_PHRASES = frozenset(
+    "nsubj obj iobj csubj ccomp xcomp obl vocative dislocated advcl advmod nmod nummod acl amod"
+    " parataxis det".split()
 )
 
 
@@ -107,6 +113,38 @@ def projectivise(heads: npt.ArrayLike) -> tuple[npt.NDArray[np.int32], int]:
         lifted[word - 1] = lifted[lifted[word - 1] - 1]
         lifts += 1
     return np.array(lifted, np.int32), lifts
+
+
+def phrases(heads: npt.ArrayLike, relations: Sequence[str]) -> list[tuple[int, int]]:
+    """The phrases of a tree: a word with all its descendants, where nothing stands between them.
+
+    Those of at least two words and less than all, of words whose relation makes a phrase in a tree
+    of constituents too: arguments, modifiers and clauses, but no conjuncts, punctuation or parts of
+    names, which lie flat beside their heads there.
+
+    Args:
+      heads: a tree, as for `check_tree`, whose errors it raises.
+      relations: of each word to its head; subtypes (`acl:relcl`) count as their types.
+
+    Returns:
+      Begin and end of each, from 0, the end not included; none cross each other.
+
+    Raises:
+      ValueError: when there are not as many relations as heads.
+
+    Example:
+      >>> heads, relations = [2, 3, 0, 5, 3], ["det", "nsubj", "root", "det", "obj"]
+      >>> phrases(heads, relations)  # (The cat) saw (the dog)
+      [(0, 2), (3, 5)]
+    """
+    checked = _checked(heads)
+    left, right, size = _extents(checked)
+    found = set()
+    for word, relation in zip(range(1, len(checked) + 1), relations, strict=True):
+        whole = right[word] - left[word] + 1 == size[word]
+        if whole and 1 < size[word] < len(checked) and relation.split(":")[0] in _PHRASES:
+            found.add((left[word] - 1, right[word]))
+    return sorted(found)
 
 
 class AttachmentScores(NamedTuple):
@@ -315,8 +353,8 @@ def tree_fault(heads: list[int]) -> tuple[int, str, object] | None:
     return None
 
 
-def _gaps(heads: list[int]) -> list[bool]:
-    """Of each word, whether a word between its descendants is none of them (place 0 is unused)."""
+def _extents(heads: list[int]) -> tuple[list[int], list[int], list[int]]:
+    """Of each word, itself and its descendants: the first, the last, how many (place 0: of all)."""
     words = len(heads)
     left, right = list(range(words + 1)), list(range(words + 1))
     size, waiting = [1] * (words + 1), [0] * (words + 1)
@@ -331,7 +369,13 @@ def _gaps(heads: list[int]) -> list[bool]:
             right[head] = max(right[head], right[word])
             waiting[head] -= 1
             word = head
-    return [False] + [right[w] - left[w] >= size[w] for w in range(1, words + 1)]
+    return left, right, size
+
+
+def _gaps(heads: list[int]) -> list[bool]:
+    """Of each word, whether a word between its descendants is none of them (place 0 is unused)."""
+    left, right, size = _extents(heads)
+    return [False] + [right[w] - left[w] >= size[w] for w in range(1, len(heads) + 1)]
 
 
 def _nonprojective(heads: list[int]) -> list[int]:

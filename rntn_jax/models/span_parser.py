@@ -54,6 +54,7 @@ class Batch(NamedTuple):
     ids: Any  # int [B, T, columns], T >= 1
     length: Any  # int [B]
     spans: Any = None  # int [B, T - 1, 2], begin and end of each; 0 and 0 after the last
+    allowed: Any = None  # bool [B, T + 1, T + 1], spans that a tree may have; None: any
 
 
 class Aux(NamedTuple):
@@ -61,6 +62,7 @@ class Aux(NamedTuple):
 
     scores: brackets.Scores
     nats: jax.Array  # [B], -ln P(tree) of each sentence
+    words: jax.Array  # [B, T, F], what is known of each word
 
 
 def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Params:
@@ -124,15 +126,21 @@ def apply(
         >>> apply(init(jax.random.key(0), config), batch).span.shape
         (1, 4, 4)
     """
-    length = jnp.asarray(batch.length)
-    words = encoder.apply(
-        params.encoder,
-        batch.ids,
-        length,
+    return _apply(
+        params,
+        batch,
         unknown_rate=unknown_rate,
         input_dropout=input_dropout,
         hidden_dropout=hidden_dropout,
         key=key,
+    )[0]
+
+
+def _apply(params: Params, batch: Batch, *, hidden_dropout: float = 0.0, key=None, **options):
+    """Scores, and what is known of each word."""
+    length = jnp.asarray(batch.length)
+    words = encoder.apply(
+        params.encoder, batch.ids, length, hidden_dropout=hidden_dropout, key=key, **options
     )
     before = jnp.pad(words, ((0, 0), (1, 0), (0, 0)))
     after = jnp.pad(words, ((0, 0), (0, 1), (0, 0)))
@@ -142,11 +150,13 @@ def apply(
     # Hidden units are dropped for all spans of a sentence together.
     head = jnp.broadcast_to(params.head[None], (len(length), len(params.head)))
     head = dropout(key, 2 + len(params.encoder.cells), head, hidden_dropout, "hidden_dropout")
-    return brackets.Scores(pair_scores(begin, end, head), length)
+    return brackets.Scores(pair_scores(begin, end, head), length), words
 
 
 def loss(params: Params, batch: Batch, **options) -> tuple[jax.Array, Aux]:
     """``-ln P(tree)``, summed over sentences, divided by their number; options as in `apply`.
+
+    Without ``spans``, of a tree known in part: ``-ln P`` of the trees of allowed spans.
 
     Source: 004, L.
 
@@ -159,21 +169,22 @@ def loss(params: Params, batch: Batch, **options) -> tuple[jax.Array, Aux]:
         >>> float(jnp.exp(-loss(init(jax.random.key(0), config), batch)[0]))  # the only tree
         1.0
     """
-    scores = apply(params, batch, **options)
-    nats = -brackets.log_prob(scores, batch.spans)
+    scores, words = _apply(params, batch, **options)
+    if batch.spans is None:
+        possible = brackets.constrain(scores, batch.allowed)
+        nats = brackets.log_partition(scores) - brackets.log_partition(possible)
+    else:
+        nats = -brackets.log_prob(scores, batch.spans)
     count = jnp.maximum((jnp.asarray(batch.length) > 1).sum(), 1)
-    return nats.sum() / count.astype(nats.dtype), Aux(scores, nats)
+    return nats.sum() / count.astype(nats.dtype), Aux(scores, nats, words)
 
 
-def decode(
-    params: Params | Sequence[Params], batch: Batch, allowed: jax.Array | None = None
-) -> jax.Array:
+def decode(params: Params | Sequence[Params], batch: Batch) -> jax.Array:
     """The tree with the greatest expected number of right spans, of each sentence.
 
     Args:
         params: as `init` makes them; of several, the scores are averaged.
         batch: ``spans`` is not read.
-        allowed: bool ``[B, T + 1, T + 1]``, the spans that trees may have; None: all.
 
     Returns:
         Children of each join, int ``[B, T - 1, 2]``, as `crf.brackets.argmax` returns them. Cost
@@ -186,13 +197,10 @@ def decode(
         3
     """
 
-    def among_allowed(scores: brackets.Scores) -> brackets.Scores:
-        if allowed is None:
-            return scores
-        return scores._replace(span=jnp.where(allowed, scores.span, -jnp.inf))
+    def possible(scores: brackets.Scores) -> brackets.Scores:
+        return scores if batch.allowed is None else brackets.constrain(scores, batch.allowed)
 
     several = [params] if isinstance(params, Params) else list(params)
     scores = [apply(own, batch) for own in several]
     mean = scores[0]._replace(span=sum(own.span for own in scores) / len(scores))
-    found = brackets.marginals(among_allowed(mean))
-    return brackets.argmax(among_allowed(found))[0]
+    return brackets.argmax(possible(brackets.marginals(possible(mean))))[0]

@@ -98,6 +98,22 @@ def test_partition_marginals_entropy_and_best_tree_are_those_of_all_trees(case):
         assert not best[0][row, max(length - 1, 0) :].any()
 
 
+def test_what_is_forbidden_leaves_the_trees_without_it():
+    scores = random(6)
+    allowed = np.random.default_rng(6).uniform(size=scores.span.shape) < 0.7
+    total = log_partition(brackets.constrain(scores, jnp.asarray(allowed)))
+    for row, length in enumerate(LENGTHS):
+        kept = [
+            sum(scores.span[row][span] for span in tree)
+            for tree in (trees(0, length) if length > 1 else [()])
+            if all(allowed[row][span] for span in tree)
+        ]
+        np.testing.assert_allclose(total[row], np.logaddexp.reduce(kept, initial=-np.inf))
+    assert (np.asarray(total) == -np.inf).any() and np.isfinite(total[0])
+    with pytest.raises(AssertionError):
+        brackets.constrain(scores, jnp.ones((2, 2), bool))
+
+
 def test_the_rule_is_the_gradient_of_the_plain_recursion_twice():
     scores = random(5)
     weights = jnp.asarray(np.random.default_rng(0).normal(size=BATCH))

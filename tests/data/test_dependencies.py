@@ -175,6 +175,22 @@ def test_integers_of_any_kind_which_stay_as_they_are():
         assert heads.tolist() == [3, 4, 0, 3]
 
 
+def test_phrases():
+    """The old man (who sat there) saw , and left ."""
+    words = "The old man who sat there saw , and left .".split()
+    heads = [3, 3, 7, 5, 3, 5, 0, 10, 10, 7, 7]
+    relations = "det amod nsubj nsubj acl:relcl advmod root punct cc conj punct".split()
+    found = [" ".join(words[i:j]) for i, j in dependencies.phrases(heads, relations)]
+    assert found == ["The old man who sat there", "who sat there"]
+    # What has a gap is no phrase, nor is the whole sentence.
+    assert dependencies.phrases([0, 4, 1, 1], ["root", "det", "advmod", "obj"]) == []
+    assert dependencies.phrases([2, 0], ["nsubj", "root"]) == []
+    with pytest.raises(DataError, match="cycle"):
+        dependencies.phrases([2, 1, 0], ["obj"] * 3)
+    with pytest.raises(ValueError):
+        dependencies.phrases([2, 0], ["nsubj"])
+
+
 def test_long_sentences_take_linear_time():
     n = 50_000
     for heads in (np.arange(n), np.append(np.arange(2, n + 1), 0), [2, 0] + [2] * (n - 2)):

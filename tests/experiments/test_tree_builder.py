@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -27,19 +28,28 @@ CONFIG = Config(
     batch_size=10,
     learning_rate=0.03,
     average=0.5,
+    phrase_epochs=1,
 )
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
+def config(tmp_path_factory) -> Config:
+    """With phrases, too."""
+    file = tmp_path_factory.mktemp("data") / "phrases.conllu"
+    data.write_conllu(file, data.demo_dependencies.sentences(12))
+    return dataclasses.replace(CONFIG, phrases=str(file))
+
+
+@pytest.fixture(scope="module")
+def trained(config, tmp_path_factory) -> Path:
     """A finished run."""
     workdir = tmp_path_factory.mktemp("run")
     with enable_x64(False):
-        train.run(CONFIG, workdir)
+        train.run(config, workdir)
     return workdir
 
 
-def test_a_run_learns_and_leaves_everything_behind(trained):
+def test_a_run_learns_and_leaves_everything_behind(config, trained):
     result = json.loads((trained / "result.json").read_text())
     rows = read_metrics(trained / "metrics.jsonl")
     assert rows[-1]["train_nats"] < 0.7 * rows[0]["train_nats"]
@@ -49,10 +59,10 @@ def test_a_run_learns_and_leaves_everything_behind(trained):
     page = (trained / "report.html").read_text()
     assert "right-branching" in page and "<svg" in page
     with enable_x64(False):
-        assert train.run(CONFIG, trained) == result
+        assert train.run(config, trained) == result
 
 
-def test_training_resumes_bit_for_bit(trained, tmp_path, monkeypatch):
+def test_training_resumes_bit_for_bit(config, trained, tmp_path, monkeypatch):
     written = train.MetricsWriter.write
 
     def stop(*args, **options):
@@ -64,11 +74,27 @@ def test_training_resumes_bit_for_bit(trained, tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(train.MetricsWriter, "write", stop)
             with pytest.raises(KeyboardInterrupt):
-                train.run(CONFIG, tmp_path)
-        train.run(CONFIG, tmp_path)
+                train.run(config, tmp_path)
+        train.run(config, tmp_path)
     first, second = (load_builder(path / "model.safetensors") for path in (trained, tmp_path))
     for left, right in zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params)):
         np.testing.assert_array_equal(left, right)
+
+
+def test_minibatches_with_phrases_and_without(config):
+    phrases = train.load_phrases(config)
+    trees = train.load_splits(config)["train"]
+    vocabularies = tuple(data.Vocabulary.build(["a"]) for _ in range(2))
+    loader = train.Loader(trees, phrases, vocabularies, 10, seed=0)
+    batches = list(loader.epoch(1, True))
+    assert len(batches) == loader.batches(True) == loader.batches(False) + 1
+    of_trees = [own.batch for own, _ in batches if own.tags is None]
+    assert sum((own.length > 1).sum() for own in of_trees) == len(trees)
+    ((batch, tags),) = [own for own, _ in batches if own.tags is not None]
+    assert batch.spans is None and not batch.allowed.all()
+    assert ((tags >= 0).sum(axis=1) == batch.length).all() and tags.max() < len(loader.tags)
+    assert all(own.tags is None for own, _ in loader.epoch(1, False))
+    assert train.load_phrases(CONFIG) == []
 
 
 def test_builders_are_combined_and_evaluated(trained, tmp_path, capsys):

@@ -85,6 +85,18 @@ def test_loss_is_the_cross_entropy_of_all_trees():
     np.testing.assert_allclose(nats, expected / 2)  # two sentences have more than one word
 
 
+def test_a_tree_known_in_part_is_any_of_those_it_may_be():
+    """Three words, of which the last two are a phrase: one of two trees."""
+    params, own = parameters(), batch()
+    allowed = np.ones((3, 6, 6), bool)
+    allowed[0, 0, 2] = False
+    own = own._replace(length=np.array([3, 1, 2]), allowed=allowed)
+    part, aux = span_parser.loss(params, own._replace(spans=None))
+    s = np.asarray(aux.scores.span[0])
+    np.testing.assert_allclose(aux.nats, [np.logaddexp(0, s[0, 2] - s[1, 3]), 0, 0], atol=1e-10)
+    np.testing.assert_allclose(part, aux.nats[0] / 2)
+
+
 def test_what_lies_behind_a_sentence_does_not_matter():
     params, own = parameters(), batch()
     grad = jax.grad(lambda params, own: span_parser.loss(params, own)[0])
