@@ -173,6 +173,8 @@ run() { # EXPERIMENT FLAGS...
   local name=$1
   shift
   setup
+  # What was compiled once is not compiled again, except where compiling is measured.
+  [[ $name == benchmark ]] || export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR-$venv/compiled}
   exec "$python" -P -m "experiments.$name.main" "$@"
 }
 
