@@ -259,7 +259,7 @@ def _sent_in_products(u, psi, m, weight, plan, best=False):
         return _over(new, new.sum(axis=0, keepdims=True))
     terms = [psi[:, c] * v[None, c] for c in range(len(v))]
     new = reduce(jnp.maximum if best else jnp.add, terms)
-    return _over(new, sum(new[c] for c in range(len(v)))[None])
+    return _over(new, reduce(jnp.add, list(new))[None])
 
 
 def _sent_in_logs(u, psi, m, weight, plan, best=False):
