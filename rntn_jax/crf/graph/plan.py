@@ -118,7 +118,7 @@ def plan(
         num_labels: ``C``.
         edge_mask: bool ``[E]``; edges that are False now must stay so.
         order: the order in which variables are summed out; by default the best of the given one,
-            reverse Cuthill-McKee and least fill-in.
+            of a front that moves through the graph, and of least fill-in.
         shape: sizes to pad to, those of another plan for instance.
         max_bytes: the memory that tables in float32 may take: ``4 C^W`` for each node.
 

@@ -260,6 +260,16 @@ def test_orders():
     assert graph.plan([(0, 1), (0, 2), (0, 3)], 4, 2, order=[0, 1, 2, 3]).width == 4
 
 
+@pytest.mark.parametrize("height, width", [(4, 30), (30, 4), (8, 30), (30, 8), (7, 7)])
+def test_grids_are_as_wide_as_their_shorter_side(height, width):
+    """However they lie, and whatever the numbers of their nodes."""
+    edges = np.asarray(graph.grid_edges(height, width))
+    nodes = height * width
+    assert graph.plan(edges, nodes, 2).width == min(height, width) + 1
+    shuffled = np.random.default_rng(0).permutation(nodes)[edges]
+    assert graph.plan(shuffled, nodes, 2).width <= min(height, width) + 2
+
+
 @pytest.mark.parametrize(
     ("edges", "message"),
     [
