@@ -51,7 +51,7 @@ class Phrases(NamedTuple):
 
 def load_phrases(config: Config) -> list[Phrases]:
     """Sentences of a dependency treebank that have phrases."""
-    if config.phrases is None:
+    if config.phrases is None or not config.phrase_epochs:
         return []
     file: Any = config.phrases
     if file == "ud_ewt":
