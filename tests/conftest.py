@@ -24,6 +24,13 @@ if "RNTN_JAX_TESTS_CACHE" not in os.environ:
 jax.config.update("jax_compilation_cache_dir", os.environ["RNTN_JAX_TESTS_CACHE"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Few optimisations for the quick tests, most of whose time is compilation; all with `-m slow`."""
+    if config.getoption("markexpr") == "not slow":
+        jax.config.update("jax_disable_most_optimizations", True)
+
+
 # The same examples in every run, and none judged by the clock.
 hypothesis.settings.register_profile("rntn_jax", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("rntn_jax")

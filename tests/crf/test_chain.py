@@ -266,6 +266,7 @@ def test_parallel_rule(shared):
     assert (kept.node.dtype, kept.edge.dtype) == (scores.node.dtype, jnp.bfloat16)
 
 
+@pytest.mark.slow
 def test_entropy_can_be_trained():
     """Its gradient is that of the entropy of the enumerated distribution."""
     for shared, wide in ((True, False), (True, True), (False, False)):

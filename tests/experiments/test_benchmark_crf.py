@@ -22,6 +22,7 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_two_systems_take_turns_and_agree(tmp_path: Path, capsys):
     figures = crf.run(**ARGUMENTS | {"output": str(tmp_path / "figures.json")})
     ours, autodiff = figures["speed"]

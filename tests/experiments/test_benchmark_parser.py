@@ -41,6 +41,7 @@ def _in_this_process(rivals, systems, path, **options):
     return rows
 
 
+@pytest.mark.slow
 def test_systems_agree(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setattr(parser_rivals, "BATCH", 16)
     monkeypatch.setattr(parser.turns, "take_turns", _in_this_process)

@@ -25,6 +25,7 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_the_systems_take_turns_and_agree(tmp_path: Path, capsys):
     figures = rnn_lm.run(**ARGUMENTS | {"output": str(tmp_path / "figures.json")})
     ours, autodiff, bf16 = figures["speed"]

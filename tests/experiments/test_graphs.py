@@ -62,6 +62,7 @@ def test_exact_learning_beats_the_baseline_and_nears_the_truth(trained):
         assert train.run(CONFIG, trained)["models"] == models
 
 
+@pytest.mark.slow
 def test_training_resumes_bit_for_bit(trained, tmp_path, monkeypatch):
     written = loop.MetricsWriter.write
 
@@ -91,8 +92,10 @@ def test_training_resumes_bit_for_bit(trained, tmp_path, monkeypatch):
     "method",
     [
         "pseudo_likelihood",
-        "loopy",
-        *(pytest.param(m, marks=pytest.mark.slow) for m in ("cd", "mean_field", "tree_reweighted")),
+        *(
+            pytest.param(method, marks=pytest.mark.slow)
+            for method in ("loopy", "cd", "mean_field", "tree_reweighted")
+        ),
     ],
 )
 def test_cheaper_methods_learn_as_well(trained, tmp_path, method):
