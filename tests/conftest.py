@@ -26,7 +26,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Few optimisations for the quick tests, most of whose time is compilation; all with `-m slow`."""
+    """Compiles quick tests, most of whose time that is, with few optimisations; slow ones with all."""
     if config.getoption("markexpr") == "not slow":
         jax.config.update("jax_disable_most_optimizations", True)
 
