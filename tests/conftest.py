@@ -26,7 +26,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compiles quick tests, most of whose time that is, with few optimisations; slow ones with all."""
+    """Compiles the quick tests, most of whose time that is, with few optimisations."""
     if config.getoption("markexpr") == "not slow":
         jax.config.update("jax_disable_most_optimizations", True)
 

@@ -142,11 +142,12 @@ def _apply(params: Params, batch: Batch, *, hidden_dropout: float = 0.0, key=Non
     words = encoder.apply(
         params.encoder, batch.ids, length, hidden_dropout=hidden_dropout, key=key, **options
     )
-    before = jnp.pad(words, ((0, 0), (1, 0), (0, 0)))
-    after = jnp.pad(words, ((0, 0), (0, 1), (0, 0)))
-    fences = jnp.concatenate([before, after], axis=-1)
-    begin = fences @ params.begin.w + params.begin.b[None, None]
-    end = fences @ params.end
+    # f W of each fence, as a sum of what the words before and after it add, for both ends of spans.
+    w_before, w_after = jnp.split(jnp.concatenate([params.begin.w, params.end], axis=1), 2)
+    before = jnp.pad(words @ w_before, ((0, 0), (1, 0), (0, 0)))
+    after = jnp.pad(words @ w_after, ((0, 0), (0, 1), (0, 0)))
+    begin, end = jnp.split(before + after, 2, axis=-1)
+    begin = begin + params.begin.b[None, None]
     # Hidden units are dropped for all spans of a sentence together.
     head = jnp.broadcast_to(params.head[None], (len(length), len(params.head)))
     head = dropout(key, 2 + len(params.encoder.cells), head, hidden_dropout, "hidden_dropout")
