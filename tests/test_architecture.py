@@ -170,7 +170,10 @@ def test_there_are_doctests():
 
 
 # Much compilation for few examples, most of which other tests have too.
-COSTLY = {"crf.chain", "crf.forest", "crf.graph.queries", "models.rnn_lm", "models.tagger"}
+COSTLY = {
+    *("crf.brackets", "crf.chain", "crf.forest", "crf.graph.queries"),
+    *("models.context_parser", "models.rnn_lm", "models.span_parser", "models.tagger"),
+}
 
 
 @pytest.mark.parametrize(

@@ -222,8 +222,8 @@ def test_brute_force_agrees_with_the_source():
 @pytest.mark.parametrize(
     ("shared", "wide"),
     [
-        (True, True),  # in logarithms
         (False, False),
+        pytest.param(True, True, marks=pytest.mark.slow),  # in logarithms
         pytest.param(True, False, marks=pytest.mark.slow),
         pytest.param(False, True, marks=pytest.mark.slow),
     ],

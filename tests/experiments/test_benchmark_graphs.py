@@ -49,6 +49,7 @@ def test_systems_agree(tmp_path: Path, monkeypatch, capsys):
     assert "exact, trees: 2, 20, 3" in printed and "Gibbs" in printed
 
 
+@pytest.mark.slow
 def test_growth_is_drawn(tmp_path: Path):
     output, curves = tmp_path / "figures.json", {"trees nodes": [5, 9], "grids width": [2]}
     arguments: dict[str, Any] = {"parts": ["growth"], "output": str(output), "growth": curves}

@@ -88,15 +88,9 @@ def test_training_resumes_bit_for_bit(trained, tmp_path, monkeypatch):
     assert kept[0] == kept[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "method",
-    [
-        "pseudo_likelihood",
-        *(
-            pytest.param(method, marks=pytest.mark.slow)
-            for method in ("loopy", "cd", "mean_field", "tree_reweighted")
-        ),
-    ],
+    "method", ["pseudo_likelihood", "loopy", "cd", "mean_field", "tree_reweighted"]
 )
 def test_cheaper_methods_learn_as_well(trained, tmp_path, method):
     with enable_x64(False):
