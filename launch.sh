@@ -216,8 +216,8 @@ case $verb in
   test)
     setup
     cd "$root"
-    # A process for each core, a file of tests at a time.
-    exec "$python" -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile "$@"
+    # A process for each core, a file of tests at a time, in the order of their names.
+    exec "$python" -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder "$@"
     ;;
   check)
     setup

@@ -143,6 +143,7 @@ def test_minibatches():
     assert again.state_features_ == crf.state_features_
 
 
+@pytest.mark.slow
 def test_features_asked_for():
     crf = tagger.CRF(all_possible_transitions=True, all_possible_states=True, max_iterations=3)
     crf.fit(X, Y)

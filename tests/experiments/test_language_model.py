@@ -148,6 +148,7 @@ def test_write_text(trained, capsys):
     assert capsys.readouterr().out == first
 
 
+@pytest.mark.slow
 def test_characters_of_own_files(tmp_path: Path):
     for name, seed in (("train", 0), ("dev", 1)):
         lines = [" ".join(s) for s in data.demo_text.sentences(30, seed)]

@@ -154,6 +154,7 @@ def test_a_carry_of_another_batch_size():
         rnn_lm.loss(params, BATCH, rnn_lm.initial_carry(params, B + 1))
 
 
+@pytest.mark.slow
 def test_half_precision_is_close():
     params = make("plain")
     low = jax.tree.map(lambda a: a.astype(jnp.bfloat16), params)

@@ -87,6 +87,7 @@ def test_softmax_rule_with_nan_behind_the_mask():
     check_rule(softmax_cross_entropy, plain, (hide(LOGITS), HIDDEN_LABELS, WHERE))
 
 
+@pytest.mark.slow
 def test_linear_rule_with_nan_behind_the_mask():
     args = (hide(X), KERNEL, BIAS, HIDDEN_LABELS, WHERE)
     check_rule(linear_cross_entropy, plain_linear, args, oracle=linear_oracle)
