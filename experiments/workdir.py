@@ -53,8 +53,11 @@ def environment() -> dict[str, Any]:
     }
 
 
-def open_workdir(workdir: Path, config: Any, fresh: bool = False) -> None:
+def open_workdir(workdir: Path, config: Any, fresh: bool = False) -> dict[str, Any] | None:
     """Makes the folder, or checks that it belongs to a run with the same settings.
+
+    Returns:
+        The content of its ``result.json`` if the run has ended, else None.
 
     Raises:
         RunMismatchError: naming the settings that differ.
@@ -79,3 +82,5 @@ def open_workdir(workdir: Path, config: Any, fresh: bool = False) -> None:
     else:
         write_json(path, now)
     write_json(workdir / "environment.json", {**environment(), "command": " ".join(sys.argv)})
+    result = workdir / "result.json"
+    return read_json(result) if result.exists() else None

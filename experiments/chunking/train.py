@@ -24,7 +24,7 @@ from experiments.chunking.model import (
     recode,
     save_model,
 )
-from experiments.workdir import open_workdir, read_json, write_json
+from experiments.workdir import open_workdir, write_json
 from rntn_jax import data, tagger
 from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, Session, make_train_step
 
@@ -93,9 +93,8 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
         NotFiniteError: when the loss stops being a number.
     """
     workdir = Path(workdir)
-    open_workdir(workdir, config, fresh)
-    if (workdir / "result.json").exists():
-        return read_json(workdir / "result.json")
+    if (done := open_workdir(workdir, config, fresh)) is not None:
+        return done
 
     splits = load_splits(config)
     start = time.monotonic()

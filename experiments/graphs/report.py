@@ -13,6 +13,7 @@ from experiments.graphs.images import Images
 from experiments.workdir import read_json
 from rntn_jax import plots
 from rntn_jax.plots import Section
+from rntn_jax.plots.tables import scroll_html
 from rntn_jax.training import read_metrics
 
 __all__ = ["Page", "Section", "curves", "images_page", "table", "table_text", "write"]
@@ -145,7 +146,7 @@ def _images(test: Images, pictures: dict[str, np.ndarray]) -> Section:
         + "</tr>"
         for name, line in lines.items()
     )
-    html = f'<div class="rj-scroll"><table><tbody>{rows}</tbody></table></div>'
+    html = scroll_html("Images", f"<table><tbody>{rows}</tbody></table>")
     note = "<p>Black is 1. Marginals are as grey as they are likely.</p>"
     return Section("Images", note + html)
 

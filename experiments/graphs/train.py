@@ -14,7 +14,7 @@ import numpy as np
 from experiments.graphs import images, model, report, skip_chain
 from experiments.graphs.config import Config
 from experiments.graphs.loop import Task, learn
-from experiments.workdir import open_workdir, read_json, write_json
+from experiments.workdir import open_workdir, write_json
 from rntn_jax.crf import graph
 from rntn_jax.training import NotFiniteError, save_pytree
 
@@ -41,9 +41,8 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
         NotFiniteError: when a loss stops being a number.
     """
     workdir = Path(workdir)
-    open_workdir(workdir, config, fresh)
-    if (workdir / "result.json").exists():
-        return read_json(workdir / "result.json")
+    if (done := open_workdir(workdir, config, fresh)) is not None:
+        return done
     task = {"images": denoise, "chunking": skip_chain.chunk}[config.task]
     result, page = task(config, workdir)
     result["report"] = str(workdir / "report.html")

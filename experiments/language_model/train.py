@@ -14,7 +14,7 @@ import optax
 from experiments.language_model import report
 from experiments.language_model.config import Config
 from experiments.language_model.model import END, Model, encode, perplexity, save_model
-from experiments.workdir import open_workdir, read_json, write_json
+from experiments.workdir import open_workdir, write_json
 from rntn_jax import data, sequences
 from rntn_jax.models import rnn_lm
 from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, Session, make_train_step
@@ -100,9 +100,8 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
         NotFiniteError: when the loss stops being a number.
     """
     workdir = Path(workdir)
-    open_workdir(workdir, config, fresh)
-    if (workdir / "result.json").exists():
-        return read_json(workdir / "result.json")
+    if (done := open_workdir(workdir, config, fresh)) is not None:
+        return done
 
     splits = load_splits(config)
     words = (w for sentence in splits["train"] for w in (*sentence, END))

@@ -15,7 +15,7 @@ import optax
 from experiments.sentiment import report, scores
 from experiments.sentiment.batches import EpochLoader
 from experiments.sentiment.config import Config
-from experiments.workdir import open_workdir, read_json, write_json
+from experiments.workdir import open_workdir, write_json
 from rntn_jax import data, trees
 from rntn_jax.annotate import Labeller, predict, save_labeller, two_classes
 from rntn_jax.models import rntn
@@ -133,9 +133,8 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
         NotFiniteError: when the loss stops being a number.
     """
     workdir = Path(workdir)
-    open_workdir(workdir, config, fresh)
-    if (workdir / "result.json").exists():
-        return read_json(workdir / "result.json")
+    if (done := open_workdir(workdir, config, fresh)) is not None:
+        return done
 
     splits = load_splits(config)
     vocabulary = data.Vocabulary.build(

@@ -14,7 +14,7 @@ import optax
 
 from experiments.tree_builder import report
 from experiments.tree_builder.config import Config
-from experiments.workdir import open_workdir, read_json, write_json
+from experiments.workdir import open_workdir, write_json
 from rntn_jax import data
 from rntn_jax.annotate import TreeBuilder, build_trees, describe, pad, save_builder
 from rntn_jax.models import encoder, span_parser
@@ -168,9 +168,8 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
         NotFiniteError: when the loss stops being a number.
     """
     workdir = Path(workdir)
-    open_workdir(workdir, config, fresh)
-    if (workdir / "result.json").exists():
-        return read_json(workdir / "result.json")
+    if (done := open_workdir(workdir, config, fresh)) is not None:
+        return done
 
     splits = load_splits(config)
     phrases = load_phrases(config)

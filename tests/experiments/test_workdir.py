@@ -63,10 +63,13 @@ def test_a_new_folder_gets_settings_and_environment(tmp_path: Path, monkeypatch)
 
 
 def test_the_same_settings_may_come_again(tmp_path: Path):
-    open_workdir(tmp_path, Settings())
+    assert open_workdir(tmp_path, Settings()) is None
     (tmp_path / "metrics.jsonl").write_text("{}\n")
-    open_workdir(tmp_path, Settings())
+    assert open_workdir(tmp_path, Settings()) is None
     assert (tmp_path / "metrics.jsonl").exists()
+    (tmp_path / "result.json").write_text('{"epoch": 3}')
+    assert open_workdir(tmp_path, Settings()) == {"epoch": 3}
+    assert open_workdir(tmp_path, Settings(), fresh=True) is None
 
 
 def test_other_settings_are_refused_by_name_and_value(tmp_path: Path):
