@@ -305,6 +305,9 @@ def _draw(rows: list[dict[str, Any]], path: Path) -> None:
         axes.set_yscale("log")
         if not curve.endswith("width"):
             axes.set_xscale("log")
+        if curve.endswith("labels"):  # less than two powers of ten: its marks would overlap
+            axes.set_xticks(sizes, list(map(str, sizes)))
+            axes.set_xticks([], minor=True)
         axes.set_title(curve.replace(" ", ": "), fontsize=9)
         axes.set_ylabel("seconds", fontsize=8)
         axes.tick_params(labelsize=8)
