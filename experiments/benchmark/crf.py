@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark import turns
-from experiments.benchmark.crf_rivals import Problem, save_problem
+from experiments.benchmark import interleave
+from experiments.benchmark.crf_baselines import Problem, save_problem
 
 __all__ = ["run"]
 
@@ -77,9 +77,9 @@ def run(
     Raises:
         ValueError: for an unknown system or part, a faulty shape, or when a worker failed.
     """
-    turns.check_words(systems, list(SYSTEMS))
-    turns.check_words(parts, list(TASKS))
-    figures: dict[str, Any] = {"threads": threads, "cpu": turns.cpu(), "speed": []}
+    interleave.check_words(systems, list(SYSTEMS))
+    interleave.check_words(parts, list(TASKS))
+    figures: dict[str, Any] = {"threads": threads, "cpu": interleave.cpu(), "speed": []}
     pythons = {"pytorch": python, "torch": python} if python else {}
     for task in parts:
         for text in shapes:
@@ -92,8 +92,8 @@ def run(
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "problem.npz"
                 save_problem(path, problem)
-                rows = turns.take_turns(
-                    "experiments.benchmark.crf_rivals",
+                rows = interleave.take_turns(
+                    "experiments.benchmark.crf_baselines",
                     names,
                     path,
                     rounds=rounds,
@@ -105,7 +105,7 @@ def run(
                 row["losses"] = row.get("losses", [])[:1]
             figures["speed"] += rows
             _print(rows)
-            turns.write(output, figures)
+            interleave.write(output, figures)
     return figures
 
 

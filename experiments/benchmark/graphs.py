@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark import graphs_rivals as rivals
-from experiments.benchmark import turns
+from experiments.benchmark import graphs_baselines as baselines
+from experiments.benchmark import interleave
 from rntn_jax.crf import graph
 
 __all__ = ["run"]
@@ -81,7 +81,7 @@ def _systems(task: str, sizes: list[int]) -> list[str]:
     return names
 
 
-def _problem(task: str, sizes: list[int], seed: int = 0) -> rivals.Problem:
+def _problem(task: str, sizes: list[int], seed: int = 0) -> baselines.Problem:
     rng = np.random.default_rng(seed)
     if task == "trees":
         several, count, labels = sizes
@@ -103,7 +103,7 @@ def _problem(task: str, sizes: list[int], seed: int = 0) -> rivals.Problem:
     edges = np.concatenate([t + k * count for k, t in enumerate(trees)]).astype(np.int32)
     draw = lambda scale, *shape: (scale * rng.standard_normal(shape)).astype(np.float32)
     chains = sizes[0] if task == "gibbs" else 1
-    return rivals.Problem(
+    return baselines.Problem(
         task,
         node=draw(node, several * count, labels),
         edge=draw(edge, len(edges), labels, labels),
@@ -142,10 +142,15 @@ def run(
         ValueError: for an unknown system or part, a faulty shape, when two of our own systems
             differ, or when a worker failed.
     """
-    turns.check_words(systems, [name for names in SYSTEMS.values() for name in names])
-    turns.check_words(parts, list(TITLES))
+    interleave.check_words(systems, [name for names in SYSTEMS.values() for name in names])
+    interleave.check_words(parts, list(TITLES))
     problems = [_parsed(shape) for shape in shapes]
-    figures: dict[str, Any] = {"threads": threads, "cpu": turns.cpu(), "speed": [], "growth": []}
+    figures: dict[str, Any] = {
+        "threads": threads,
+        "cpu": interleave.cpu(),
+        "speed": [],
+        "growth": [],
+    }
     foreign = ("torch", "pgmpy", "pyagrum", "dwave", "thrml", "pgmax")
     for task, sizes in problems:
         if task not in parts:
@@ -154,9 +159,9 @@ def run(
         problem = _problem(task, sizes)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "problem.npz"
-            rivals.save_problem(path, problem)
-            rows = turns.take_turns(
-                "experiments.benchmark.graphs_rivals",
+            baselines.save_problem(path, problem)
+            rows = interleave.take_turns(
+                "experiments.benchmark.graphs_baselines",
                 names,
                 path,
                 rounds=rounds,
@@ -175,10 +180,10 @@ def run(
                 row["sweeps_per_second"] = 1e3 * problem.steps / row["ms"]
         figures["speed"] += rows
         _print(rows)
-        turns.write(output, figures)
+        interleave.write(output, figures)
     if "growth" in parts:
         figures["growth"] = _growth(growth or GROWTH)
-        turns.write(output, figures)
+        interleave.write(output, figures)
         if output:
             _draw(figures["growth"], Path(output).with_suffix(".svg"))
     return figures
@@ -198,9 +203,9 @@ def _compare(path: Path, task: str, rows: list[dict[str, Any]]) -> None:
     there = [row for row in rows if "missing" not in row]
     if not there:
         return
-    ours = rivals.load_answer(path, there[0]["system"])
+    ours = baselines.load_answer(path, there[0]["system"])
     for row in there:
-        found = rivals.load_answer(path, row["system"])
+        found = baselines.load_answer(path, row["system"])
         if found.log_z is not None and ours.log_z is not None:
             row["log_z_off"] = float(abs(found.log_z / ours.log_z - 1))
         for field in ("node", "edge"):
@@ -257,9 +262,9 @@ def _growth_sizes(curve: str, size: int) -> tuple[str, list[int]]:
 def _growth(curves: dict[str, list[int]]) -> list[dict[str, Any]]:
     """Seconds of planning, tracing, compiling and running along each curve; ours only."""
     makers = {
-        "trees": rivals.ours_trees,
-        "grids": rivals.ours_graph,
-        "loopy": rivals.ours_loopy,
+        "trees": baselines.ours_trees,
+        "grids": baselines.ours_graph,
+        "loopy": baselines.ours_loopy,
     }
     rows = []
     print("\ngrowth: ln Z and all marginals (loopy: 60 iterations)")

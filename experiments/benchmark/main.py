@@ -30,7 +30,9 @@ _CORPUS = flags.DEFINE_enum(
     "corpus", "demo", ["demo", "sst", "ud_ewt"], "rntn (sst), parser (ud_ewt): whose trees"
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "rntn, tagger, parser: where the corpus lies")
-_DYNET = flags.DEFINE_string("dynet_python", None, "rntn: a Python with DyNet (other_rntn.py)")
+_DYNET = flags.DEFINE_string(
+    "dynet_python", None, "rntn: a Python with DyNet (other_rntn_baselines.py)"
+)
 _DGL = flags.DEFINE_string("dgl_python", None, "rntn: a Python with DGL and PyTorch")
 _SHAPES = flags.DEFINE_multi_string(
     "shape",
@@ -38,7 +40,7 @@ _SHAPES = flags.DEFINE_multi_string(
     "crf: B,T,C; graphs: trees,1,1000,5 or grids,1,8,100,2; may be given several times",
 )
 _PEERS = flags.DEFINE_string(
-    "peers_python", None, "crf, graphs, tagger, parser: a Python with rivals (*_rivals.py)"
+    "peers_python", None, "crf, graphs, tagger, parser: a Python with baselines (*_baselines.py)"
 )
 _MODEL = flags.DEFINE_string("model", None, "parser: a trained one (default: random weights)")
 _UDPIPE = flags.DEFINE_string(

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark import turns
-from experiments.benchmark.parser_rivals import (
+from experiments.benchmark import interleave
+from experiments.benchmark.parser_baselines import (
     BATCH,
     UDPIPE_OPTIONS,
     Problem,
@@ -79,8 +79,8 @@ def run(
         ValueError: for an unknown system or part, for lists of different lengths, when two ways to
             compute the same trees differ, or when a worker failed.
     """
-    turns.check_words(systems, [name for names in SYSTEMS.values() for name in names])
-    turns.check_words(parts, list(SYSTEMS))
+    interleave.check_words(systems, [name for names in SYSTEMS.values() for name in names])
+    interleave.check_words(parts, list(SYSTEMS))
     if len(dims) != len(batch_sizes):
         raise ValueError(f"{len(dims)} dims, {len(batch_sizes)} batch_sizes: give as many")
     if corpus == "demo":
@@ -91,15 +91,15 @@ def run(
     splits = {name: sentences[:max_sentences] for name, sentences in splits.items()}
     figures: dict[str, Any] = {
         "threads": threads,
-        "cpu": turns.cpu(),
+        "cpu": interleave.cpu(),
         "corpus": corpus,
         "training": [],
         "parsing": [],
     }
 
     def take_turns(part: str, path: Path) -> list[dict[str, Any]]:
-        return turns.take_turns(
-            "experiments.benchmark.parser_rivals",
+        return interleave.take_turns(
+            "experiments.benchmark.parser_baselines",
             [name for name in SYSTEMS[part] if name in (systems or SYSTEMS[part])],
             path,
             rounds=rounds,
@@ -120,13 +120,13 @@ def run(
                         row["transitions_per_second"] = 1e3 * size / row["ms"]
                 figures["training"] += rows
                 _print_training(rows)
-                turns.write(output, figures)
+                interleave.write(output, figures)
         if "parsing" in parts:
             paths = _parsing_files(folder, splits, dims[0], model, udpipe_model)
             figures["model"] = "trained" if model else "random weights"
             figures["parsing"] = _compare(take_turns("parsing", paths), splits["test"])
             _print_parsing(figures["parsing"])
-    turns.write(output, figures)
+    interleave.write(output, figures)
     return figures
 
 
@@ -134,7 +134,7 @@ def _model(sentences: Any, dim: int) -> Any:
     """A parser of words and tags with random weights: 48 places, vectors of width 50."""
     import jax
 
-    from experiments.parsing.model import Model, vocabularies_of
+    from experiments.parsing.pipeline import Model, vocabularies_of
     from rntn_jax.models import parser
 
     vocabularies = vocabularies_of(sentences, OPTIONS, min_count=2)
@@ -188,7 +188,7 @@ def _parsing_files(
     folder: Path, splits: Any, dim: int, model: str | None, udpipe_model: str | None
 ) -> Path:
     """Writes what the workers need; returns the list of it."""
-    from experiments.parsing.model import save_model
+    from experiments.parsing.pipeline import save_model
 
     if model is None:
         save_model(folder / "model.safetensors", _model(splits["train"], dim))

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark import turns
-from experiments.benchmark.rnn_lm_rivals import Problem, save_problem
+from experiments.benchmark import interleave
+from experiments.benchmark.rnn_lm_baselines import Problem, save_problem
 
 __all__ = ["run"]
 
@@ -73,21 +73,21 @@ def run(
         ValueError: for an unknown system or part, for lists of different lengths, or when a worker
             failed.
     """
-    turns.check_words(systems, list(SYSTEMS))
-    turns.check_words(parts, ("speed", "growth"))
+    interleave.check_words(systems, list(SYSTEMS))
+    interleave.check_words(parts, ("speed", "growth"))
     if not len(dims) == len(batch_sizes) == len(chunks):
         raise ValueError(
             f"{len(dims)} dims, {len(batch_sizes)} batch_sizes, {len(chunks)} chunks: give as many"
         )
-    figures: dict[str, Any] = {"threads": threads, "cpu": turns.cpu(), "speed": []}
+    figures: dict[str, Any] = {"threads": threads, "cpu": interleave.cpu(), "speed": []}
     if "speed" in parts:
         for dim, size, chunk in zip(dims, batch_sizes, chunks, strict=True):
             problem = _problem(dim, size, steps, vocab_size, chunk)
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "problem.npz"
                 save_problem(path, problem)
-                rows = turns.take_turns(
-                    "experiments.benchmark.rnn_lm_rivals",
+                rows = interleave.take_turns(
+                    "experiments.benchmark.rnn_lm_baselines",
                     systems or list(SYSTEMS),
                     path,
                     rounds=rounds,
@@ -98,10 +98,10 @@ def run(
             rows = [{**sizes, **row} for row in rows]
             figures["speed"] += rows
             _print_speed(rows)
-            turns.write(output, figures)
+            interleave.write(output, figures)
     if "growth" in parts:
         figures["growth"] = _growth()
-    turns.write(output, figures)
+    interleave.write(output, figures)
     return figures
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark import other_rntn, turns
+from experiments.benchmark import interleave, other_rntn_baselines
 from rntn_jax import data
 
 __all__ = ["run"]
@@ -56,7 +56,7 @@ def _load(corpus: str, data_dir: str | None) -> tuple[list[Any], int]:
     if corpus == "sst":
         forest = data.read_trees(data.corpora.find("sst", data_dir)["train"])
     else:
-        forest = data.demo.sentiment_splits()["train"]
+        forest = data.demo_sentiment.sentiment_splits()["train"]
     vocabulary = data.Vocabulary.build(word for tree in forest for word in tree.tokens)
     return [(vocabulary.encode(t.tokens), t.children, t.labels) for t in forest], len(vocabulary)
 
@@ -79,13 +79,13 @@ def run(
     Raises:
         ValueError: for an unknown system or part, or when a worker failed.
     """
-    turns.check_words(systems, list(SYSTEMS))
-    turns.check_words(parts, ("speed", "epoch", "growth"))
+    interleave.check_words(systems, list(SYSTEMS))
+    interleave.check_words(parts, ("speed", "epoch", "growth"))
     corpus_trees, vocab_size = _load(corpus, data_dir)
     figures: dict[str, Any] = {
         "corpus": corpus,
         "threads": threads,
-        "cpu": turns.cpu(),
+        "cpu": interleave.cpu(),
         "speed": [],
     }
     if "speed" in parts:
@@ -94,23 +94,25 @@ def run(
                 # Enough minibatches for their shapes to differ as in training; few of the costly.
                 count = max(2, min(20, 540 // size) * 50**2 // max(50, dim) ** 2)
                 batches = _minibatches(corpus_trees, size, count)
-                problem = other_rntn.Problem(
+                problem = other_rntn_baselines.Problem(
                     batches, _initial(vocab_size, dim), LEARNING_RATE, initial_accumulator=0.1
                 )
                 rows = _speed(problem, rounds, threads, systems or list(SYSTEMS), pythons)
                 rows = [{"dim": dim, "batch_size": size, **row} for row in rows]
                 figures["speed"] += rows
                 _print_speed(rows)
-                turns.write(output, figures)
+                interleave.write(output, figures)
     if "epoch" in parts:
         figures["epoch"] = _epoch(corpus_trees, vocab_size)
     if "growth" in parts:
         figures["growth"] = _growth(corpus_trees)
-    turns.write(output, figures)
+    interleave.write(output, figures)
     return figures
 
 
-def _minibatches(corpus_trees: list[Any], size: int, count: int) -> list[other_rntn.Batch]:
+def _minibatches(
+    corpus_trees: list[Any], size: int, count: int
+) -> list[other_rntn_baselines.Batch]:
     order = np.random.default_rng(0).permutation(len(corpus_trees))
     return [
         [corpus_trees[order[(i * size + j) % len(order)]] for j in range(size)]
@@ -119,7 +121,7 @@ def _minibatches(corpus_trees: list[Any], size: int, count: int) -> list[other_r
 
 
 def _speed(
-    problem: other_rntn.Problem,
+    problem: other_rntn_baselines.Problem,
     rounds: int,
     threads: int,
     systems: list[str],
@@ -128,9 +130,9 @@ def _speed(
     """All systems on the same minibatches."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "problem.npz"
-        other_rntn.save_problem(path, problem)
-        rows = turns.take_turns(
-            "experiments.benchmark.rntn_rivals",
+        other_rntn_baselines.save_problem(path, problem)
+        rows = interleave.take_turns(
+            "experiments.benchmark.rntn_baselines",
             systems,
             path,
             rounds=rounds,
@@ -171,7 +173,7 @@ def _epoch(corpus_trees: list[Any], vocab_size: int) -> dict[str, Any]:
     from rntn_jax.models import rntn
     from rntn_jax.training import init_state, make_train_step
 
-    bank = trees.encode(*other_rntn.as_corpus([corpus_trees]))
+    bank = trees.encode(*other_rntn_baselines.as_corpus([corpus_trees]))
     loader = EpochLoader(bank, 27, 16, 8, seed=0)
     optimizer = optax.adagrad(LEARNING_RATE)
     step = make_train_step(rntn.loss, optimizer, several=True)
@@ -239,14 +241,14 @@ def _growth(corpus_trees: list[Any]) -> list[dict[str, Any]]:
             chosen.append(corpus_trees[i % len(corpus_trees)])
             total += len(chosen[-1][2])
             i += 1
-        packed = trees.pack(*other_rntn.as_corpus([chosen]))
+        packed = trees.pack(*other_rntn_baselines.as_corpus([chosen]))
         measure(f"{len(chosen)} trees", packed, total, 10)
     for leaves in (500, 5_000):
         inner = np.arange(leaves, 2 * leaves - 1)
         children = np.stack([np.append(0, inner[:-1]), np.arange(1, leaves)], 1).astype(np.int32)
         labels = np.full(2 * leaves - 1, 2, np.int32)
         packed = trees.pack(
-            *other_rntn.as_corpus([[(np.full(leaves, 2, np.int32), children, labels)]])
+            *other_rntn_baselines.as_corpus([[(np.full(leaves, 2, np.int32), children, labels)]])
         )
         measure(f"left chain, {leaves} leaves", packed, 2 * leaves - 1, 10)
     return rows

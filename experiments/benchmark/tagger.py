@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments.benchmark import turns
+from experiments.benchmark import interleave
 from rntn_jax import data
 
 __all__ = ["run"]
@@ -34,17 +34,17 @@ def run(
     Raises:
         ValueError: for an unknown system, or when a worker failed.
     """
-    turns.check_words(systems, list(SYSTEMS))
+    interleave.check_words(systems, list(SYSTEMS))
     path = data.corpora.find(corpus, data_dir)["train"]
-    rows = turns.take_turns(
-        "experiments.benchmark.tagger_rivals",
+    rows = interleave.take_turns(
+        "experiments.benchmark.tagger_baselines",
         [name for name in SYSTEMS if name in (systems or SYSTEMS)],
         path,
         rounds=0,
         threads=threads,
         pythons={"crfsuite": python} if python else {},
     )
-    figures = {"threads": threads, "cpu": turns.cpu(), "corpus": corpus, "training": rows}
+    figures = {"threads": threads, "cpu": interleave.cpu(), "corpus": corpus, "training": rows}
     print(f"{'':32}{'seconds':>10}{'iterations':>12}{'loss':>12}")
     for row in rows:
         if "missing" in row:
@@ -54,5 +54,5 @@ def run(
             f"{SYSTEMS[row['system']]:32}{row['first_seconds']:10.1f}{row['iterations']:12}"
             f"{row['losses'][-1]:12.2f}"
         )
-    turns.write(output, figures)
+    interleave.write(output, figures)
     return figures

@@ -1,4 +1,4 @@
-"""PyTorch rivals for the recursive neural tensor network benchmark, written to be fast.
+"""PyTorch baselines for the recursive neural tensor network benchmark, written to be fast.
 
 Three trainers with one interface, all computing the same thing on lists of
 ``(ids [L], children [L-1, 2], labels [2L-1])`` trees: leaves ``tanh(embedding)``, internal nodes

@@ -1,8 +1,9 @@
-"""One rival of a benchmark, in a process and, where it must, an interpreter of its own.
+"""One baseline of a benchmark, in a process and, where it must, an interpreter of its own.
 
-Started by `turns.py`; answers each line on standard input by one line of JSON::
+Started by `interleave.py`; answers each line on standard input by one line of JSON::
 
-    python -m experiments.benchmark.worker --rivals=MODULE --system=NAME --problem=FILE --threads=2
+    python -m experiments.benchmark.worker --baselines=MODULE --system=NAME --problem=FILE \\
+        --threads=2
 
 ``MODULE.make(system, problem, threads)`` returns ``(train, facts)``: ``train()`` passes once over
 all minibatches and returns their losses. The first answer, unasked for, says how the first pass
@@ -32,15 +33,15 @@ def _memory_mb(field: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rivals", required=True)
+    parser.add_argument("--baselines", required=True)
     parser.add_argument("--system", required=True)
     parser.add_argument("--problem", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
     flags = parser.parse_args()
     del sys.argv[1:]  # DyNet reads the command line when it is imported
     try:
-        rivals = importlib.import_module(flags.rivals)
-        train, facts = rivals.make(flags.system, flags.problem, flags.threads)
+        baselines = importlib.import_module(flags.baselines)
+        train, facts = baselines.make(flags.system, flags.problem, flags.threads)
     except ImportError as error:
         print(json.dumps({"missing": str(error)}), flush=True)
         return

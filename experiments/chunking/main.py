@@ -24,7 +24,7 @@ def _main() -> None:
     preset = flags.FLAGS["preset"].value
     workdir = Path(_WORKDIR.value or f"runs/chunking/{preset}")
     if _TAG.value is not None:
-        from experiments.chunking import apply
+        from experiments.chunking import predict
 
         path = Path(_MODEL.value or workdir / "model.safetensors")
         if not path.exists():
@@ -32,7 +32,7 @@ def _main() -> None:
                 f"there is no model {path}: train one first (./launch.sh chunking "
                 f"--preset={preset}), or name one with --model_file"
             )
-        apply.tag(path, _TAG.value, marginals=_MARGINALS.value, constrained=config.constrained)
+        predict.tag(path, _TAG.value, marginals=_MARGINALS.value, constrained=config.constrained)
         return
 
     from experiments.chunking import train

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments.chunking.config import Config
-from experiments.chunking.model import Model, recode
+from experiments.chunking.pipeline import Model, recode
 from experiments.workdir import read_json
 from rntn_jax import plots
 

@@ -13,7 +13,7 @@ import optax
 from experiments.chunking import report
 from experiments.chunking.config import Config
 from experiments.chunking.features import attributes, columns
-from experiments.chunking.model import (
+from experiments.chunking.pipeline import (
     Model,
     Neural,
     Sparse,
@@ -26,7 +26,7 @@ from experiments.chunking.model import (
 )
 from experiments.workdir import open_workdir, write_json
 from rntn_jax import data, tagger
-from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, Session, make_train_step
+from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, RunState, make_train_step
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
 
@@ -204,7 +204,7 @@ def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str,
     step = make_train_step(loss, optimizer, stochastic=True)
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
     params = tagger.init(init_key, model_config)
-    session = Session(
+    session = RunState(
         workdir / "checkpoints",
         params,
         optimizer,

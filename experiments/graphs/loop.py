@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from experiments.graphs.config import Config
-from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, Session, make_train_step
+from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, RunState, make_train_step
 
 __all__ = ["Learnt", "Task", "learn"]
 
@@ -43,7 +43,7 @@ def learn(config: Config, workdir: Path, names: Sequence[str], task: Task) -> di
     total = config.epochs * task.batches
     optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, total + 1))
     sessions = {
-        name: Session(
+        name: RunState(
             workdir / "checkpoints" / name,
             jax.tree.map(jnp.array, task.params),  # copies: states are donated
             optimizer,

@@ -31,7 +31,7 @@ def _main() -> None:
     workdir = Path(_WORKDIR.value or f"runs/language_model/{preset}")
     model_path = Path(_MODEL.value or workdir / "model.safetensors")
     if _SCORE.value is not None or _GENERATE.value is not None:
-        from experiments.language_model import apply
+        from experiments.language_model import predict
 
         if not model_path.exists():
             raise FileNotFoundError(
@@ -39,9 +39,9 @@ def _main() -> None:
                 f"--preset={preset}), or name one with --model"
             )
         if _SCORE.value is not None:
-            apply.score(model_path, _SCORE.value, _FORMAT.value)
+            predict.score(model_path, _SCORE.value, _FORMAT.value)
         if _GENERATE.value is not None:
-            apply.write_text(
+            predict.write_text(
                 model_path,
                 _PROMPT.value,
                 _GENERATE.value,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments.language_model.config import Config
-from experiments.language_model.model import END, Model, generate, sentence_nats
+from experiments.language_model.pipeline import END, Model, generate, sentence_nats
 from experiments.workdir import read_json
 from rntn_jax import plots, recurrent, sequences
 from rntn_jax.models import rnn_lm

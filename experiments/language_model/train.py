@@ -13,11 +13,11 @@ import optax
 
 from experiments.language_model import report
 from experiments.language_model.config import Config
-from experiments.language_model.model import END, Model, encode, perplexity, save_model
+from experiments.language_model.pipeline import END, Model, encode, perplexity, save_model
 from experiments.workdir import open_workdir, write_json
 from rntn_jax import data, sequences
 from rntn_jax.models import rnn_lm
-from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, Session, make_train_step
+from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, RunState, make_train_step
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
 
@@ -123,7 +123,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     step = make_train_step(make_loss(config), optimizer, stochastic=True)
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
     params = rnn_lm.init(init_key, model_config)
-    session = Session(
+    session = RunState(
         workdir / "checkpoints",
         params,
         optimizer,
@@ -196,7 +196,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     return result
 
 
-def _out_of_patience(config: Config, session: Session) -> bool:
+def _out_of_patience(config: Config, session: RunState) -> bool:
     return config.patience is not None and session.waited >= config.patience
 
 

@@ -23,7 +23,7 @@ def _main() -> None:
     preset = flags.FLAGS["preset"].value
     workdir = Path(_WORKDIR.value or f"runs/parsing/{preset}")
     if _PARSE.value is not None:
-        from experiments.parsing import apply
+        from experiments.parsing import predict
 
         path = Path(_MODEL.value or workdir / "model.safetensors")
         if not path.exists():
@@ -31,7 +31,7 @@ def _main() -> None:
                 f"there is no model {path}: train one first (./launch.sh parsing "
                 f"--preset={preset}), or name one with --model"
             )
-        apply.parse(path, _PARSE.value)
+        predict.parse(path, _PARSE.value)
         return
 
     from experiments.parsing import train

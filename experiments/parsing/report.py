@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.parsing.config import Config
-from experiments.parsing.model import Model, parse
+from experiments.parsing.pipeline import Model, parse
 from experiments.workdir import read_json
 from rntn_jax import data, plots
 

@@ -14,7 +14,7 @@ import optax
 
 from experiments.parsing import report
 from experiments.parsing.config import Config
-from experiments.parsing.model import (
+from experiments.parsing.pipeline import (
     Model,
     batches_in_context,
     evaluate,
@@ -25,7 +25,7 @@ from experiments.parsing.model import (
 from experiments.workdir import open_workdir, write_json
 from rntn_jax import data
 from rntn_jax.models import context_parser, encoder, parser
-from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, Session, make_train_step
+from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, RunState, make_train_step
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
 
@@ -192,7 +192,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     step = make_train_step(loader.loss, optimizer, stochastic=True, several=True)
     # The generator of the hardware: it compiles and runs quicker than the default.
     train_key = jax.random.key(config.seed + 1, impl="rbg")
-    session = Session(
+    session = RunState(
         workdir / "checkpoints",
         model.params,
         optimizer,

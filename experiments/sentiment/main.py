@@ -73,17 +73,17 @@ def _main() -> None:
                 f"there is no model {model}: train one first (./launch.sh sentiment "
                 f"--preset={preset}), or name one with --model"
             )
-        from experiments.sentiment import apply
+        from experiments.sentiment import predict
 
-        annotator = apply.load(model, _BUILDER.value)
+        annotator = predict.load(model, _BUILDER.value)
         if _EVALUATE.value is not None:
-            apply.evaluate(annotator, _EVALUATE.value, _BRACKETS.value)
+            predict.evaluate(annotator, _EVALUATE.value, _BRACKETS.value)
         if _PREDICT.value is not None:
-            apply.predict(annotator, _PREDICT.value, _INPUT.value, _FORMAT.value, _OUTPUT.value)
+            predict.predict(annotator, _PREDICT.value, _INPUT.value, _FORMAT.value, _OUTPUT.value)
         if _LABEL.value is not None:
-            apply.label(annotator, _LABEL.value, _OUTPUT.value)
+            predict.label(annotator, _LABEL.value, _OUTPUT.value)
         if _EXPORT.value is not None:
-            apply.export(annotator, _EXPORT.value)
+            predict.export(annotator, _EXPORT.value)
         return
 
     from experiments.sentiment import train

@@ -19,7 +19,7 @@ from experiments.workdir import open_workdir, write_json
 from rntn_jax import data, trees
 from rntn_jax.annotate import Labeller, predict, save_labeller, two_classes
 from rntn_jax.models import rntn
-from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, Session, make_train_step
+from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, RunState, make_train_step
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
 
@@ -31,7 +31,7 @@ def load_splits(config: Config) -> dict[str, list[data.Tree]]:
         named["test"] = config.test or config.dev
         splits = {name: data.read_trees(file) for name, file in named.items()}
     elif config.corpus == "demo":
-        splits = data.demo.sentiment_splits()
+        splits = data.demo_sentiment.sentiment_splits()
     else:
         files = data.corpora.find(config.corpus, config.data_dir)
         splits = {name: data.read_trees(files[name]) for name in ("train", "dev", "test")}
@@ -159,7 +159,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
             word_scale=config.word_scale,
         ),
     )
-    session = Session(
+    session = RunState(
         workdir / "checkpoints",
         params,
         optimizer,
@@ -221,14 +221,14 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
         "seconds_per_epoch": float(np.median([row["seconds"] for row in metrics.rows])),
     }
     if config.corpus == "demo" and config.train is None:
-        result["best_possible"] = data.demo.best_accuracy()
+        result["best_possible"] = data.demo_sentiment.best_accuracy()
     result["report"] = str(workdir / "report.html")
     report.write(workdir, config, result, metrics.rows, splits["test"], model)
     write_json(workdir / "result.json", result)
     return result
 
 
-def _out_of_patience(config: Config, session: Session) -> bool:
+def _out_of_patience(config: Config, session: RunState) -> bool:
     return config.patience is not None and session.waited >= config.patience
 
 

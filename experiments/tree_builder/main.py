@@ -24,16 +24,16 @@ _OUTPUT = flags.DEFINE_string("output", "builder.safetensors", "file for --combi
 
 def _main() -> None:
     if _COMBINE.value is not None:
-        from experiments.tree_builder import apply
+        from experiments.tree_builder import predict
 
-        return apply.combine(_COMBINE.value, _OUTPUT.value)
+        return predict.combine(_COMBINE.value, _OUTPUT.value)
     config = config_from_flags(Config, PRESETS)
     preset = flags.FLAGS["preset"].value
     workdir = Path(_WORKDIR.value or f"runs/tree_builder/{preset}")
     if _EVALUATE.value is not None:
-        from experiments.tree_builder import apply
+        from experiments.tree_builder import predict
 
-        apply.evaluate(_MODEL.value or str(workdir / "model.safetensors"), _EVALUATE.value)
+        predict.evaluate(_MODEL.value or str(workdir / "model.safetensors"), _EVALUATE.value)
         return
     from experiments.tree_builder import train
 

@@ -20,7 +20,7 @@ from rntn_jax.annotate import TreeBuilder, build_trees, describe, pad, save_buil
 from rntn_jax.models import encoder, span_parser
 from rntn_jax.models.window import Layer
 from rntn_jax.ops import linear_cross_entropy
-from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, Session, make_train_step
+from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, RunState, make_train_step
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
 
@@ -34,7 +34,7 @@ def load_splits(config: Config) -> dict[str, list[data.Tree]]:
         named["test"] = config.test or config.dev
         splits = {name: data.read_trees(file) for name, file in named.items()}
     elif config.corpus == "demo":
-        splits = data.demo.sentiment_splits()
+        splits = data.demo_sentiment.sentiment_splits()
     else:
         files = data.corpora.find(config.corpus, config.data_dir)
         splits = {name: data.read_trees(files[name]) for name in ("train", "dev", "test")}
@@ -219,7 +219,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     step = make_train_step(loss, optimizer, stochastic=True)
     # The generator of the hardware: it compiles and runs quicker than the default.
     init_key, train_key = jax.random.split(jax.random.key(config.seed, impl="rbg"))
-    session = Session(
+    session = RunState(
         workdir / "checkpoints",
         Params(
             span_parser.init(init_key, sizes),

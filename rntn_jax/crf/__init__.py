@@ -2,11 +2,11 @@
 
 - `chain`: sequences, exact.
 - `forest`: trees of any shape, many at once, exact.
-- `brackets`: binary trees over sentences, by scores of spans, exact.
+- `constituency`: binary trees over sentences, by scores of spans, exact.
 - `graph`: any graph, exact where it is narrow.
 - `enumerate`: any small graph, by brute force.
 """
 
-from rntn_jax.crf import brackets, chain, enumerate, forest, graph
+from rntn_jax.crf import chain, constituency, enumerate, forest, graph
 
-__all__ = ["brackets", "chain", "enumerate", "forest", "graph"]
+__all__ = ["chain", "constituency", "enumerate", "forest", "graph"]

@@ -18,22 +18,21 @@
 - `read_uai`, `write_uai`, `MarkovModel`: models on graphs, as other inference programs have them.
 - `encode_attributes`: features of tokens, as dictionaries or lists, to numbered attributes.
 - `chunks`: tags to chunks, the schemes BIO, IOB1 and BIOES, and scores as CoNLL-2000 has them.
-- `demo`, `demo_text`, `demo_tags`: an embedded treebank with exact labels, a text of known entropy
-  and tagged sentences of a known chain, for trying things without any download.
+- `demo_sentiment`, `demo_text`, `demo_tags`: an embedded treebank with exact labels, a text of
+  known entropy and tagged sentences of a known chain, for trying things without any download.
 """
 
 from rntn_jax.data import (
     chunks,
     corpora,
-    demo,
     demo_dependencies,
+    demo_sentiment,
     demo_tags,
     demo_text,
     dependencies,
 )
 from rntn_jax.data.attributes import Encoded, encode_attributes, token_attributes
-from rntn_jax.data.bracketing import BracketScores, bracket_scores
-from rntn_jax.data.brackets import binarize, parse_tree, read_trees, write_trees
+from rntn_jax.data.bracket_scores import BracketScores, bracket_scores
 from rntn_jax.data.columns import read_columns, write_columns
 from rntn_jax.data.conllu import ConlluSentence, read_conllu, write_conllu
 from rntn_jax.data.errors import DataError
@@ -42,6 +41,7 @@ from rntn_jax.data.parses import parse_constituents, read_parses
 from rntn_jax.data.text import read_sentences
 from rntn_jax.data.tokenizer import sentences, tokenize
 from rntn_jax.data.tree import Tree
+from rntn_jax.data.trees_io import binarize, parse_tree, read_trees, write_trees
 from rntn_jax.data.uai import MarkovModel, read_uai, write_uai
 from rntn_jax.data.vocabulary import Vocabulary
 
@@ -58,7 +58,7 @@ __all__ = [
     "bracket_scores",
     "chunks",
     "corpora",
-    "demo",
+    "demo_sentiment",
     "demo_dependencies",
     "demo_tags",
     "demo_text",

@@ -1,4 +1,4 @@
-"""The grammar and the words of the embedded treebank (`rntn_jax.data.demo`).
+"""The grammar and the words of the embedded treebank (`rntn_jax.data.demo_sentiment`).
 
 `RULES` maps a symbol to its productions, each with a weight and one or two parts: the weights need
 not sum to anything. A part is a symbol of `RULES`, a word class of `WORDS`, or a word as it stands.

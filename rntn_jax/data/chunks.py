@@ -16,7 +16,7 @@ import collections
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from rntn_jax.data._tags import (
+from rntn_jax.data._tag_schemes import (
     Chunk,
     Scheme,
     allowed_end,

@@ -13,7 +13,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from rntn_jax.data._nary import check_num_classes, parse_label
+from rntn_jax.data._bracket_parser import check_num_classes, parse_label
 from rntn_jax.data.errors import DataError
 from rntn_jax.data.text import read_text
 from rntn_jax.data.tokenizer import tokenize

@@ -22,7 +22,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import IO, Literal, get_args
 
-from rntn_jax.data._nary import NaryTree, to_binary
+from rntn_jax.data._bracket_parser import NaryTree, to_binary
 from rntn_jax.data.errors import DataError
 from rntn_jax.data.text import read_text
 from rntn_jax.data.tree import Tree

@@ -3,7 +3,7 @@
 Between two words, and at both ends of a sentence, stands a fence; what is known of it is what an
 encoder knows of the words on either side (`rntn_jax.models.encoder`). A window network (source 002)
 over two fences scores the span of words between them, and the tree is an exponential softmax over
-all binary trees (source 004, `rntn_jax.crf.brackets`).
+all binary trees (source 004, `rntn_jax.crf.constituency`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rntn_jax.crf import brackets
+from rntn_jax.crf import constituency
 from rntn_jax.models import encoder
 from rntn_jax.models.window import Layer
 from rntn_jax.ops import dropout, pair_scores
@@ -60,7 +60,7 @@ class Batch(NamedTuple):
 class Aux(NamedTuple):
     """What comes with the loss."""
 
-    scores: brackets.Scores
+    scores: constituency.Scores
     nats: jax.Array  # [B], -ln P(tree) of each sentence
     words: jax.Array  # [B, T, F], what is known of each word
 
@@ -97,7 +97,7 @@ def apply(
     input_dropout: float = 0.0,
     hidden_dropout: float = 0.0,
     key: jax.Array | None = None,
-) -> brackets.Scores:
+) -> constituency.Scores:
     """Scores of all spans of each sentence.
 
     Computes, with ``f_i`` what is known of the words before and after fence ``i`` (0
@@ -114,7 +114,7 @@ def apply(
         key: PRNG key, needed when a rate is not 0.
 
     Returns:
-        `crf.brackets.Scores` of the batch. Cost O(B T^2 H).
+        `crf.constituency.Scores` of the batch. Cost O(B T^2 H).
 
     Raises:
         AssertionError: when shapes or dtypes do not match.
@@ -151,7 +151,7 @@ def _apply(params: Params, batch: Batch, *, hidden_dropout: float = 0.0, key=Non
     # Hidden units are dropped for all spans of a sentence together.
     head = jnp.broadcast_to(params.head[None], (len(length), len(params.head)))
     head = dropout(key, 2 + len(params.encoder.cells), head, hidden_dropout, "hidden_dropout")
-    return brackets.Scores(pair_scores(begin, end, head), length), words
+    return constituency.Scores(pair_scores(begin, end, head), length), words
 
 
 def loss(params: Params, batch: Batch, **options) -> tuple[jax.Array, Aux]:
@@ -172,10 +172,10 @@ def loss(params: Params, batch: Batch, **options) -> tuple[jax.Array, Aux]:
     """
     scores, words = _apply(params, batch, **options)
     if batch.spans is None:
-        possible = brackets.constrain(scores, batch.allowed)
-        nats = brackets.log_partition(scores) - brackets.log_partition(possible)
+        possible = constituency.constrain(scores, batch.allowed)
+        nats = constituency.log_partition(scores) - constituency.log_partition(possible)
     else:
-        nats = -brackets.log_prob(scores, batch.spans)
+        nats = -constituency.log_prob(scores, batch.spans)
     count = jnp.maximum((jnp.asarray(batch.length) > 1).sum(), 1)
     return nats.sum() / count.astype(nats.dtype), Aux(scores, nats, words)
 
@@ -188,8 +188,8 @@ def decode(params: Params | Sequence[Params], batch: Batch) -> jax.Array:
         batch: ``spans`` is not read.
 
     Returns:
-        Children of each join, int ``[B, T - 1, 2]``, as `crf.brackets.argmax` returns them. Cost
-        O(B T^3).
+        Children of each join, int ``[B, T - 1, 2]``, as `crf.constituency.argmax` returns them.
+        Cost O(B T^3).
 
     Example:
         >>> config = Config(encoder.Config(vocab_sizes=(9,), embed_dims=(3,)))
@@ -198,10 +198,10 @@ def decode(params: Params | Sequence[Params], batch: Batch) -> jax.Array:
         3
     """
 
-    def possible(scores: brackets.Scores) -> brackets.Scores:
-        return scores if batch.allowed is None else brackets.constrain(scores, batch.allowed)
+    def possible(scores: constituency.Scores) -> constituency.Scores:
+        return scores if batch.allowed is None else constituency.constrain(scores, batch.allowed)
 
     several = [params] if isinstance(params, Params) else list(params)
     scores = [apply(own, batch) for own in several]
     mean = scores[0]._replace(span=sum(own.span for own in scores) / len(scores))
-    return brackets.argmax(possible(brackets.marginals(possible(mean))))[0]
+    return constituency.argmax(possible(constituency.marginals(possible(mean))))[0]

@@ -10,7 +10,7 @@ from rntn_jax.training.checkpoint import (
 from rntn_jax.training.lbfgs import Lbfgs, LbfgsState, Stopping, lbfgs, minimize_l1
 from rntn_jax.training.metrics import MetricsWriter, read_metrics
 from rntn_jax.training.progress import ProgressBar
-from rntn_jax.training.session import Session
+from rntn_jax.training.run_state import RunState
 from rntn_jax.training.step import (
     NotFiniteError,
     RowBatch,
@@ -29,7 +29,7 @@ __all__ = [
     "NotFiniteError",
     "ProgressBar",
     "RowBatch",
-    "Session",
+    "RunState",
     "Stopping",
     "TrainState",
     "init_state",

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from rntn_jax import crf
-from rntn_jax.crf import chain, forward, parallel, stepwise
-from rntn_jax.crf.chain import Scores
-from rntn_jax.crf.recursion import entered
-from rntn_jax.crf.shared import run as run_shared
+from rntn_jax.crf import chain
+from rntn_jax.crf.chain import Scores, associative_scan, forward, per_step_edges
+from rntn_jax.crf.chain._steps import has_edge
+from rntn_jax.crf.chain.shared_edges import run as run_shared
 from tests.helpers import assert_close, check_orders, check_rule, residual_bytes
 from tests.oracles import crf_numpy as eq
 
@@ -233,7 +233,7 @@ def test_rule(shared, wide):
     scores = random_scores(7, 3, 4, 3, shared=shared)
     mask = jnp.asarray(MASK[:3])
     edge = scores.edge * (60.0 if wide else 1.0)  # wide: matrix products will not do
-    run = run_shared if shared else stepwise.run
+    run = run_shared if shared else per_step_edges.run
 
     def rule(node, edge):
         return forward.log_partition(node, edge, mask)
@@ -241,7 +241,7 @@ def test_rule(shared, wide):
     def plain(node, edge):
         if edge.ndim == 2:
             edge = jnp.broadcast_to(edge[None, None], (3, 3, 3, 3))
-        return stepwise.reference(node, edge, mask)
+        return per_step_edges.reference(node, edge, mask)
 
     if wide:
         assert not bool(run(scores.node, edge, mask)[1].products)
@@ -257,7 +257,7 @@ def test_parallel_rule(shared):
     scores = random_scores(8, 3, 4, 3, shared=shared)
     mask = jnp.asarray(MASK[:3])
     check_orders(
-        lambda node, edge: parallel.log_partition(node, edge, mask),
+        lambda node, edge: associative_scan.log_partition(node, edge, mask),
         lambda node, edge: forward.log_partition(node, edge, mask),
         (scores.node, scores.edge),
     )
@@ -337,7 +337,7 @@ def test_masked_entries_may_hold_anything():
         node = jnp.where(MASK[..., None], scores.node, jnp.nan)
         edge = scores.edge
         if not shared:
-            inner = entered(scores.mask)[:, 1:]
+            inner = has_edge(scores.mask)[:, 1:]
             edge = jnp.where(inner[..., None, None], edge, jnp.nan)
         dirty = scores._replace(node=node, edge=edge)
         assert_close(query.log_partition(dirty), query.log_partition(scores), 1e-14)

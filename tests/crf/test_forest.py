@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from rntn_jax import crf
-from rntn_jax.crf import chain, forest, forest_sweep
+from rntn_jax.crf import chain, forest
 from rntn_jax.crf.forest import Scores
+from rntn_jax.crf.forest import sweep as forest_sweep
 from tests.helpers import assert_close, check_orders, check_rule, enable_x64
 from tests.oracles import crf_numpy as eq
 

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rntn_jax.crf import chain, stepwise
-from rntn_jax.crf.chain import Scores
-from rntn_jax.crf.shared import SAFE_RANGE
-from rntn_jax.crf.shared import run as run_shared
+from rntn_jax.crf import chain
+from rntn_jax.crf.chain import Scores, per_step_edges
+from rntn_jax.crf.chain.shared_edges import MAX_LOG_RANGE
+from rntn_jax.crf.chain.shared_edges import run as run_shared
 
 
 def reference(node, edge, mask) -> tuple[np.ndarray, np.ndarray]:
@@ -204,7 +204,7 @@ def test_parallel_form_is_as_exact():
 @pytest.mark.parametrize("shared", [True, False])
 def test_random_small_problems(shared):
     """Integer scores of all scales, a third of everything forbidden, many ways to go wrong."""
-    paths, sweep = set(), jax.jit(run_shared if shared else stepwise.run)
+    paths, sweep = set(), jax.jit(run_shared if shared else per_step_edges.run)
     shape = (4, 4) if shared else (8, 11, 4, 4)
     for seed in range(150):
         rng = np.random.default_rng(seed)
@@ -220,7 +220,7 @@ def test_random_small_problems(shared):
         got, probabilities = run(Scores(node, edge, mask=mask))
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5, err_msg=str(seed))
         np.testing.assert_allclose(probabilities.node, want_node, atol=1e-3, err_msg=str(seed))
-        narrow = np.isfinite(edge).all() and np.ptp(edge, axis=-2).max() <= SAFE_RANGE
+        narrow = np.isfinite(edge).all() and np.ptp(edge, axis=-2).max() <= MAX_LOG_RANGE
         paths.add((bool(narrow), bool(sweep(node, edge, mask)[1].products)))
     if shared:  # certified beforehand, certified on the way, and neither
         assert paths == {(True, True), (False, True), (False, False)}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.benchmark import crf, crf_rivals
+from experiments.benchmark import crf, crf_baselines
 
 ARGUMENTS: dict[str, Any] = {
     "shapes": ["2,5,3"],
@@ -35,12 +35,12 @@ def test_two_systems_take_turns_and_agree(tmp_path: Path, capsys):
 @pytest.mark.parametrize("task", crf.TASKS)
 def test_all_systems_agree(tmp_path: Path, task):
     problem = crf._problem(task, (3, 6, 4))._replace(repeats=1)
-    crf_rivals.save_problem(tmp_path / "problem.npz", problem)
+    crf_baselines.save_problem(tmp_path / "problem.npz", problem)
     answers = {}
     for system in crf._systems(task, (3, 6, 4)):
         if system in ("pytorch_crf", "torch_struct"):
             continue  # in an interpreter of their own
-        train, facts = crf_rivals.make(system, tmp_path / "problem.npz", 1)
+        train, facts = crf_baselines.make(system, tmp_path / "problem.npz", 1)
         answers[system] = train()
         assert facts["temp_mb"] >= 0
     assert len(answers) >= 2

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.benchmark import graphs, graphs_rivals
+from experiments.benchmark import graphs, graphs_baselines
 
 ARGUMENTS: dict[str, Any] = {
     "shapes": ["trees,2,20,3", "grids,2,3,5,2", "loopy,1,4,5,2", "gibbs,3,4,5,2"],
@@ -23,11 +23,11 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def _in_this_process(rivals, systems, path, **options):
-    """Instead of `turns.take_turns`, which other benchmarks test: no workers, no clock."""
+def _in_this_process(baselines, systems, path, **options):
+    """Instead of `interleave.take_turns`, which other benchmarks test: no workers, no clock."""
     rows = []
     for system in systems:
-        train, facts = importlib.import_module(rivals).make(system, path, 1)
+        train, facts = importlib.import_module(baselines).make(system, path, 1)
         row = {"system": system, "losses": train(), **facts, "ratio": 1.0}
         rows.append(json.loads(json.dumps(row | {"ms": 1.0, "ms_least": 1.0})))
     return rows
@@ -77,10 +77,10 @@ def test_spins_and_graphs_of_a_batch_are_those_of_the_problem():
     ends = labels[problem.edges]
     value = problem.node[np.arange(24), labels].sum()
     value += problem.edge[np.arange(len(ends)), ends[:, 0], ends[:, 1]].sum()
-    spins, (h, j, const) = 2 * labels - 1, graphs_rivals._spins(problem)
+    spins, (h, j, const) = 2 * labels - 1, graphs_baselines._spins(problem)
     pairs = spins[problem.edges].prod(axis=1)
     np.testing.assert_allclose(const + h @ spins + j @ pairs, value, rtol=1e-6)
-    parts = graphs_rivals.split(problem)
+    parts = graphs_baselines.split(problem)
     assert sum(len(part.edges) for _, _, part in parts) == len(problem.edges)
     nodes, on, second = parts[1]
     np.testing.assert_array_equal(nodes[second.edges], problem.edges[on])

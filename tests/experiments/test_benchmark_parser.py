@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.benchmark import parser, parser_rivals
+from experiments.benchmark import parser, parser_baselines
 from rntn_jax import data
 
 ARGUMENTS: dict[str, Any] = {
@@ -30,11 +30,11 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def _in_this_process(rivals, systems, path, **options):
-    """Instead of `turns.take_turns`, which other benchmarks test: no workers, no clock."""
+def _in_this_process(baselines, systems, path, **options):
+    """Instead of `interleave.take_turns`, which other benchmarks test: no workers, no clock."""
     rows = []
     for system in systems:
-        train, facts = importlib.import_module(rivals).make(system, path, 1)
+        train, facts = importlib.import_module(baselines).make(system, path, 1)
         row = {"system": system, "losses": train(), "last_loss": train()[-1], **facts}
         row |= {"ms": 1.0, "ms_least": 1.0, "peak_mb": 0.0, "first_seconds": 1.0}
         rows.append(json.loads(json.dumps(row)))
@@ -43,7 +43,7 @@ def _in_this_process(rivals, systems, path, **options):
 
 @pytest.mark.slow
 def test_systems_agree(tmp_path: Path, monkeypatch, capsys):
-    monkeypatch.setattr(parser_rivals, "BATCH", 16)
+    monkeypatch.setattr(parser_baselines, "BATCH", 16)
     monkeypatch.setattr(parser.turns, "take_turns", _in_this_process)
     output = tmp_path / "figures.json"
     figures = parser.run(**ARGUMENTS | {"output": str(output)})

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.benchmark import rnn_lm, rnn_lm_rivals
+from experiments.benchmark import rnn_lm, rnn_lm_baselines
 
 ARGUMENTS: dict[str, Any] = {
     "dims": [8],
@@ -41,8 +41,8 @@ def test_the_systems_take_turns_and_agree(tmp_path: Path, capsys):
 
 @pytest.mark.usefixtures("float32")
 def test_flax_trains_the_same_model(tmp_path: Path):
-    rnn_lm_rivals.save_problem(tmp_path / "problem.npz", rnn_lm._problem(8, 3, 5, 30, 7))
-    systems = [rnn_lm_rivals.make(s, tmp_path / "problem.npz", 1)[0] for s in ("ours", "flax")]
+    rnn_lm_baselines.save_problem(tmp_path / "problem.npz", rnn_lm._problem(8, 3, 5, 30, 7))
+    systems = [rnn_lm_baselines.make(s, tmp_path / "problem.npz", 1)[0] for s in ("ours", "flax")]
     ours, flax = (train() for train in systems)
     np.testing.assert_allclose(flax, ours, rtol=1e-5)
 
@@ -50,10 +50,10 @@ def test_flax_trains_the_same_model(tmp_path: Path):
 def test_pytorch_trains_the_same_model(tmp_path: Path):
     pytest.importorskip("torch", reason="PyTorch is in the extra `benchmark`")
     problem = rnn_lm._problem(8, 3, 5, 30, 7)
-    rnn_lm_rivals.save_problem(tmp_path / "problem.npz", problem)
+    rnn_lm_baselines.save_problem(tmp_path / "problem.npz", problem)
     losses = {}
     for system in ("ours", "torch", "torch_chunked"):
-        train, _ = rnn_lm_rivals.make(system, tmp_path / "problem.npz", 1)
+        train, _ = rnn_lm_baselines.make(system, tmp_path / "problem.npz", 1)
         losses[system] = train() + train()
     np.testing.assert_allclose(losses["torch"], losses["ours"], rtol=1e-4)
     np.testing.assert_allclose(losses["torch_chunked"], losses["ours"], rtol=1e-4)

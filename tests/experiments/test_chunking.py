@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.chunking import apply, features, model, train
+from experiments.chunking import features, pipeline, predict, train
 from experiments.chunking.config import PRESETS, Config
 from experiments.workdir import RunMismatchError
 from rntn_jax import data
@@ -90,7 +90,7 @@ def test_training_resumes_bit_for_bit(neural, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             train.run(NEURAL, tmp_path)
     train.run(NEURAL, tmp_path)
-    first, second = (model.load_model(path / "model.safetensors") for path in (neural, tmp_path))
+    first, second = (pipeline.load_model(path / "model.safetensors") for path in (neural, tmp_path))
     for left, right in zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params)):
         np.testing.assert_array_equal(left, right)
 
@@ -106,7 +106,7 @@ def test_tagging_a_file(name, request, tmp_path, capsys):
     sentences = data.demo_tags.splits()["test"][:5]
     file = tmp_path / "in.txt"
     data.write_columns(file, sentences)
-    apply.tag(workdir / "model.safetensors", str(file), marginals=True, constrained=True)
+    predict.tag(workdir / "model.safetensors", str(file), marginals=True, constrained=True)
     out, err = capsys.readouterr()
     head, *lines = out.split("\n")
     labels = head.split("\t")[2:]
@@ -124,7 +124,7 @@ def test_tagging_a_file(name, request, tmp_path, capsys):
         data.chunks.validate([row[3] for row in rows], "bio")
     # Without the gold column: the same tags, and no scores.
     data.write_columns(file, [[row[:2] for row in rows] for rows in sentences])
-    apply.tag(workdir / "model.safetensors", str(file), marginals=False, constrained=True)
+    predict.tag(workdir / "model.safetensors", str(file), marginals=False, constrained=True)
     out, err = capsys.readouterr()
     tags = [line.split("\t")[2] for line in out.split("\n") if line]
     assert tags == [row[3] for rows in again for row in rows] and not err
@@ -134,20 +134,20 @@ def test_tagging_a_file_of_other_columns(sparse, tmp_path):
     file = tmp_path / "in.txt"
     file.write_text("a b c d\n")
     with pytest.raises(data.DataError, match=r"in.txt: 4 columns; .* trained on 2 and the tag"):
-        apply.tag(sparse / "model.safetensors", str(file), marginals=False, constrained=False)
+        predict.tag(sparse / "model.safetensors", str(file), marginals=False, constrained=False)
 
 
 def test_log_probabilities_are_those_of_the_marginals(neural):
     """Of sentences of one token they are the same."""
-    tagger = model.load_model(neural / "model.safetensors")
+    tagger = pipeline.load_model(neural / "model.safetensors")
     rows = [[(*s[0][:-1], tag)] for s, tag in zip(data.demo_tags.splits()["test"], ["O", "B-NP"])]
-    inner = model.recode(rows, "bio", "bioes")
+    inner = pipeline.recode(rows, "bio", "bioes")
     assert [r[0][-1] for r in inner] == ["O", "S-NP"]
-    _, marginals = model.predict(tagger, [[row[:-1] for row in r] for r in rows])
+    _, marginals = pipeline.predict(tagger, [[row[:-1] for row in r] for r in rows])
     expected = [np.log(p[0, tagger.labels.index(r[0][-1])]) for p, r in zip(marginals, inner)]
-    np.testing.assert_allclose(model.log_prob(tagger, rows), expected, rtol=1e-4)
+    np.testing.assert_allclose(pipeline.log_prob(tagger, rows), expected, rtol=1e-4)
     unseen = [(*rows[0][0][:-1], "B-XX")]
-    assert model.log_prob(tagger, [unseen])[0] == -np.inf
+    assert pipeline.log_prob(tagger, [unseen])[0] == -np.inf
 
 
 def test_own_files_and_their_faults(tmp_path):
@@ -200,4 +200,4 @@ def test_presets_and_bad_settings():
 def test_other_files_are_no_models(tmp_path):
     save_pytree(tmp_path / "x", {"w": np.ones(1)}, {"kind": "other"})
     with pytest.raises(CheckpointError, match="does not hold a tagger"):
-        model.load_model(tmp_path / "x")
+        pipeline.load_model(tmp_path / "x")

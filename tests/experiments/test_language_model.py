@@ -11,9 +11,9 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.language_model import apply, train
+from experiments.language_model import predict, train
 from experiments.language_model.config import PRESETS, Config
-from experiments.language_model.model import encode, load_model, perplexity, sentence_nats
+from experiments.language_model.pipeline import encode, load_model, perplexity, sentence_nats
 from experiments.workdir import RunMismatchError
 from rntn_jax import data
 from rntn_jax.models import rnn_lm
@@ -118,7 +118,7 @@ def test_other_settings_are_refused_and_a_finished_run_is_read_back(trained):
 def test_score(trained, tmp_path: Path, capsys):
     text = tmp_path / "text.txt"
     text.write_text("the film opens .\nfilms zzz show the\n")
-    whole = apply.score(trained / "model.safetensors", str(text), "json")
+    whole = predict.score(trained / "model.safetensors", str(text), "json")
     out, err = capsys.readouterr()
     rows = [json.loads(line) for line in out.splitlines()]
     assert [row["text"] for row in rows] == ["the film opens .", "films zzz show the"]
@@ -127,7 +127,7 @@ def test_score(trained, tmp_path: Path, capsys):
     for row in rows:
         assert row["perplexity"] == pytest.approx(np.exp(np.mean(row["nats"])), rel=1e-3)
     assert rows[0]["perplexity"] < rows[1]["perplexity"]
-    apply.score(trained / "model.safetensors", str(text), "text")
+    predict.score(trained / "model.safetensors", str(text), "text")
     assert "the film opens ." in capsys.readouterr().out
 
 
@@ -141,10 +141,10 @@ def test_sentences_are_scored_alone_whatever_stands_beside_them(trained):
 
 
 def test_write_text(trained, capsys):
-    apply.write_text(trained / "model.safetensors", "the film", 30, 1.0, None, 0)
+    predict.write_text(trained / "model.safetensors", "the film", 30, 1.0, None, 0)
     first = capsys.readouterr().out
     assert first.startswith("the film") and "<" not in first
-    apply.write_text(trained / "model.safetensors", "the film", 30, 1.0, None, 0)
+    predict.write_text(trained / "model.safetensors", "the film", 30, 1.0, None, 0)
     assert capsys.readouterr().out == first
 
 
@@ -207,5 +207,5 @@ def test_standard_input(trained, monkeypatch, capsys):
         buffer = io.BytesIO(b"the film opens .\n")
 
     monkeypatch.setattr("sys.stdin", Stdin)
-    apply.score(trained / "model.safetensors", "-", "text")
+    predict.score(trained / "model.safetensors", "-", "text")
     assert "5 tokens" in capsys.readouterr().out

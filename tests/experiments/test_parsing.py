@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.parsing import apply, model, train
+from experiments.parsing import pipeline, predict, train
 from experiments.parsing.config import PRESETS, Config
 from rntn_jax import data
 from rntn_jax.training import CheckpointError, read_metrics, save_pytree
@@ -70,7 +70,9 @@ def test_training_resumes_bit_for_bit(trained, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             train.run(CONFIG, tmp_path)
     train.run(CONFIG, tmp_path)
-    first, second = (model.load_model(path / "model.safetensors") for path in (trained, tmp_path))
+    first, second = (
+        pipeline.load_model(path / "model.safetensors") for path in (trained, tmp_path)
+    )
     for left, right in zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params)):
         np.testing.assert_array_equal(left, right)
 
@@ -79,7 +81,7 @@ def test_parsing_a_file(trained, tmp_path, capsys):
     gold = data.demo_dependencies.sentences(7, seed=99)
     file = tmp_path / "in.conllu"
     data.write_conllu(file, gold)
-    apply.parse(trained / "model.safetensors", str(file))
+    predict.parse(trained / "model.safetensors", str(file))
     out, err = capsys.readouterr()
     parsed = data.read_conllu(io.StringIO(out))  # trees, each with one root
     assert [s.forms for s in parsed] == [s.forms for s in gold]
@@ -91,7 +93,7 @@ def test_parsing_a_file(trained, tmp_path, capsys):
         for s in gold
     )
     file.write_text(bare)
-    apply.parse(trained / "model.safetensors", str(file))
+    predict.parse(trained / "model.safetensors", str(file))
     out, err = capsys.readouterr()
     again = data.read_conllu(io.StringIO(out))
     assert [s.relations for s in again] == [s.relations for s in parsed] and not err
@@ -99,10 +101,10 @@ def test_parsing_a_file(trained, tmp_path, capsys):
 
 
 def test_other_tags_words_and_lengths(trained):
-    tagger = model.load_model(trained / "model.safetensors")
+    tagger = pipeline.load_model(trained / "model.safetensors")
     rows = [(str(n), "ü", "_", "ZZ", "_", "A=b", "_", "_", "_", "_") for n in range(1, 71)]
     strange = [data.ConlluSentence((), tuple(rows)), data.ConlluSentence((), tuple(rows[:1]))]
-    for sentence, (heads, names) in zip(strange, model.parse(tagger, strange)):
+    for sentence, (heads, names) in zip(strange, pipeline.parse(tagger, strange)):
         data.dependencies.check_tree(heads)
         assert names.count("root") == 1 and len(names) == len(sentence.forms)
 
@@ -134,4 +136,4 @@ def test_presets_and_bad_settings():
 def test_other_files_are_no_models(tmp_path):
     save_pytree(tmp_path / "x", {"w": np.ones(1)}, {"kind": "other"})
     with pytest.raises(CheckpointError, match="does not hold a parser"):
-        model.load_model(tmp_path / "x")
+        pipeline.load_model(tmp_path / "x")

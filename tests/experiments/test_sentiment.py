@@ -26,7 +26,7 @@ from experiments.workdir import RunMismatchError, read_json
 from rntn_jax import data, trees
 from rntn_jax.annotate import load_labeller, two_classes
 from rntn_jax.models import rntn
-from rntn_jax.training import Checkpointer, CheckpointError, read_metrics, session
+from rntn_jax.training import Checkpointer, CheckpointError, read_metrics, run_state
 from tests.helpers import enable_x64
 from tests.plots.browser import needs_driver, open_driver
 
@@ -79,7 +79,7 @@ def run_until(config: Config, workdir: Path, epoch: int, *, saved: bool = True) 
             return path
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(session, "Checkpointer", Stopping)
+        patch.setattr(run_state, "Checkpointer", Stopping)
         train.run(config, workdir)
 
 
@@ -398,7 +398,7 @@ def test_faults_in_the_data_are_placed(tmp_path: Path):
 
 
 def test_a_corpus_of_ones_own(tmp_path: Path):
-    forest = data.demo.sentiment_trees(12, seed=3)
+    forest = data.demo_sentiment.sentiment_trees(12, seed=3)
     for name in ("train", "dev", "test"):
         data.write_trees(tmp_path / f"{name}.txt", forest)
     config = dataclasses.replace(SHORT, corpus="sst", data_dir=str(tmp_path))
@@ -424,7 +424,7 @@ def test_two_classes_leave_neutral_nodes_unlabelled(tmp_path: Path):
 
 
 def test_no_dev_label_to_select_by_is_an_error_before_the_model_is_chosen(tmp_path: Path):
-    forest = data.demo.sentiment_trees(12, seed=3)
+    forest = data.demo_sentiment.sentiment_trees(12, seed=3)
     data.write_trees(tmp_path / "train.txt", forest)
     nameless = [dataclasses.replace(t, labels=np.full_like(t.labels, -1)) for t in forest]
     for name in ("dev", "test"):
@@ -558,7 +558,7 @@ def loader_of(forest: list[data.Tree], **options: Any) -> tuple[EpochLoader, tre
 
 
 def test_every_epoch_holds_every_tree_once_in_an_order_of_its_own():
-    forest = data.demo.sentiment_trees(40, seed=0)
+    forest = data.demo_sentiment.sentiment_trees(40, seed=0)
     loader, bank = loader_of(forest)
     orders = []
     for number in (1, 2, 3):
@@ -600,7 +600,9 @@ def test_no_order_of_the_trees_needs_a_third_shape(lanes: int):
     for _ in range(30):
         chain = f"(2 (2 w) {chain})"
     short = [data.parse_tree("(2 (2 a) (2 b))"), data.parse_tree("(2 a)")]
-    forest = [data.parse_tree(chain)] * 3 + short * 30 + data.demo.sentiment_trees(20, seed=1)
+    forest = (
+        [data.parse_tree(chain)] * 3 + short * 30 + data.demo_sentiment.sentiment_trees(20, seed=1)
+    )
     loader, _ = loader_of(forest, batch_size=4, lanes=lanes, per_dispatch=3)
     shapes = set()
     for number in range(1, 40):
@@ -613,7 +615,7 @@ def test_no_order_of_the_trees_needs_a_third_shape(lanes: int):
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_fewer_trees_than_a_minibatch(count: int):
-    loader, _ = loader_of(data.demo.sentiment_trees(count, seed=0))
+    loader, _ = loader_of(data.demo_sentiment.sentiment_trees(count, seed=0))
     (dispatch,) = loader.epoch(1, last=True)
     loader.close()
     assert sorted(dispatch.members[0].tolist()) == list(range(count))

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.tree_builder import apply, baselines, train
+from experiments.tree_builder import baselines, predict, train
 from experiments.tree_builder.config import PRESETS, Config
 from rntn_jax import data
 from rntn_jax.annotate import load_builder
@@ -53,7 +53,7 @@ def test_a_run_learns_and_leaves_everything_behind(config, trained):
     result = json.loads((trained / "result.json").read_text())
     rows = read_metrics(trained / "metrics.jsonl")
     assert rows[-1]["train_nats"] < 0.7 * rows[0]["train_nats"]
-    trees = data.demo.sentiment_splits()["test"][:30]
+    trees = data.demo_sentiment.sentiment_splits()["test"][:30]
     balanced = data.bracket_scores(trees, [baselines.balanced(tree.tokens) for tree in trees])
     assert result["test"]["f1"] > balanced.f1 + 0.1
     page = (trained / "report.html").read_text()
@@ -99,22 +99,22 @@ def test_minibatches_with_phrases_and_without(config):
 
 def test_builders_are_combined_and_evaluated(trained, tmp_path, capsys):
     with enable_x64(False):
-        apply.combine(f"{trained.parent}/{trained.name}", str(tmp_path / "one"))
+        predict.combine(f"{trained.parent}/{trained.name}", str(tmp_path / "one"))
         for seed in (0, 1):
             (tmp_path / f"run-{seed}").mkdir()
             shutil.copy(trained / "model.safetensors", tmp_path / f"run-{seed}")
-        apply.combine(f"{tmp_path}/run-*", str(tmp_path / "two"))
+        predict.combine(f"{tmp_path}/run-*", str(tmp_path / "two"))
         assert len(load_builder(tmp_path / "two").params) == 2
-        data.write_trees(tmp_path / "test.txt", data.demo.sentiment_splits()["test"][:30])
+        data.write_trees(tmp_path / "test.txt", data.demo_sentiment.sentiment_splits()["test"][:30])
         one, two = (
-            apply.evaluate(str(tmp_path / name), str(tmp_path / "test.txt"))["built"]
+            predict.evaluate(str(tmp_path / name), str(tmp_path / "test.txt"))["built"]
             for name in ("one", "two")
         )
     result = json.loads((trained / "result.json").read_text())
     assert one == two and one._asdict() == result["test"]  # the same network twice
     assert "balanced" in capsys.readouterr().out
     with pytest.raises(FileNotFoundError, match="matches"):
-        apply.combine(f"{tmp_path}/none-*", str(tmp_path / "x"))
+        predict.combine(f"{tmp_path}/none-*", str(tmp_path / "x"))
 
 
 def test_trees_that_need_no_model():
@@ -133,7 +133,7 @@ def test_trees_that_need_no_model():
 def test_own_files_presets_and_bad_settings(tmp_path):
     for preset in PRESETS.values():
         Config(**preset)
-    data.write_trees(tmp_path / "a.txt", data.demo.sentiment_trees(5, seed=0))
+    data.write_trees(tmp_path / "a.txt", data.demo_sentiment.sentiment_trees(5, seed=0))
     config = Config(train=str(tmp_path / "a.txt"), dev=str(tmp_path / "a.txt"))
     assert len(train.load_splits(config)["test"]) == 5
     (tmp_path / "one.txt").write_text("(2 word)\n")

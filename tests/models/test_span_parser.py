@@ -121,7 +121,9 @@ def test_dropout_needs_a_key_and_unknown_words_lose_their_gradient():
 
 
 def test_it_learns_the_brackets_of_the_demo_corpus():
-    forest = [tree for tree in data.demo.sentiment_trees(60, seed=0) if tree.num_leaves <= 16]
+    forest = [
+        tree for tree in data.demo_sentiment.sentiment_trees(60, seed=0) if tree.num_leaves <= 16
+    ]
     vocabulary = data.Vocabulary.build(word for tree in forest for word in tree.tokens)
     ids = np.zeros((len(forest), 16, 1), np.int32)
     spans = np.zeros((len(forest), 15, 2), np.int32)

@@ -17,7 +17,7 @@ Tables have ``C`` rows and ``R = C^(W-1)`` columns, whatever the bag. Scores of 
 two halves, over ``R = R1 x R2``; each half is prepared for all steps at once.
 
 Sums and products of probabilities are many times quicker than exponentials and logarithms of
-each entry. They are right as long as no entry of a message is below `LEAST_MASS`, factors being
+each entry. They are right as long as no entry of a message is below `MIN_PROB`, factors being
 at most 1; otherwise (and wherever something is forbidden) all is done again in logarithms. The
 tables of all bags would fill memory: a sweep keeps its messages every few steps, and the way back
 does these steps again.
@@ -36,8 +36,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from rntn_jax.crf.graph.plan import Plan
-from rntn_jax.crf.recursion import LEAST_MASS, safe_log
 from rntn_jax.ops import accumulator, cast_like
+from rntn_jax.ops.logspace import MIN_PROB, safe_log
 
 __all__ = ["best_labels", "log_partition", "reference", "sample_labels"]
 
@@ -254,7 +254,7 @@ def _run(node, edge, node_mask, edge_mask, plan: Plan) -> tuple[jax.Array, _Run]
         (offs, _), pools = _sweep_up(_LOGS, steps, plan)
         return offs.sum(), pools
 
-    good = (least >= LEAST_MASS).all()
+    good = (least >= MIN_PROB).all()
     total, pools = lax.cond(good, products, logs, steps)
     return total, _Run(pools, good)
 

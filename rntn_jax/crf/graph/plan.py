@@ -7,7 +7,7 @@ axis k, and the result means the same to the next bag: nothing is ever rearrange
 that the next bag sums over.
 
 Bags make a forest, each sending its message to the bag of the first of its neighbours to go;
-`rntn_jax.crf.forest_plan` says which bags are computed at once.
+`rntn_jax.crf.forest.plan` says which bags are computed at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rntn_jax.crf.forest_plan import plan as plan_forest
+from rntn_jax.crf.forest.plan import plan as plan_forest
 from rntn_jax.crf.graph.order import best_order, eliminate, neighbours
 
 __all__ = ["Plan", "Shape", "check_edges", "plan"]

@@ -16,7 +16,7 @@ Messages ``m [C, D, I]`` come in to each node by slots; in one step all nodes se
     m[c]   ~  sum_c' exp(edge[c, c'] / r) v[c']           v of the neighbour, towards here
 
 in probabilities where the scores of edges range over so little, and nodes have so few neighbours,
-that no product of messages can be below ``exp(-SAFE_RANGE)``; else in logarithms.
+that no product of messages can be below ``exp(-MAX_MESSAGE_RANGE)``; else in logarithms.
 
 Source: 004 leaves the approximation open.
 """
@@ -32,13 +32,21 @@ from jax import lax
 
 from rntn_jax.crf.graph.neighbours import Neighbours
 from rntn_jax.crf.graph.scores import Parts
-from rntn_jax.crf.recursion import safe_log
 from rntn_jax.ops import accumulator, cast_like
+from rntn_jax.ops.logspace import safe_log
 
-__all__ = ["METHODS", "SAFE_RANGE", "Beliefs", "Options", "best_labels", "infer", "log_partition"]
+__all__ = [
+    "METHODS",
+    "MAX_MESSAGE_RANGE",
+    "Beliefs",
+    "Options",
+    "best_labels",
+    "infer",
+    "log_partition",
+]
 
 METHODS = ("loopy", "tree_reweighted", "mean_field")
-SAFE_RANGE = 80.0  # nats; float32 ends at 87
+MAX_MESSAGE_RANGE = 80.0  # nats; float32 ends at 87
 _UNROLLED = 8  # labels and slots; XLA makes better loops of sums and products written out
 _LOWEST = -1e5  # what forbids in a mean
 
@@ -307,7 +315,7 @@ def _scaled(parts: Parts, shares, weight, plan: Neighbours):
     off = psi.max(axis=(0, 1), keepdims=True)
     psi = psi - jnp.where(off == -jnp.inf, 0, off)
     # No message is below exp(-range) / C; the product of all at a node must not underflow.
-    good = len(plan.other) * (jnp.log(classes) - psi.min(initial=0)) <= SAFE_RANGE
+    good = len(plan.other) * (jnp.log(classes) - psi.min(initial=0)) <= MAX_MESSAGE_RANGE
     args = u, jnp.exp(psi), good, weight, plan
     return u, scaled, args, jnp.full((classes, *plan.other.shape), 1 / classes, dtype)
 

@@ -92,7 +92,7 @@ def test_products_and_logarithms_make_the_same_messages(monkeypatch):
     )()
     for method in ("loopy", "tree_reweighted"):
         by_products = run(method)
-        monkeypatch.setattr(variational, "SAFE_RANGE", -1.0)
+        monkeypatch.setattr(variational, "MAX_MESSAGE_RANGE", -1.0)
         assert_close(run(method), by_products, 1e-12)
         monkeypatch.undo()
 

@@ -1,0 +1,32 @@
+"""A trained parser at work: CoNLL-U in, CoNLL-U out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from experiments.parsing.pipeline import load_model
+from experiments.parsing.pipeline import parse as parse_all
+from rntn_jax import data
+
+__all__ = ["parse"]
+
+
+def parse(model_path: Path, source: str) -> None:
+    """Prints a tagged file with heads and relations; those in the file are not read.
+
+    Where the file has trees, the scores go to standard error.
+    """
+    model = load_model(model_path)
+    content = sys.stdin.buffer if source == "-" else source
+    sentences = data.read_conllu(content, trees=False)
+    answers = parse_all(model, sentences)
+    data.write_conllu(
+        sys.stdout,
+        [sentence.with_tree(*answer) for sentence, answer in zip(sentences, answers)],
+    )
+    try:
+        scores = data.dependencies.attachment_scores(sentences, answers)
+    except data.DataError:
+        return  # the file has no trees
+    print(scores.table(), file=sys.stderr)

@@ -1,0 +1,30 @@
+"""CRFs on trees and forests: an exponential softmax over the labellings of all their nodes."""
+
+from rntn_jax.crf.forest.plan import Plan, plan
+from rntn_jax.crf.forest.queries import (
+    Scores,
+    argmax,
+    entropy,
+    expected_score,
+    kl,
+    log_partition,
+    log_prob,
+    marginals,
+    sample,
+    score,
+)
+
+__all__ = [
+    "Plan",
+    "Scores",
+    "argmax",
+    "entropy",
+    "expected_score",
+    "kl",
+    "log_partition",
+    "log_prob",
+    "marginals",
+    "plan",
+    "sample",
+    "score",
+]

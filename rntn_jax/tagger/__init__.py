@@ -1,0 +1,6 @@
+"""Taggers: the neural one's functions, and `CRF`, an estimator over sparse features."""
+
+from rntn_jax.models.tagger import Batch, Config, Params, apply, init, loss
+from rntn_jax.tagger.estimator import CRF
+
+__all__ = ["CRF", "Batch", "Config", "Params", "apply", "init", "loss"]

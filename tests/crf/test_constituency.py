@@ -1,0 +1,233 @@
+"""Distributions over binary trees, against all of them written down."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from rntn_jax import data
+from rntn_jax.crf import constituency
+from rntn_jax.crf.constituency import Scores, inside
+
+WORDS = 6
+LENGTHS = np.array([6, 3, 1, 0, 5, 2])
+BATCH = len(LENGTHS)
+
+
+@cache
+def trees(begin: int, end: int) -> list[tuple[tuple[int, int], ...]]:
+    """All binary trees over the words, each as its spans."""
+    if end - begin == 1:
+        return [()]
+    return [
+        (*left, *right, (begin, end))
+        for middle in range(begin + 1, end)
+        for left in trees(begin, middle)
+        for right in trees(middle, end)
+    ]
+
+
+def enumerated(span: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and probabilities of all trees of one sentence."""
+    if length < 2:
+        return np.zeros(1), np.ones(1)
+    s = np.array([sum(span[i, j] for i, j in tree) for tree in trees(0, length)])
+    p = np.exp(s - s.max()) if s.max() > -np.inf else np.zeros(len(s))
+    return s, p / max(p.sum(), 1e-300)
+
+
+def random(seed: int, scale: float = 1.0, forbidden: float = 0.0) -> Scores:
+    rng = np.random.default_rng(seed)
+    span = rng.normal(size=(BATCH, WORDS + 1, WORDS + 1)) * scale
+    span[rng.uniform(size=span.shape) < forbidden] = -np.inf
+    return Scores(span, LENGTHS)
+
+
+def marginals_of(span: np.ndarray, length: int) -> np.ndarray:
+    found = np.zeros_like(span)
+    if length > 1:
+        for tree, p in zip(trees(0, length), enumerated(span, length)[1]):
+            for i, j in tree:
+                found[i, j] += p
+    return found
+
+
+log_partition = jax.jit(constituency.log_partition)
+marginals = jax.jit(constituency.marginals)
+argmax = jax.jit(constituency.argmax)
+entropy = jax.jit(constituency.entropy)
+CASES = [(0, 1.0, 0.0), (1, 30.0, 0.0), (2, 1e4, 0.0), (3, 1.0, 0.15), (4, 1.0, 0.5)]
+cases = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+def test_there_are_as_many_trees_as_catalan_says():
+    assert [len(trees(0, n)) for n in range(1, 8)] == [1, 1, 2, 5, 14, 42, 132]
+
+
+@cases
+def test_partition_marginals_entropy_and_best_tree_are_those_of_all_trees(case):
+    scores = random(*case)
+    total, found, best = log_partition(scores), marginals(scores).span, argmax(scores)
+    disorder = entropy(scores)
+    assert found.shape == scores.span.shape and not np.isnan(found).any()
+    for row, length in enumerate(LENGTHS):
+        s, p = enumerated(scores.span[row], length)
+        top = s.max()
+        expected = top + np.log(np.exp(s - top).sum()) if top > -np.inf else -np.inf
+        np.testing.assert_allclose(total[row], expected, rtol=1e-10)
+        np.testing.assert_allclose(
+            found[row], marginals_of(scores.span[row], length), rtol=1e-8, atol=1e-12
+        )
+        if top > -np.inf:
+            np.testing.assert_allclose(best[1][row], top, rtol=1e-10)
+            logs = np.log(np.where(p > 0, p, 1))
+            np.testing.assert_allclose(disorder[row], -(p * logs).sum(), atol=1e-7)
+        if length > 1:
+            own = data.Tree(
+                tuple("abcdef"[:length]), best[0][row, : length - 1], [0] * (2 * length - 1)
+            )
+            spans = own.spans()[length:].tolist()
+            np.testing.assert_allclose(
+                sum(scores.span[row][i, j] for i, j in spans), best[1][row], rtol=1e-10
+            )
+        assert not best[0][row, max(length - 1, 0) :].any()
+
+
+def test_what_is_forbidden_leaves_the_trees_without_it():
+    scores = random(6)
+    allowed = np.random.default_rng(6).uniform(size=scores.span.shape) < 0.7
+    total = log_partition(constituency.constrain(scores, jnp.asarray(allowed)))
+    for row, length in enumerate(LENGTHS):
+        kept = [
+            sum(scores.span[row][span] for span in tree)
+            for tree in (trees(0, length) if length > 1 else [()])
+            if all(allowed[row][span] for span in tree)
+        ]
+        np.testing.assert_allclose(total[row], np.logaddexp.reduce(kept, initial=-np.inf))
+    assert (np.asarray(total) == -np.inf).any() and np.isfinite(total[0])
+    with pytest.raises(AssertionError):
+        constituency.constrain(scores, jnp.ones((2, 2), bool))
+
+
+def test_the_rule_is_the_gradient_of_the_plain_recursion_twice():
+    scores = random(5)
+    weights = jnp.asarray(np.random.default_rng(0).normal(size=BATCH))
+
+    def plain(span):
+        tables, _ = inside.inside(inside.by_width(span), inside.summed)
+        values = tables.by_begin[jnp.maximum(LENGTHS, 1), jnp.arange(BATCH), 0]
+        return (weights * values).sum()
+
+    def ruled(span):
+        return (weights * constituency.log_partition(Scores(span, LENGTHS))).sum()
+
+    np.testing.assert_allclose(
+        jax.grad(ruled)(scores.span), jax.grad(plain)(scores.span), rtol=1e-10, atol=1e-13
+    )
+    check_grads(ruled, (scores.span,), order=2, modes=("rev",), rtol=1e-5)
+
+
+def test_the_loss_s_gradient_is_marginals_minus_indicators():
+    scores = random(6)
+    rng = np.random.default_rng(1)
+    spans = np.zeros((BATCH, WORDS - 1, 2), int)
+    indicators = np.zeros_like(scores.span)
+    for row, length in enumerate(LENGTHS):
+        if length > 1:
+            tree = trees(0, length)[rng.integers(len(trees(0, length)))]
+            spans[row, : length - 1] = tree
+            indicators[row][tuple(np.transpose(tree))] = 1
+    value, grad = jax.value_and_grad(
+        lambda span: -constituency.log_prob(Scores(span, LENGTHS), spans).sum()
+    )(scores.span)
+    np.testing.assert_allclose(grad, marginals(scores).span - indicators, atol=1e-12)
+    own = [scores.span[row][indicators[row] > 0].sum() for row in range(BATCH)]
+    np.testing.assert_allclose(value, (log_partition(scores) - np.array(own)).sum(), rtol=1e-12)
+
+
+def test_what_is_not_read_may_hold_anything():
+    scores = random(7)
+    dirty = scores.span.copy()
+    for row, length in enumerate(LENGTHS):
+        for i in range(WORDS + 1):
+            for j in range(WORDS + 1):
+                if not (j > i + 1 and j <= length):
+                    dirty[row, i, j] = np.nan
+    dirty = Scores(dirty, LENGTHS)
+    np.testing.assert_array_equal(log_partition(dirty), log_partition(scores))
+    np.testing.assert_array_equal(marginals(dirty).span, marginals(scores).span)
+    np.testing.assert_array_equal(argmax(dirty)[0], argmax(scores)[0])
+
+
+def test_sentences_swept_in_segments_have_the_same_answers(monkeypatch):
+    rng = np.random.default_rng(4)
+    scores = Scores(rng.normal(size=(2, 21, 21)), np.array([20, 13]))
+    whole = [
+        f(scores) for f in (constituency.log_partition, constituency.marginals, constituency.argmax)
+    ]
+    monkeypatch.setattr(inside, "LARGE", 1)
+    assert len(inside._segments(21, 2)) == 4
+    found = [
+        f(scores) for f in (constituency.log_partition, constituency.marginals, constituency.argmax)
+    ]
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_a_forbidden_tree_has_probability_zero_and_leaves_no_nan():
+    scores = random(8)
+    span = scores.span.copy()
+    span[0, 0, 6] = -np.inf  # every tree of row 0
+    spans = np.zeros((BATCH, WORDS - 1, 2), int)
+    spans[0] = trees(0, 6)[0]
+    value, grad = jax.value_and_grad(
+        lambda span: constituency.log_prob(Scores(span, LENGTHS), spans)[0]
+    )(span)
+    assert value == -np.inf and not np.isnan(np.asarray(grad)[1:]).any()
+    assert (np.asarray(marginals(Scores(span, LENGTHS)).span)[0] == 0).all()
+
+
+def test_padding_does_not_matter_and_rows_are_apart():
+    scores = random(9)
+    wide = np.full((BATCH, WORDS + 5, WORDS + 5), np.nan)
+    wide[:, : WORDS + 1, : WORDS + 1] = scores.span
+    np.testing.assert_allclose(
+        log_partition(Scores(wide, LENGTHS)), log_partition(scores), rtol=1e-12
+    )
+    alone = constituency.marginals(Scores(scores.span[:1], LENGTHS[:1])).span
+    np.testing.assert_allclose(alone[0], marginals(scores).span[0], rtol=1e-12)
+
+
+def test_single_precision_is_right_for_long_sentences():
+    rng = np.random.default_rng(3)
+    span = (rng.normal(size=(1, 121, 121)) * 5).astype(np.float32)
+    length = np.array([120])
+    exact = log_partition(Scores(span.astype(np.float64), length))
+    found = log_partition(Scores(span, length))
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, exact, rtol=1e-5)
+    right = marginals(Scores(span.astype(np.float64), length)).span
+    p = marginals(Scores(span, length)).span
+    assert p.dtype == jnp.float32
+    np.testing.assert_allclose(p, right, atol=1e-4)
+    np.testing.assert_allclose(p.sum(), 119, rtol=1e-4)  # every tree has that many spans
+
+
+@pytest.mark.parametrize(
+    "span, length, error",
+    [
+        (np.zeros((1, 3, 4)), [2], AssertionError),
+        (np.zeros((2, 3, 3)), [2], AssertionError),
+        (np.zeros((1, 3, 3), int), [2], AssertionError),
+        (np.zeros((1, 1, 1)), [0], ValueError),
+    ],
+    ids=str,
+)
+def test_wrong_shapes_are_refused(span, length, error):
+    with pytest.raises(error):
+        constituency.log_partition(Scores(span, np.array(length)))
