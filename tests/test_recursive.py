@@ -361,8 +361,9 @@ def loops(jaxpr):
     """The carried arrays' shapes of every loop in a jaxpr, loops within loops included."""
     for eqn in jaxpr.eqns:
         if eqn.primitive.name == "scan":
-            carry = eqn.params["jaxpr"].out_avals[: eqn.params["num_carry"]]
-            yield [x.shape for x in carry]
+            # What a step returns and the loop stacks gets an axis; what it carries does not.
+            steps = zip(eqn.params["jaxpr"].out_avals, eqn.outvars, strict=True)
+            yield [step.shape for step, out in steps if step.shape == out.aval.shape]
         elif eqn.primitive.name == "while":
             yield [x.shape for x in eqn.params["body_jaxpr"].out_avals]
         for value in jax.tree.leaves(tuple(eqn.params.values()), is_leaf=_is_jaxpr):
