@@ -10,7 +10,8 @@
 - `read_sentences`: a text, one sentence a line.
 - `parse_constituents`, `read_parses`: the parses of CoreNLP, Stanza, benepar, ... as binary trees.
 - `read_labelled_text`, `label_tree`: labels of sentences and phrases, into trees for training.
-- `tokenize`, `sentences`: raw text to the tokens of the sentiment treebank.
+- `tokenize`, `sentences`: raw text to the tokens of the sentiment treebank; `token_spans`,
+  `sentence_spans`: the same with their places in the text, as `Span(text, begin, end)`.
 - `read_columns`, `write_columns`: tokens with tags in columns, one token a line.
 - `read_conllu`, `write_conllu`, `ConlluSentence`: sentences with syntactic trees, exactly as they
   stand in CoNLL-U files of Universal Dependencies.
@@ -39,7 +40,7 @@ from rntn_jax.data.errors import DataError
 from rntn_jax.data.labelling import LabelledText, label_tree, read_labelled_text
 from rntn_jax.data.parses import parse_constituents, read_parses
 from rntn_jax.data.text import read_sentences
-from rntn_jax.data.tokenizer import sentences, tokenize
+from rntn_jax.data.tokenizer import Span, sentence_spans, sentences, token_spans, tokenize
 from rntn_jax.data.tree import Tree
 from rntn_jax.data.trees_io import binarize, parse_tree, read_trees, write_trees
 from rntn_jax.data.uai import MarkovModel, read_uai, write_uai
@@ -52,6 +53,7 @@ __all__ = [
     "Encoded",
     "MarkovModel",
     "LabelledText",
+    "Span",
     "Tree",
     "Vocabulary",
     "binarize",
@@ -74,8 +76,10 @@ __all__ = [
     "read_sentences",
     "read_trees",
     "read_uai",
+    "sentence_spans",
     "sentences",
     "token_attributes",
+    "token_spans",
     "tokenize",
     "write_columns",
     "write_conllu",

@@ -1,5 +1,7 @@
 r"""Text to tokens, as the Stanford Sentiment Treebank writes them: `tokenize` and `sentences`.
 
+`token_spans` and `sentence_spans` say where each of them stands in the text as the user wrote it.
+
 The treebank follows the Penn Treebank, and so does `tokenize`:
 
 - Clitics stand alone: `it 's`, `do n't`, `ca n't`, `they 've`; `cannot` is `can not`. Forms such as
@@ -14,30 +16,34 @@ The treebank follows the Penn Treebank, and so does `tokenize`:
   tokens, `&` is one unless it joins (`R&B`).
 
 What the treebank does not hold: addresses, `#tags`, `@names`, emoticons and emoji with all their
-modifiers stay whole (a bracket in an emoticon is written as above, as in `:--RRB-`). Accents are
-kept. Chinese characters are one token each, as there are no blanks; runs of hiragana, katakana and
-of Thai, Lao, Khmer or Burmese are one token each, for want of a dictionary. Markup such as `<br />`
-is text like any other. Invisible marks (byte order mark, soft hyphen, directions) are dropped,
-control characters are blanks, lone surrogates become U+FFFD.
+modifiers stay whole (a bracket in an emoticon is written as above, as in `:--RRB-`); right after a
+letter, where colons and brackets have other uses, only the commonest emoticons are seen (`fun:)`).
+Accents are kept. Chinese characters are one token each, as there are no blanks; runs of hiragana,
+katakana and of Thai, Lao, Khmer or Burmese are one token each, for want of a dictionary. Markup
+such as `<br />` is text like any other. Invisible marks (byte order mark, soft hyphen, directions)
+are dropped, control characters are blanks, lone surrogates become U+FFFD.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import unicodedata
+from collections.abc import Iterator
+from typing import NamedTuple
 
-__all__ = ["sentences", "tokenize"]
+__all__ = ["Span", "sentence_spans", "sentences", "token_spans", "tokenize"]
 
 _CODES = {"(": "-LRB-", ")": "-RRB-", "[": "-LSB-", "]": "-RSB-", "{": "-LCB-", "}": "-RCB-"}
-_REPLACED = str.maketrans(
-    dict.fromkeys("\xad\u061c\u200e\u200f\u2060\ufeff", "")
-    | dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)), "")
-    | dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x200B), " ")
+_DROPPED = "\xad\u061c\u200e\u200f\u2060\ufeff\u202a-\u202e\u2066-\u2069"
+_REPLACED = str.maketrans(  # every character by one, so that places in the text stay
+    dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x200B), " ")
     | dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
-    | dict.fromkeys("“„‟", " `` ") | {"”": "''"} | dict.fromkeys("‘‚‛", " `") | {"’": "'"}
-    | dict.fromkeys("‐‑−", "-") | dict.fromkeys("—―", "--") | {"…": "..."}
+    | dict.fromkeys("„‟", "“") | dict.fromkeys("‚‛", "‘") | {"’": "'"}
+    | dict.fromkeys("‐‑−", "-") | {"―": "—"}
 )  # fmt: skip
+_CURLY = {"“": "``", "”": "''", "‘": "`"}
 
 _HAN = "々〇\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _HIRAGANA, _KATAKANA = "\u3041-\u309f", "\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
@@ -54,7 +60,8 @@ _TOP_LEVEL = "com|org|net|edu|gov|info|io|tv|co\\.uk|uk|de|fr|eu|au|jp|cn|ru|nl|
 _CLITIC = re.compile(r"(?i:(?<=[^-&*/'])(?:n't|'(?:s|re|ve|ll|d|m)))\Z")
 _STAR_OR_SLASH = re.compile(r"\\?([*/])")
 _CODED = re.compile(r"[][(){}]")
-_CANNOT = re.compile(r"(?i:(can)(not))")
+_CANNOT = re.compile(r"(?i:cannot)")
+_DROP = re.compile(f"[{_DROPPED}]")
 _DASH_INSIDE = re.compile(r"(?<=\w)–(?=\w)")
 
 
@@ -67,15 +74,20 @@ def _tokens() -> re.Pattern[str]:
     inner = r"(?:['&-]|\\?/|(?:\\?\*)++|(?<=\d)[.,:](?=\d))"
     word = rf"(?>{letter}++(?:{inner}{letter}++)*+)"
     mouth = r"(?:[][(){}DPpOo|]|-[LR][RSC]B-|[/\\*](?![/*]))"
+    after_letter = (  # where `note:(1)`, `x=(-1)`, `C:D` and `http:/` are none
+        r"(?<=[^\W\d_])(?:[:;=][-^]?\)|[:;][-^]?\(|:'[()])(?!\w)"
+        r"|(?<=[^\W\d_]{2})[:;][-^]?[DP](?!\w)"
+    )
     return re.compile(
         "|".join(
             [
                 r"(?<!\S)(?P<plain>(?![Cc]annot\b)[A-Za-z]++|[,;:.?!])(?=[,;]?(?:\s|\Z))",
-                r"(?P<whole>(?i:(?:https?|ftp)://|www\.)[^\s<>\"`(){}\[\]]*(?<![.,;:!?'])"
+                r"(?P<whole>(?i:(?:https?|ftp)://|www\.)[^\s<>\"`(){}\[\]“”‘…—]*(?<![.,;:!?'])"
                 rf"|{begin}[\w.+-]{{1,64}}@(?:[\w-]{{1,63}}\.){{1,8}}[A-Za-z]{{2,24}}{end}"
                 rf"|{begin}(?:[A-Za-z0-9-]{{1,63}}\.){{1,8}}(?:{_TOP_LEVEL})(?:/[\w/.=?&%-]*\w)?{end}"
                 rf"|{begin}[#@](?!\d++(?!{letter})){letter}++"
                 rf"|{begin}[<>]?(?:[:;=][-o^]?|:'|8-){mouth}(?!\w)|<3{end}"
+                rf"|{after_letter}"
                 r"|[\U0001f1e6-\U0001f1ff]{2}|[0-9#*]\ufe0f?\u20e3"
                 rf"|{_EMOJI}(?:\u200d{_EMOJI})*+)",
                 r"(?P<kept>-[LR][RSC]B-|``|''"
@@ -83,10 +95,11 @@ def _tokens() -> re.Pattern[str]:
                 rf"|{begin}(?i:ol'{end}|no\.(?=\s*\d|\s+\.)|(?:{_ABBREVIATIONS})\.{end})"
                 rf"|(?:Ph\.D|[A-Za-z](?:\.[A-Za-z])++){end}\.?(?:-{word})?"
                 rf"|[A-HJ-Z]\.{end}|\d+\xa0\d+\\?/\d+)",
-                rf"(?P<word>(?:{begin}\.(?=\d))?{word}(?:\.(?=\s*,)|-(?=\s|\Z))?)",
+                rf"(?P<word>(?:{begin}\.(?=\d))?{word}(?:\.(?=\s*,)|-(?=[\s“‘]|\Z))?)",
                 rf"(?P<run>[{_HAN}]|[{_HIRAGANA}]+|[{_KATAKANA}]+|(?:\\?\*)+|\\?/)",
                 r"(?P<marks>[!?]{2,})",
-                r"(?P<dots>\.{2,})|(?P<dashes>-{2,}|–)|(?P<quote>\")|(?P<single>')",
+                r"(?P<dots>(?:\.{2}|\.?…)[.…]*+)|(?P<dashes>(?:--|-?—)[-—]*+|–)",
+                r"(?P<quote>\")|(?P<single>')|(?P<curly>[“”‘])",
                 rf"(?P<other>[][(){{}}]|\S[{marks}\ufe0e\ufe0f]*)",
             ]
         )
@@ -108,6 +121,20 @@ def _marks() -> str:
     return "".join(ranges)
 
 
+class Span(NamedTuple):
+    """A token or sentence, and where it stands: `source[begin:end]` is what the user wrote.
+
+    Attributes:
+      text: as `tokenize` or `sentences` gives it.
+      begin: the place of its first character, counted from 0 in code points of the source.
+      end: the place after its last character.
+    """
+
+    text: str
+    begin: int
+    end: int
+
+
 def tokenize(text: str) -> list[str]:
     r"""Splits a text into tokens as the Stanford Sentiment Treebank has them.
 
@@ -127,51 +154,89 @@ def tokenize(text: str) -> list[str]:
       >>> tokenize("A $9.50 writer/director :-) 🙂👍🏽")
       ['A', '$', '9.50', 'writer\\/director', ':--RRB-', '🙂', '👍🏽']
     """
+    return [token for token, _, _ in _pieces(_DROP.sub("", text))]
+
+
+def token_spans(text: str) -> list[Span]:
+    """The tokens of `tokenize`, each with its place in the text as it was given.
+
+    Between two spans stand only blanks and characters that `tokenize` drops; within one may stand
+    dropped characters too, such as soft hyphens. Spans do not overlap.
+
+    Args:
+      text: any string.
+
+    Returns:
+      as many spans as `tokenize(text)` has tokens, in order, none empty. O(length) time.
+
+    Example:
+      >>> text = "You cannot (really…)"
+      >>> [(span.text, text[span.begin : span.end]) for span in token_spans(text)][1:5]
+      [('can', 'can'), ('not', 'not'), ('-LRB-', '('), ('really', 'really')]
+      >>> token_spans(text)[-2]
+      Span(text='...', begin=18, end=19)
+    """
+    kept = _DROP.sub("", text)
+    if len(kept) == len(text):
+        return [Span(*piece) for piece in _pieces(text)]
+    places = [place for place, char in enumerate(text) if not _DROP.match(char)]
+    return [Span(token, places[begin], places[end - 1] + 1) for token, begin, end in _pieces(kept)]
+
+
+def _pieces(text: str) -> Iterator[tuple[str, int, int]]:
+    """Tokens with begin and end in a text that holds nothing to be dropped."""
     text = _DASH_INSIDE.sub("-", text.translate(_REPLACED))
-    tokens: list[str] = []
     quoted = False  # inside of straight double quotes
     for match in _tokens().finditer(text):
         kind, piece = match.lastgroup, match.group()
-        if kind == "plain":
-            tokens.append(piece)
-        elif kind == "word":
-            tokens += _word(piece)
-        elif kind == "marks":
-            tokens += [piece] if "!" in piece and "?" in piece else piece
+        begin, end = match.span()
+        if kind == "word":
+            yield from _word(piece, begin)
+            continue
+        if kind == "marks" and not ("!" in piece and "?" in piece):
+            for place, mark in enumerate(piece, begin):
+                yield mark, place, place + 1
+            continue
+        if kind == "plain" or kind == "marks":
+            token = piece
         elif kind == "whole" or kind == "other":
-            tokens.append(_CODED.sub(lambda found: _CODES[found.group()], piece))
+            token = _CODED.sub(lambda found: _CODES[found.group()], piece)
         elif kind == "dots":
-            tokens.append("...")
+            token = "..."
         elif kind == "dashes":
-            tokens.append("--")
+            token = "--"
+        elif kind == "curly":
+            token = _CURLY[piece]
         elif kind == "quote":
-            before, after = _around(text, match)
+            before, after = _around(text, begin, end)
             quoted = (before and not after) or (before == after and not quoted)
-            tokens.append("``" if quoted else "''")
+            token = "``" if quoted else "''"
         elif kind == "single":
-            before, after = _around(text, match)
-            tokens.append("`" if before and not after else "'")
+            before, after = _around(text, begin, end)
+            token = "`" if before and not after else "'"
         else:
-            tokens.append(_STAR_OR_SLASH.sub(r"\\\1", piece))
-    return tokens
+            token = _STAR_OR_SLASH.sub(r"\\\1", piece)
+        yield token, begin, end
 
 
-def _around(text: str, match: re.Match[str]) -> tuple[bool, bool]:
+def _around(text: str, begin: int, end: int) -> tuple[bool, bool]:
     """Whether a quote has nothing before it that it could close, nothing after it to open."""
-    start, stop = match.span()
-    before = start == 0 or text[start - 1].isspace() or text[start - 1] in "([{-`\"'"
-    return before, stop == len(text) or text[stop].isspace() or text[stop] in ")]}.,;:!?-"
+    before = begin == 0 or text[begin - 1].isspace() or text[begin - 1] in "([{-—`\"'“”‘"
+    return before, end == len(text) or text[end].isspace() or text[end] in ")]}.,;:!?-—…“‘"
 
 
-def _word(piece: str) -> list[str]:
+def _word(piece: str, begin: int) -> list[tuple[str, int, int]]:
     """A word with its clitics cut off."""
-    piece = _STAR_OR_SLASH.sub(r"\\\1", piece)
-    clitics: list[str] = []
-    while match := _CLITIC.search(piece, max(0, len(piece) - 4)):
-        clitics.append(match.group())
-        piece = piece[: match.start()]
-    whole = _CANNOT.fullmatch(piece)
-    return [*(whole.groups() if whole else [piece]), *reversed(clitics)]
+    ends = [len(piece)]  # of the tokens, the last first
+    while match := _CLITIC.search(piece, max(0, ends[-1] - 4), ends[-1]):
+        ends.append(match.start())
+    if _CANNOT.fullmatch(piece, 0, ends[-1]):
+        ends.append(3)
+    starts = [*ends[1:], 0]
+    return [
+        (_STAR_OR_SLASH.sub(r"\\\1", piece[start:end]), begin + start, begin + end)
+        for start, end in zip(reversed(starts), reversed(ends), strict=True)
+    ]
 
 
 _END = re.compile(
@@ -198,14 +263,34 @@ def sentences(text: str) -> list[str]:
       >>> sentences("Mr. Fox is back! Is it good? We think so.")
       ['Mr. Fox is back!', 'Is it good?', 'We think so.']
     """
-    found, start = [], 0
+    return [sentence for sentence, _, _ in sentence_spans(text)]
+
+
+def sentence_spans(text: str) -> list[Span]:
+    """The sentences of `sentences`, each with its place in the text.
+
+    Args:
+      text: any string.
+
+    Returns:
+      as many spans as `sentences(text)` has sentences, in order; `text[begin:end]` is the sentence.
+      O(length) time.
+
+    Example:
+      >>> sentence_spans("Good.  Why?")
+      [Span(text='Good.', begin=0, end=5), Span(text='Why?', begin=7, end=11)]
+    """
+    cuts = [0]
     for match in _END.finditer(text):
-        following, before = match[1], max(start, match.end() - 12)
+        following, before = match[1], max(cuts[-1], match.end() - 12)
         if following and (following.islower() or _NO_END.search(text, before, match.end())):
             continue
         if following and following.isdigit() and text[before : match.end()].lower().endswith("no."):
             continue
-        found.append(text[start : match.end()].strip())
-        start = match.end()
-    found.append(text[start:].strip())
-    return [sentence for sentence in found if sentence]
+        cuts.append(match.end())
+    found = []
+    for start, stop in itertools.pairwise([*cuts, len(text)]):
+        if sentence := text[start:stop].strip():
+            begin = stop - len(text[start:stop].lstrip())
+            found.append(Span(sentence, begin, begin + len(sentence)))
+    return found

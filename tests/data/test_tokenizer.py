@@ -1,5 +1,6 @@
 """Tokens as the Stanford Sentiment Treebank writes them, for any text, in linear time."""
 
+import itertools
 import pathlib
 import re
 import time
@@ -8,7 +9,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rntn_jax.data import Tree, read_trees, sentences, tokenize
+from rntn_jax.data import (
+    Tree,
+    read_trees,
+    sentence_spans,
+    sentences,
+    token_spans,
+    tokenize,
+)
 
 SST = pathlib.Path(__file__).parents[3] / "shared" / "data" / "sst"
 
@@ -52,7 +60,15 @@ SST = pathlib.Path(__file__).parents[3] / "shared" / "data" / "sst"
         ("see http://a.b/c?d=e#f, www.x.org.", "see http://a.b/c?d=e#f , www.x.org ."),
         ("(https://a.b/c_(d))", "-LRB- https://a.b/c_ -LRB- d -RRB- -RRB-"),
         ("me@host.co.uk @you #tag feardotcom.com/x", "me@host.co.uk @you #tag feardotcom.com/x"),
-        (":-) :( ;D <3 xx:)", ":--RRB- :-LRB- ;D <3 xx : -RRB-"),
+        (":-) :( ;D <3 xx:)", ":--RRB- :-LRB- ;D <3 xx :-RRB-"),
+        ("purple:) sad:-( fun:D yes;-)!", "purple :-RRB- sad :--LRB- fun :D yes ;--RRB- !"),
+        (
+            "note:(1) x=(-1) C:D a:b no: (a)",
+            "note : -LRB- 1 -RRB- x = -LRB- - 1 -RRB- C : D a : b no : -LRB- a -RRB-",
+        ),
+        ("etc… Mr… dogs’” a…", "etc ... Mr ... dogs ' '' a ..."),
+        ("anti-“a”—‘b’…", "anti- `` a '' -- ` b ' ..."),
+        ("www.x.org— see http://a.b/c…”", "www.x.org -- see http://a.b/c ... ''"),
         ("good👍🏽🙂🇩🇪🇫🇷1️⃣", "good 👍🏽 🙂 🇩🇪 🇫🇷 1️⃣"),
         ("👩‍👩‍👧❤️‍🔥", "👩‍👩‍👧 ❤️‍🔥"),
         ("我爱电影。这是テストです", "我 爱 电 影 。 这 是 テスト です"),
@@ -102,6 +118,52 @@ def content(text):
         if char.isalnum() or (char > "\u20a0" and char.isprintable() and not char.isspace())
         if char not in "−…"
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "sources"),
+    [
+        ("You cannot. Isn't it?", ["You", "can", "not", ".", "Is", "n't", "it", "?"]),
+        ('"He said…" (ok)', ['"', "He", "said", "…", '"', "(", "ok", ")"]),
+        ("“a” — ‘b’...", ["“", "a", "”", "—", "‘", "b", "’", "..."]),
+        ("a/b f**k \\/ etc…", ["a/b", "f**k", "\\/", "etc", "…"]),
+        ("purple:) !!! ?!", ["purple", ":)", "!", "!", "!", "?!"]),
+        ("so\xadft\xad wa\u200bll 1990–95", ["so\xadft", "wa", "ll", "1990–95"]),
+        ("\ufeff(\u200ea’s\u200f)", ["(", "a", "’s", ")"]),
+        ("they’d’ve 👍🏽🙂", ["they", "’d", "’ve", "👍🏽", "🙂"]),
+        ("ca\xadnnot \ud800", ["ca\xadn", "not", "\ud800"]),
+    ],
+)
+def test_spans(text, sources):
+    spans = token_spans(text)
+    assert [text[span.begin : span.end] for span in spans] == sources
+    assert [span.text for span in spans] == tokenize(text)
+
+
+def as_equals(text):
+    """A text with all that `tokenize` takes for the same written the same."""
+    text = re.sub("[\xad\u061c\u200e\u200f\u2060\ufeff\u202a-\u202e\u2066-\u2069]", "", text)
+    for code, char in zip(("LRB", "RRB", "LSB", "RSB", "LCB", "RCB"), "()[]{}", strict=True):
+        text = text.replace(f"-{code}-", char)
+    text = re.sub(r"\\([*/])", r"\1", text)
+    text = re.sub("[‘‚‛’`]", "'", re.sub("[“„‟”]", '"', text)).replace("''", '"')
+    text = re.sub("\\.{2,}", ".", text.replace("…", ".."))
+    return re.sub("[‐‑−–—―-]+", "-", text.replace("\ud800", "\ufffd"))
+
+
+@settings(max_examples=400)
+@given(texts)
+@example("“’”… etc…\xad—-")
+def test_spans_of_any_text(text):
+    spans = token_spans(text)
+    assert [span.text for span in spans] == tokenize(text)
+    end = 0
+    for span in spans:
+        assert end <= span.begin < span.end <= len(text)
+        assert tokenize(text[end : span.begin]) == []
+        assert as_equals(text[span.begin : span.end]) == as_equals(span.text)
+        end = span.end
+    assert tokenize(text[end:]) == []
 
 
 @settings(max_examples=400)
@@ -199,3 +261,6 @@ def test_sentences_lose_nothing(text):
     found = sentences(text)
     assert "".join("".join(found).split()) == "".join(text.split())
     assert all(sentence.strip() == sentence != "" for sentence in found)
+    spans = sentence_spans(text)
+    assert [text[span.begin : span.end] for span in spans] == [span.text for span in spans] == found
+    assert all(left.end <= right.begin for left, right in itertools.pairwise(spans))
