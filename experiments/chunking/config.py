@@ -22,7 +22,9 @@ class Config:
     dev: str | None = option(None, "with --train: choose the neural model by this file")
     dev_sentences: int = option(0, "without a dev set: hold out that many of the last to train on")
     max_sentences: int | None = option(None, "use only that many sentences of each split")
-    scheme: str = option("bio", "of the tags", ("bio", "iob1", "bioes", "none"))
+    scheme: str = option(
+        "bio", "of the tags", ("bio", "iob1", "bioes", "bilou", "bmewo", "bmes", "none")
+    )
     inner: str | None = option(
         None, "scheme of the model's own labels (default: that of the tags)", ("bio", "bioes")
     )

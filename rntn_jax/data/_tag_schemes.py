@@ -21,9 +21,18 @@ __all__ = [
     "validate",
 ]
 
-Scheme = Literal["bio", "iob1", "bioes"]
-_LETTERS = {"bio": "BI", "iob1": "BI", "bioes": "BIES"}
-_OUTSIDE = ("O", "")  # a tag in two: its letter and the type
+Scheme = Literal["bio", "iob1", "bioes", "bilou", "bmewo", "bmes"]
+# The letters of a chunk's first token, those inside, the last one, and a chunk of one token.
+_LETTERS = {
+    "bio": "BI",
+    "iob1": "BI",
+    "bioes": "BIES",
+    "bilou": "BILU",
+    "bmewo": "BMEW",
+    "bmes": "BMES",
+}
+_AS_BIOES = {"M": "I", "L": "E", "U": "S", "W": "S"} | {letter: letter for letter in "OBIES"}
+_OUTSIDE = ("O", "")  # a tag in two: its letter, as BIOES writes it, and the type
 
 
 class Chunk(NamedTuple):
@@ -43,6 +52,7 @@ class Chunk(NamedTuple):
 def chunks(tags: Sequence[str]) -> list[Chunk]:
     """The chunks of a sentence, of any sequence of tags in any of the schemes.
 
+    The letters of BILOU, BMEWO and BMES stand for those of BIOES: M for I, L for E, U and W for S.
     A token with a chunk tag continues the chunk before it when its tag is `I-X` or `E-X` and the
     tag before `B-X` or `I-X`; otherwise it begins a chunk. So an `I-X` after `O`, after another
     type or after `E-X` begins one.
@@ -86,7 +96,7 @@ def validate(tags: Sequence[str], scheme: Scheme = "bio") -> None:
 
     Args:
       tags: the tags of one sentence.
-      scheme: "bio", "iob1" or "bioes".
+      scheme: "bio", "iob1", "bioes", "bilou", "bmewo" or "bmes".
 
     Raises:
       DataError: naming the first position (from 0) at fault, its tag and the one before; `value`
@@ -117,7 +127,7 @@ def convert(tags: Sequence[str], source: Scheme, target: Scheme) -> list[str]:
 
     Args:
       tags: the tags of one sentence, well-formed in `source`.
-      source: the scheme of the tags: "bio", "iob1" or "bioes".
+      source: the scheme of the tags: "bio", "iob1", "bioes", "bilou", "bmewo" or "bmes".
       target: the scheme wanted.
 
     Returns:
@@ -133,17 +143,21 @@ def convert(tags: Sequence[str], source: Scheme, target: Scheme) -> list[str]:
       ['B-NP', 'E-NP', 'S-NP', 'O']
       >>> convert(["B-NP", "I-NP", "B-NP", "O"], "bio", "iob1")
       ['I-NP', 'I-NP', 'B-NP', 'O']
+      >>> convert(["B-NP", "L-NP", "U-NP", "O"], "bilou", "bio")
+      ['B-NP', 'I-NP', 'B-NP', 'O']
     """
     validate(tags, source)
     _split((), target)
     letters = ["O"] * len(tags)
-    touching = ("", -1)  # type and start of a chunk that would touch one of its own type
+    touching = ("", -1)  # type and end of the chunk before, which may touch one of its own type
+    first, inside, *ends = _LETTERS[target]
     for kind, start, end in chunks(tags):
-        letters[start:end] = "I" * (end - start)
-        if target == "bio" or (target == "iob1" and (kind, start) == touching):
-            letters[start] = "B"
-        elif target == "bioes":
-            letters[start], letters[end - 1] = "BE" if end - start > 1 else "SS"
+        letters[start:end] = inside * (end - start)
+        if target != "iob1" or (kind, start) == touching:
+            letters[start] = first
+        if ends:
+            last, single = ends
+            letters[end - 1] = last if end - start > 1 else single
         touching = (kind, end)
     return [letter + tag[1:] for letter, tag in zip(letters, tags)]  # the types stay
 
@@ -153,7 +167,7 @@ def allowed_transitions(labels: Sequence[str], scheme: Scheme = "bio") -> npt.ND
 
     Args:
       labels: `C` different tags.
-      scheme: "bio", "iob1" or "bioes".
+      scheme: "bio", "iob1", "bioes", "bilou", "bmewo" or "bmes".
 
     Returns:
       bool `[C, C]`; `[i, j]` says whether label j may follow label i. Sequences are well-formed
@@ -200,13 +214,13 @@ def _split(tags: Sequence[str], scheme: Scheme | None = None) -> list[tuple[str,
         raise TypeError("tags must be a list of strings, not one string")
     if scheme is not None and scheme not in _LETTERS:
         raise ValueError(f"scheme must be one of {', '.join(_LETTERS)}, got {scheme!r}")
-    letters = tuple(_LETTERS[scheme or "bioes"])
+    letters = tuple(_LETTERS[scheme] if scheme else set(_AS_BIOES) - {"O"})
     pairs = []
     for place, tag in enumerate(tags):
         letter, dash, kind = tag.partition("-")
         if tag != "O" and (letter not in letters or bool(dash) != bool(kind)):
             raise DataError(f"{tag!r} at position {place} is no {scheme or 'chunk'} tag", value=tag)
-        pairs.append((letter, kind))
+        pairs.append((_AS_BIOES[letter], kind))
     return pairs
 
 

@@ -6,6 +6,8 @@ type, the schemes say:
 - "bio" (IOB2): a chunk is `B-X I-X I-X`.
 - "iob1": a chunk is `I-X I-X I-X`; its first tag is `B-X` only directly after a chunk of type X.
 - "bioes": a chunk is `B-X I-X E-X`, and `S-X` when it is one token.
+- "bilou", "bmewo", "bmes": as "bioes" with other letters: `B-X I-X L-X` and `U-X`; `B-X M-X E-X`
+  and `W-X`; `B-X M-X E-X` and `S-X`.
 
 Tags without type, `B I O`, work too.
 """

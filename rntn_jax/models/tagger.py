@@ -105,7 +105,9 @@ def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Para
         >>> [table.shape for table in params.embeddings], params.windows[0].w.shape
         ([(9, 3), (5, 2)], (25, 6))
     """
-    keys = iter(jax.random.split(key, len(config.vocab_sizes) + 64))
+    # One for each embedding and window layer, two for each direction of a recurrent one, the head.
+    num_keys = len(config.vocab_sizes) + len(config.windows) + 4 * config.rnn_layers + 1
+    keys = iter(jax.random.split(key, num_keys))
 
     def uniform(shape, r):
         return jax.random.uniform(next(keys), shape, dtype, -r, r)

@@ -14,10 +14,13 @@ from rntn_jax.data import DataError, chunks, corpora, read_columns
 from rntn_jax.data.chunks import Chunk, Counts
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
-SCHEMES = ("bio", "iob1", "bioes")
+SCHEMES = ("bio", "iob1", "bioes", "bilou", "bmewo", "bmes")
+LETTERS = {"bioes": "BIES", "bilou": "BILU", "bmewo": "BMEW", "bmes": "BMES"}
 BIO = ("O", "B-X", "I-X", "B-Y", "I-Y")
 BIOES = (*BIO, "E-X", "S-X", "E-Y", "S-Y")
-ALPHABETS = {"bio": BIO, "iob1": BIO, "bioes": BIOES}
+ALPHABETS: dict[str, tuple[str, ...]] = {"bio": BIO, "iob1": BIO}
+for _scheme, _letters in LETTERS.items():
+    ALPHABETS[_scheme] = ("O", *(f"{letter}-{kind}" for kind in "XY" for letter in _letters))
 
 any_tags = st.lists(st.sampled_from(BIOES), max_size=8)
 bio_tags = st.lists(st.sampled_from(BIO), max_size=8)
@@ -35,8 +38,9 @@ def tags_of(found, length, scheme):
             elif scheme == "iob1":
                 letter = "B" if first and after_same else "I"
             else:
-                letter = {(True, True): "S", (True, False): "B", (False, True): "E"}.get(
-                    (first, last), "I"
+                begin, inside, end, single = LETTERS[scheme]
+                letter = {(True, True): single, (True, False): begin, (False, True): end}.get(
+                    (first, last), inside
                 )
             tags[place] = f"{letter}-{chunk.type}"
     return tags
@@ -125,6 +129,9 @@ def conlleval_counts(gold, predicted):
         ("B-X E-X E-X I-X", [("X", 0, 2), ("X", 2, 3), ("X", 3, 4)]),
         ("S-X I-X", [("X", 0, 1), ("X", 1, 2)]),
         ("B-X E-X B-X", [("X", 0, 2), ("X", 2, 3)]),
+        ("B-X I-X L-X U-X U-Y", [("X", 0, 3), ("X", 3, 4), ("Y", 4, 5)]),  # BILOU
+        ("B-X M-X E-X W-X", [("X", 0, 3), ("X", 3, 4)]),  # BMEWO
+        ("B M E S S", [("", 0, 3), ("", 3, 4), ("", 4, 5)]),  # BMES, words of Chinese
         ("B I O B", [("", 0, 2), ("", 3, 4)]),  # no types
         ("B-a-b I-a-b", [("a-b", 0, 2)]),
     ],
@@ -225,6 +232,9 @@ def test_constraints_without_labels_and_without_types():
         ("S-X B-X", "bioes", "'B-X' at position 1 cannot end a sentence in bioes", "B-X"),
         ("B-X O", "bioes", "'O' at position 1 cannot follow 'B-X' in bioes", "O"),
         ("O E-X", "bio", "'E-X' at position 1 is no bio tag", "E-X"),
+        ("B-X E-X", "bilou", "'E-X' at position 1 is no bilou tag", "E-X"),
+        ("U-X L-X", "bilou", "'L-X' at position 1 cannot follow 'U-X' in bilou", "L-X"),
+        ("B-X S-X", "bmewo", "'S-X' at position 1 is no bmewo tag", "S-X"),
     ],
 )
 def test_malformed_tags_are_named(tags, scheme, message, value):
@@ -253,7 +263,9 @@ def test_wrong_arguments():
         lambda: chunks.convert(["O"], "bio", "iob"),
         lambda: chunks.allowed_transitions(["O"], "iob"),
     ):
-        with pytest.raises(ValueError, match="one of bio, iob1, bioes, got 'iob'"):
+        with pytest.raises(
+            ValueError, match="one of bio, iob1, bioes, bilou, bmewo, bmes, got 'iob'"
+        ):
             call()
 
 

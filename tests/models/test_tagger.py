@@ -133,3 +133,12 @@ def test_bad_shapes():
         tagger.apply(params, BATCH._replace(ids=BATCH.ids[..., :1]))
     with pytest.raises(AssertionError):
         tagger.apply(params, BATCH._replace(mask=MASK.astype(int)))
+
+
+def test_any_number_of_columns_and_layers():
+    """A key for each; the keys of the first do not depend on how many there are."""
+    config = tagger.Config((9,) * 70, (3,) * 70, 2, windows=(3,) * 5, rnn_layers=16, hidden_dim=2)
+    params = jax.eval_shape(lambda: tagger.init(jax.random.key(0), config))
+    assert (len(params.embeddings), len(params.windows), len(params.cells)) == (70, 5, 16)
+    deep = tagger.Config((9,), (3,), 2, windows=(), rnn_layers=16, hidden_dim=2)
+    assert len(jax.eval_shape(lambda: tagger.init(jax.random.key(0), deep)).cells) == 16
