@@ -1,0 +1,191 @@
+"""Whole models as layers; options of their calls are those of the functions they name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from rntn_jax.models import rnn_lm, rntn
+from rntn_jax.models import window as window_model
+from rntn_jax.sequences import SequenceBatch
+from rntn_jax.trees import Forest
+
+__all__ = ["RNNLM", "RNTN", "WindowClassifier"]
+
+
+class RNTN(nnx.Module):
+    """The recursive neural tensor network over trees (source 000), `rntn_jax.rntn`.
+
+    Args:
+        vocab_size: ``V``.
+        dim: ``D``, the width of a state.
+        num_classes: ``C``.
+        rngs: for the initial weights.
+        tensor: False makes it the plain recursive net.
+        param_dtype: of the weights.
+
+    Attributes:
+        embedding, v, w, b, head_kernel, head_bias: the weights, as in `rntn_jax.rntn.Params`.
+
+    Example:
+        >>> from rntn_jax import data, trees
+        >>> tree = data.parse_tree("(3 (2 not) (4 (2 very) (0 bad)))")
+        >>> vocabulary = data.Vocabulary.build(tree.tokens)
+        >>> model = RNTN(len(vocabulary), dim=3, num_classes=5, rngs=nnx.Rngs(0))
+        >>> loss, aux = model.loss(trees.pack([tree], vocabulary))
+        >>> int(aux.nodes)
+        5
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        dim: int = 25,
+        num_classes: int = 5,
+        *,
+        rngs: nnx.Rngs,
+        tensor: bool = True,
+        param_dtype: Any = jnp.float32,
+    ):
+        config = rntn.Config(vocab_size, dim, num_classes, tensor=tensor)
+        made = rntn.init(rngs.params(), config, param_dtype)
+        self.embedding = nnx.Param(made.embedding)
+        self.v = nnx.data(None) if made.cell.v is None else nnx.Param(made.cell.v)
+        self.w, self.b = nnx.Param(made.cell.w), nnx.Param(made.cell.b)
+        self.head_kernel, self.head_bias = nnx.Param(made.head.w), nnx.Param(made.head.b)
+
+    @property
+    def params(self) -> rntn.Params:
+        """The weights as the functions of `rntn_jax.rntn` take them."""
+        v = None if self.v is None else self.v[...]
+        cell = rntn.Cell(v, self.w[...], self.b[...])
+        return rntn.Params(
+            self.embedding[...], cell, rntn.Head(self.head_kernel[...], self.head_bias[...])
+        )
+
+    def __call__(self, forest: Forest, **options: Any) -> jax.Array:
+        """Logits ``[N, C]`` of every slot; options of `rntn_jax.rntn.apply`."""
+        return rntn.apply(self.params, forest, **options)
+
+    def loss(self, forest: Forest, **options: Any) -> tuple[jax.Array, rntn.Aux]:
+        """Nats a tree, and counts; options of `rntn_jax.rntn.loss`."""
+        return rntn.loss(self.params, forest, **options)
+
+
+class WindowClassifier(nnx.Module):
+    """The window network (source 002), `rntn_jax.window`.
+
+    Args:
+        vocab_size: ``V``.
+        window: ``W`` places.
+        embed_dim: ``E``.
+        hidden_dim: ``D``.
+        num_classes: ``C``.
+        rngs: for the initial weights.
+        param_dtype: of the weights.
+
+    Attributes:
+        embedding, hidden_kernel, hidden_bias, head_kernel, head_bias: the weights.
+
+    Example:
+        >>> model = WindowClassifier(9, window=3, num_classes=2, rngs=nnx.Rngs(0))
+        >>> model(jnp.ones((4, 3), int)).shape
+        (4, 2)
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        window: int,
+        embed_dim: int = 50,
+        hidden_dim: int = 200,
+        num_classes: int = 2,
+        *,
+        rngs: nnx.Rngs,
+        param_dtype: Any = jnp.float32,
+    ):
+        config = window_model.Config(vocab_size, window, embed_dim, hidden_dim, num_classes)
+        made = window_model.init(rngs.params(), config, param_dtype)
+        self.embedding = nnx.Param(made.embedding)
+        self.hidden_kernel, self.hidden_bias = map(nnx.Param, made.hidden)
+        self.head_kernel, self.head_bias = map(nnx.Param, made.head)
+
+    @property
+    def params(self) -> window_model.Params:
+        """The weights as the functions of `rntn_jax.window` take them."""
+        return window_model.Params(
+            self.embedding[...],
+            window_model.Layer(self.hidden_kernel[...], self.hidden_bias[...]),
+            window_model.Layer(self.head_kernel[...], self.head_bias[...]),
+        )
+
+    def __call__(self, ids: jax.Array, **options: Any) -> jax.Array:
+        """Logits ``[B, C]`` of windows ``ids [B, W]``; options of `rntn_jax.window.apply`."""
+        return window_model.apply(self.params, ids, **options)
+
+    def loss(self, batch: window_model.Batch, **options: Any) -> tuple[jax.Array, window_model.Aux]:
+        """Mean nats, logits and nats; options of `rntn_jax.window.loss`."""
+        return window_model.loss(self.params, batch, **options)
+
+
+class RNNLM(nnx.Module):
+    """A recurrent language model of one layer (sources 001 and 003), `rntn_jax.rnn_lm`.
+
+    Args:
+        vocab_size: ``V``.
+        embed_dim: ``E``.
+        hidden_dim: ``D``.
+        rngs: for the initial weights.
+        tied: the head's weights are the embedding's.
+        param_dtype: of the weights.
+
+    Attributes:
+        embedding, kernel, recurrent_kernel, bias, head_kernel, head_bias: the weights.
+
+    Example:
+        >>> model = RNNLM(9, embed_dim=3, hidden_dim=4, rngs=nnx.Rngs(0))
+        >>> tokens = jnp.ones((2, 5), int)
+        >>> loss, aux = model.loss(SequenceBatch(tokens, tokens, tokens > 0))
+        >>> aux.carry[0].shape
+        (2, 4)
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        embed_dim: int = 200,
+        hidden_dim: int = 200,
+        *,
+        rngs: nnx.Rngs,
+        tied: bool = False,
+        param_dtype: Any = jnp.float32,
+    ):
+        config = rnn_lm.Config(vocab_size, embed_dim, hidden_dim, tied=tied)
+        made = rnn_lm.init(rngs.params(), config, param_dtype)
+        assert isinstance(made.cell, rnn_lm.Cell)
+        self.embedding = nnx.Param(made.embedding)
+        self.recurrent_kernel, self.kernel, self.bias = map(nnx.Param, made.cell)
+        self.head_kernel = nnx.data(None) if tied else nnx.Param(made.head.w)
+        self.head_bias = nnx.Param(made.head.b)
+
+    @property
+    def params(self) -> rnn_lm.Params:
+        """The weights as the functions of `rntn_jax.rnn_lm` take them."""
+        cell = rnn_lm.Cell(self.recurrent_kernel[...], self.kernel[...], self.bias[...])
+        kernel = None if self.head_kernel is None else self.head_kernel[...]
+        return rnn_lm.Params(self.embedding[...], cell, rnn_lm.Head(kernel, self.head_bias[...]))
+
+    def __call__(
+        self, batch: SequenceBatch, carry: Any = None, **options: Any
+    ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+        """Logits ``[B, T, V]`` and the carry; options of `rntn_jax.rnn_lm.apply`."""
+        return rnn_lm.apply(self.params, batch, carry, **options)
+
+    def loss(
+        self, batch: SequenceBatch, carry: Any = None, **options: Any
+    ) -> tuple[jax.Array, rnn_lm.Aux]:
+        """Mean nats a token, and the carry; options of `rntn_jax.rnn_lm.loss`."""
+        return rnn_lm.loss(self.params, batch, carry, **options)

@@ -1,0 +1,89 @@
+"""The Elman layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from rntn_jax import recurrent
+
+__all__ = ["ElmanRNN"]
+
+Initializer = Any  # a key, a shape and a dtype to an array
+
+XAVIER, ORTHOGONAL = nnx.initializers.xavier_uniform(), nnx.initializers.orthogonal()
+
+
+class ElmanRNN(nnx.Module):
+    """``h_t = f(h_{t-1} H + x_t I + b)`` over whole sequences, by backpropagation through time.
+
+    Args:
+        in_features: ``E``.
+        hidden_features: ``D``.
+        rngs: for the initial weights.
+        activation: ``tanh``, ``sigmoid``, ``relu`` or ``identity``.
+        reverse: from the last step to the first.
+        kernel_init: initialiser of the input weights.
+        recurrent_kernel_init: of the recurrent ones, a random rotation by default.
+        param_dtype: of the weights.
+
+    Attributes:
+        kernel, recurrent_kernel, bias: ``I [E, D]``, ``H [D, D]``, ``b [D]``.
+
+    Source: 001, ``h^(t)``; 003, equation 1a.
+
+    Example:
+        >>> layer = ElmanRNN(3, 4, rngs=nnx.Rngs(0))
+        >>> layer(jnp.ones((2, 5, 3))).shape
+        (2, 5, 4)
+        >>> hidden, carry = layer(jnp.ones((2, 5, 3)), return_carry=True)
+        >>> carry.shape
+        (2, 4)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int,
+        *,
+        rngs: nnx.Rngs,
+        activation: str = "tanh",
+        reverse: bool = False,
+        kernel_init: Initializer = XAVIER,
+        recurrent_kernel_init: Initializer = ORTHOGONAL,
+        param_dtype: Any = jnp.float32,
+    ):
+        d = hidden_features
+        self.in_features, self.hidden_features = in_features, d
+        self.activation, self.reverse = activation, reverse
+        self.kernel = nnx.Param(kernel_init(rngs.params(), (in_features, d), param_dtype))
+        self.recurrent_kernel = nnx.Param(recurrent_kernel_init(rngs.params(), (d, d), param_dtype))
+        self.bias = nnx.Param(jnp.zeros(d, param_dtype))
+
+    def __call__(
+        self,
+        x: jax.Array,
+        *,
+        initial_carry: jax.Array | None = None,
+        mask: jax.Array | None = None,
+        return_carry: bool = False,
+    ) -> Any:
+        """States of all steps.
+
+        Args:
+            x: ``[B, T, E]``.
+            initial_carry: ``[B, D]``; zeros by default.
+            mask: bool ``[B, T]``, any pattern; a false step leaves the state as it was.
+            return_carry: also return the last state.
+
+        Returns:
+            ``hidden [B, T, D]``, or ``(hidden, carry [B, D])``.
+        """
+        cell = recurrent.Cell(self.recurrent_kernel[...], self.kernel[...], self.bias[...])
+        hidden, carry = recurrent.rnn(
+            cell, x, initial_carry, mask, activation=self.activation, reverse=self.reverse
+        )
+        return (hidden, carry) if return_carry else hidden
