@@ -56,7 +56,8 @@ def _main() -> None:
     result = train.run(config, workdir, fresh=_FRESH.value)
     print(f"best epoch on dev: {result['epoch']} of {result['epochs_run']}")
     for split in ("dev", "test"):
-        print(f"{split} perplexity {result[f'{split}_perplexity']:.2f}")
+        if f"{split}_perplexity" in result:
+            print(f"{split} perplexity {result[f'{split}_perplexity']:.2f}")
     if "best_test_perplexity" in result:
         print(f"best possible on test {result['best_test_perplexity']:.2f}")
     print(f"report: {result['report']}")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
+import re
+import sys
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +19,20 @@ from rntn_jax import data, sequences
 from rntn_jax.models import rnn_lm
 from rntn_jax.training import CheckpointError, load_pytree, read_info, save_pytree
 
-__all__ = ["END", "Model", "encode", "load_model", "perplexity", "save_model", "sentence_nats"]
+__all__ = [
+    "END",
+    "Model",
+    "encode",
+    "load_model",
+    "perplexity",
+    "read_sentences",
+    "save_model",
+    "sentence_nats",
+]
 
 END = data.demo_text.END
+_SENTENCE_END = re.compile(rf"(?<!\S){re.escape(END)}(?!\S)")
+_LINE_END = re.compile(r"\r\n?|\n")
 
 
 class Model(NamedTuple):
@@ -67,6 +81,31 @@ def load_model(path: str | os.PathLike[str]) -> Model:
             f"{path}: the vocabulary has {len(vocabulary)} words, the model {config.vocab_size}"
         )
     return Model(params, vocabulary, config, info["activation"], info["info"])
+
+
+def read_sentences(
+    source: str | os.PathLike[str] | IO[str] | IO[bytes], *, level: str = "word"
+) -> list[list[str]]:
+    """Reads a text, one sentence a line, without its empty lines.
+
+    Where the text marks the ends of its sentences by `END` itself, as some corpora do, these are
+    read as ends too, and that is said on standard error: `encode` puts one after every sentence.
+
+    Raises:
+        DataError: when there is no sentence, or the file is not UTF-8 text.
+    """
+    file, text = data.text.read_text(source)
+    pieces = _SENTENCE_END.split(text)
+    if len(pieces) > 1:
+        print(
+            f"{file}: its {len(pieces) - 1} {END} are read as the ends of sentences, to which no "
+            "second one is added",
+            file=sys.stderr,
+        )
+    lines = (line for piece in pieces for line in _LINE_END.split(piece))
+    stream = io.StringIO("\n".join(line for line in lines if line.strip()))
+    stream.name = file
+    return data.read_sentences(stream, level=level)
 
 
 def encode(sentences: list[list[str]], vocabulary: data.Vocabulary) -> np.ndarray:

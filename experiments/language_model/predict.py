@@ -13,9 +13,9 @@ from experiments.language_model.pipeline import (
     generate,
     load_model,
     perplexity,
+    read_sentences,
     sentence_nats,
 )
-from rntn_jax import data
 
 __all__ = ["score", "write_text"]
 
@@ -24,7 +24,7 @@ def score(model_path: Path, source: str, form: str) -> float:
     """Prints every sentence's perplexity, then that of the whole text; returns the latter."""
     model = load_model(model_path)
     level = model.info.get("level", "word")
-    sentences = data.read_sentences(sys.stdin.buffer if source == "-" else source, level=level)
+    sentences = read_sentences(sys.stdin.buffer if source == "-" else source, level=level)
     for sentence, nats in zip(sentences, sentence_nats(model, sentences), strict=True):
         alone = float(np.exp(nats.mean()))
         text = ("" if level == "char" else " ").join(sentence)

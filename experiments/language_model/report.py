@@ -43,27 +43,30 @@ def write(
     result: dict[str, Any],
     history: list[dict[str, Any]],
     model: Model,
-    test: list[list[str]],
+    splits: dict[str, list[list[str]]],
 ) -> None:
-    """Writes ``report.html``."""
+    """Writes ``report.html``; its sentences are those of test, or of dev if there is no test."""
+    shown = "test" if "test" in splits else "dev"
+    sentences = splits[shown]
     environment = read_json(workdir / "environment.json")
     command = environment.pop("command")
     figures = {
-        "test perplexity": f"{result['test_perplexity']:.2f}",
-        "dev perplexity": f"{result['dev_perplexity']:.2f}",
+        f"{name} perplexity": f"{result[f'{name}_perplexity']:.2f}"
+        for name in ("test", "dev")
+        if name in splits
     }
     if "best_test_perplexity" in result:
         figures["best possible on test"] = f"{result['best_test_perplexity']:.2f}"
     elif config.corpus == "ptb" and config.train is None:
         figures |= {name: f"{value:.1f}" for name, value in PUBLISHED.items()}
-    norms = vanishing(model, test[:60])
+    norms = vanishing(model, sentences[:60])
     lags = [{"lag": lag, "norm": float(norm)} for lag, norm in enumerate(norms)]
     drawn = " ".join(generate(model, [], 80, 1.0, None, config.seed))
-    nats = sentence_nats(model, test[:12])
+    nats = sentence_nats(model, sentences[:12])
     lines = "".join(
         f'<tr><td style="text-align: left">{escape(" ".join(sentence))}</td>'
         f"<td>{float(np.exp(costs.mean())):.1f}</td></tr>"
-        for sentence, costs in zip(test[:12], nats, strict=True)
+        for sentence, costs in zip(sentences[:12], nats, strict=True)
     )
     sections = [
         plots.Section(
@@ -78,7 +81,7 @@ def write(
         ),
         plots.Section("Text drawn from the model", f"<p>{escape(drawn)}</p>"),
         plots.Section(
-            "Test sentences",
+            f"{shown.capitalize()} sentences",
             f"<table><tr><th>sentence</th><th>perplexity</th></tr>{lines}</table>",
         ),
     ]

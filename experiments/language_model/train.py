@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ import optax
 
 from experiments.language_model import report
 from experiments.language_model.config import Config
-from experiments.language_model.pipeline import END, Model, encode, perplexity, save_model
+from experiments.language_model.pipeline import (
+    END,
+    Model,
+    encode,
+    perplexity,
+    read_sentences,
+    save_model,
+)
+from experiments.splits import read_splits
 from experiments.workdir import open_workdir, write_json
 from rntn_jax import data, sequences
 from rntn_jax.models import rnn_lm
@@ -25,14 +34,14 @@ __all__ = ["NotFiniteError", "load_splits", "run"]
 def load_splits(config: Config) -> dict[str, list[list[str]]]:
     """Sentences of train, dev and test."""
     if config.train is not None:
-        files: dict[str, Any] = {"train": config.train, "dev": config.dev}
-        files["test"] = config.test or config.dev
-        splits = {n: data.read_sentences(f, level=config.level) for n, f in files.items()}
+        read = partial(read_sentences, level=config.level)
+        files = config.train, config.dev, config.test
+        splits = read_splits(read, *files, noun="sentences", in_order=True)
     elif config.corpus == "demo":
         splits = data.demo_text.splits()
     else:
         files = dict(data.corpora.find(config.corpus, config.data_dir))
-        splits = {n: data.read_sentences(files[n]) for n in ("train", "dev", "test")}
+        splits = {n: read_sentences(files[n]) for n in ("train", "dev", "test")}
     return {name: sentences[: config.max_sentences] for name, sentences in splits.items()}
 
 
@@ -181,8 +190,11 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
         "epoch": session.best_epoch,
         "epochs_run": session.epoch,
         # Exact: one stream, the state carried over the whole text.
-        "dev_perplexity": perplexity(session.best, ids["dev"], config.activation),
-        "test_perplexity": perplexity(session.best, ids["test"], config.activation),
+        **{
+            f"{name}_perplexity": perplexity(session.best, ids[name], config.activation)
+            for name in ("dev", "test")
+            if name in ids
+        },
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(session.best)),
         "vocabulary": len(vocabulary),
         "seconds_per_epoch": float(np.median([row["seconds"] for row in metrics.rows])),
@@ -191,7 +203,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
         nats = [x for sentence in splits["test"] for x in data.demo_text.nats(sentence)]
         result["best_test_perplexity"] = float(np.exp(np.mean(nats)))
     result["report"] = str(workdir / "report.html")
-    report.write(workdir, config, result, metrics.rows, model, splits["test"])
+    report.write(workdir, config, result, metrics.rows, model, splits)
     write_json(workdir / "result.json", result)
     return result
 

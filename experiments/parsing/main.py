@@ -39,6 +39,8 @@ def _main() -> None:
     result = train.run(config, workdir, fresh=_FRESH.value)
     print(f"best epoch on dev: {result['epoch']} of {result['epochs_run']}")
     for split in ("dev", "test"):
+        if f"{split}_uas" not in result:
+            continue
         uas, las, clas = (100 * result[f"{split}_{name}"] for name in ("uas", "las", "clas"))
         print(f"{split}: UAS {uas:.2f}  LAS {las:.2f}  CLAS {clas:.2f}")
     print(f"report: {result['report']}")

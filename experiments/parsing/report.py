@@ -28,18 +28,20 @@ def write(
     result: dict[str, Any],
     history: list[dict[str, Any]],
     model: Model,
-    test: Sequence[data.ConlluSentence],
+    splits: dict[str, Sequence[data.ConlluSentence]],
 ) -> None:
-    """Writes ``report.html``."""
+    """Writes ``report.html``; its sentences are those of test, or of dev if there is no test."""
+    sentences = splits.get("test", splits["dev"])
     environment = read_json(workdir / "environment.json")
     command = environment.pop("command")
     scores = {
         split: {name: result[f"{split}_{name.lower()}"] for name in ("UAS", "LAS", "CLAS")}
         for split in ("dev", "test")
+        if split in splits
     }
     if config.corpus == "ud_ewt" and config.train is None:
         scores |= {name: {"UAS": u, "LAS": v} for name, (u, v) in PUBLISHED.items()}
-    answers = parse(model, test)
+    answers = parse(model, sentences)
     page = plots.report_html(
         title="A transition parser",
         summary=f"Corpus {config.train or config.corpus}, model chosen on dev after epoch "
@@ -54,8 +56,8 @@ def write(
             plots.Curves("Dev", "epoch", ["dev_uas", "dev_las"], "fraction", result["epoch"]),
         ],
         sections=[
-            plots.Section("By relation", _by_relation(test, answers)),
-            plots.Section("Sentences", _sentences(test, answers)),
+            plots.Section("By relation", _by_relation(sentences, answers)),
+            plots.Section("Sentences", _sentences(sentences, answers)),
         ],
         config=dataclasses.asdict(config),
         command=command,

@@ -22,6 +22,7 @@ from experiments.parsing.pipeline import (
     vocabularies_of,
     windows,
 )
+from experiments.splits import read_splits
 from experiments.workdir import open_workdir, write_json
 from rntn_jax import data
 from rntn_jax.models import context_parser, encoder, parser
@@ -36,9 +37,8 @@ GROUP = 20  # minibatches a dispatch
 def load_splits(config: Config) -> dict[str, Sentences]:
     """Sentences of train, dev and test."""
     if config.train is not None:
-        named: dict[str, Any] = {"train": config.train, "dev": config.dev}
-        named["test"] = config.test or config.dev
-        splits = {name: data.read_conllu(file) for name, file in named.items()}
+        files = config.train, config.dev, config.test
+        splits = read_splits(data.read_conllu, *files, noun="sentences")
     elif config.corpus == "demo":
         splits = data.demo_dependencies.splits()
     else:
@@ -248,11 +248,11 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(model.params)),
         "seconds": float(sum(row["seconds"] for row in metrics.rows)),
     }
-    for split in ("dev", "test"):
+    for split in sorted(splits.keys() - {"train"}):
         scores = evaluate(model, splits[split])
         result |= {f"{split}_uas": scores.uas, f"{split}_las": scores.las}
         result[f"{split}_clas"] = scores.clas
     result["report"] = str(workdir / "report.html")
-    report.write(workdir, config, result, metrics.rows, model, splits["test"])
+    report.write(workdir, config, result, metrics.rows, model, splits)
     write_json(workdir / "result.json", result)
     return result

@@ -93,10 +93,9 @@ class Config:
             rates=("leaf_dropout", "hidden_dropout", "average"),
             positive=("learning_rate", "clip_norm"),
         )
-        if (self.train is None) != (self.dev is None):
-            raise ValueError("train and dev go together: give both files, or neither")
-        if self.test is not None and self.train is None:
-            raise ValueError("test needs train and dev")
+        for name in ("dev", "test"):
+            if getattr(self, name) is not None and self.train is None:
+                raise ValueError(f"{name} needs train")
         if self.num_classes not in (2, 5):
             raise ValueError(f"num_classes must be 2 or 5, got {self.num_classes}")
         if self.num_classes == 2 and self.select.startswith("binary"):

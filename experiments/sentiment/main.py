@@ -89,10 +89,11 @@ def _main() -> None:
     from experiments.sentiment import train
 
     result = train.run(config, workdir, fresh=_FRESH.value)
-    columns = [name for name in result["test"] if "corenlp" not in name]
+    splits = [split for split in ("dev", "test") if split in result]
+    columns = [name for name in result["dev"] if "corenlp" not in name]
     print(f"best epoch on dev: {result['epoch']} of {result['epochs_run']}")
     print(f"{'':14}" + "".join(f"{name:>13}" for name in columns))
-    for split in ("dev", "test"):
+    for split in splits:
         print(f"{split:14}" + "".join(f"{100 * result[split][c]:>12.2f}%" for c in columns))
     if "best_possible" in result:
         best = 100 * result["best_possible"]

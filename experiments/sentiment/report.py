@@ -35,32 +35,35 @@ def write(
     config: Config,
     result: dict[str, Any],
     history: list[dict[str, Any]],
-    test: list[data.Tree],
+    splits: dict[str, list[data.Tree]],
     model: Labeller,
 ) -> None:
-    """Writes ``report.html``."""
-    bank = trees.encode(test, model.vocabulary)
+    """Writes ``report.html``; its trees are those of test, or of dev if there is no test."""
+    last = "test" if "test" in splits else "dev"
+    forest = splits[last]
+    bank = trees.encode(forest, model.vocabulary)
     probabilities = predict(model.params, bank, model.options)
-    predictions = scores.collect(test, probabilities)
+    predictions = scores.collect(forest, probabilities)
     names = CLASS_NAMES[config.num_classes]
     table: dict[str, dict[str, Any]] = {
         f"this run, {split}": {TITLES[c]: x for c, x in result[split].items()}
         for split in ("dev", "test")
+        if split in result
     }
     if "best_possible" in result:
-        table["best possible"] = {TITLES[c]: result["best_possible"] for c in result["test"]}
+        table["best possible"] = {TITLES[c]: result["best_possible"] for c in result[last]}
     elif config.num_classes == 5 and config.train is None:
         for row, published in scores.PUBLISHED.items():
             table[f"{row}, test"] = {TITLES[c]: x for c, x in published.items()}
     figures = {
-        f"test, {TITLES[c]}": f"{100 * result['test'][c]:.1f}%"
+        f"{last}, {TITLES[c]}": f"{100 * result[last][c]:.1f}%"
         for c in COLUMNS
-        if c in result["test"]
+        if c in result[last]
     }
     environment = read_json(workdir / "environment.json")
     command = environment.pop("command")
     dev_columns = {f"dev_{c}": TITLES[c] for c in COLUMNS if f"dev_{c}" in history[0]}
-    examples = sorted(range(len(test)), key=lambda i: abs(len(test[i].tokens) - 14))[:4]
+    examples = sorted(range(len(forest)), key=lambda i: abs(len(forest[i].tokens) - 14))[:4]
     page = plots.report_html(
         title="Sentiment trees by a recursive neural tensor network"
         if config.tensor
@@ -80,9 +83,11 @@ def write(
             ),
         ],
         confusion=scores.confusion_matrix(predictions),
-        confusion_note="Test, all labelled nodes.",
-        mistakes=plots.most_confident_mistakes(test, probabilities, count=6, class_names=names),
-        examples=[plots.TreePicture(test[i], probabilities[i], f"test tree {i}") for i in examples],
+        confusion_note=f"{last.capitalize()}, all labelled nodes.",
+        mistakes=plots.most_confident_mistakes(forest, probabilities, count=6, class_names=names),
+        examples=[
+            plots.TreePicture(forest[i], probabilities[i], f"{last} tree {i}") for i in examples
+        ],
         class_names=names,
         config=dataclasses.asdict(config),
         command=command,

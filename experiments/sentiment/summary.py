@@ -14,7 +14,7 @@ __all__ = ["summarize"]
 
 
 def summarize(pattern: str) -> None:
-    """Prints the test scores of all finished runs whose folders match a pattern.
+    """Prints the test scores (dev, without a test file) of the finished runs that match a pattern.
 
     Raises:
         FileNotFoundError: when none matches.
@@ -25,6 +25,8 @@ def summarize(pattern: str) -> None:
     }
     if not results:
         raise FileNotFoundError(f"no finished run matches {pattern!r}")
+    for result in results.values():
+        result.setdefault("test", result["dev"])
     # Two-class models have only the "fine" columns.
     columns = max((list(result["test"]) for result in results.values()), key=len)
     width = max(map(len, [*results, *scores.PUBLISHED, "mean"])) + 2

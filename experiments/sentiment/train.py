@@ -15,6 +15,7 @@ import optax
 from experiments.sentiment import report, scores
 from experiments.sentiment.batches import EpochLoader
 from experiments.sentiment.config import Config
+from experiments.splits import read_splits
 from experiments.workdir import open_workdir, write_json
 from rntn_jax import data, trees
 from rntn_jax.annotate import Labeller, predict, save_labeller, two_classes
@@ -27,21 +28,35 @@ __all__ = ["NotFiniteError", "load_splits", "run"]
 def load_splits(config: Config) -> dict[str, list[data.Tree]]:
     """Train, dev and test trees, with two classes if asked for."""
     if config.train is not None:
-        named: dict[str, Any] = {"train": config.train, "dev": config.dev}
-        named["test"] = config.test or config.dev
-        splits = {name: data.read_trees(file) for name, file in named.items()}
+        files = config.train, config.dev, config.test
+        splits = read_splits(data.read_trees, *files, noun="trees")
     elif config.corpus == "demo":
         splits = data.demo_sentiment.sentiment_splits()
     else:
         files = data.corpora.find(config.corpus, config.data_dir)
         splits = {name: data.read_trees(files[name]) for name in ("train", "dev", "test")}
-    return {
-        name: [
-            two_classes(tree) if config.num_classes == 2 else tree
-            for tree in forest[: config.max_trees]
-        ]
-        for name, forest in splits.items()
-    }
+    splits = {name: forest[: config.max_trees] for name, forest in splits.items()}
+    if config.num_classes == 2:
+        splits = {name: [two_classes(tree) for tree in f] for name, f in splits.items()}
+    for name, forest in splits.items():
+        if name != "dev" and not any((tree.labels >= 0).any() for tree in forest):
+            raise data.DataError(
+                f"no node of the {name} trees has a label", file=_file(config, name)
+            )
+    # Whether there is anything to choose by: the score of a model that is always right.
+    right = [np.eye(config.num_classes)[tree.labels] for tree in splits["dev"]]
+    if not np.isfinite(_selection(config, scores.score(scores.collect(splits["dev"], right)))):
+        raise data.DataError(
+            f"no dev tree has the labels that select={config.select!r} needs",
+            file=_file(config, "dev"),
+        )
+    return splits
+
+
+def _file(config: Config, split: str) -> str | None:
+    """The user's own file that a split comes from."""
+    own = getattr(config, split)
+    return config.train if own is None and split == "dev" else own
 
 
 def make_optimizer(config: Config, num_updates: int) -> optax.GradientTransformation:
@@ -193,10 +208,6 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
 
             dev = _evaluate(session.params, banks["dev"], splits["dev"], config)
             value = _selection(config, dev)
-            if not np.isfinite(value):
-                raise data.DataError(
-                    f"no dev tree has the labels that select={config.select!r} needs"
-                )
             metrics.write(
                 session.step,
                 epoch=epoch,
@@ -216,14 +227,17 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
         "epoch": session.best_epoch,
         "epochs_run": session.epoch,
         "chosen_by": session.best_score,
-        "dev": _evaluate(session.best, banks["dev"], splits["dev"], config),
-        "test": _evaluate(session.best, banks["test"], splits["test"], config),
+        **{
+            name: _evaluate(session.best, banks[name], splits[name], config)
+            for name in ("dev", "test")
+            if name in splits
+        },
         "seconds_per_epoch": float(np.median([row["seconds"] for row in metrics.rows])),
     }
     if config.corpus == "demo" and config.train is None:
         result["best_possible"] = data.demo_sentiment.best_accuracy()
     result["report"] = str(workdir / "report.html")
-    report.write(workdir, config, result, metrics.rows, splits["test"], model)
+    report.write(workdir, config, result, metrics.rows, splits, model)
     write_json(workdir / "result.json", result)
     return result
 

@@ -70,10 +70,9 @@ class Config:
             rates=("unknown_rate", "input_dropout", "hidden_dropout", "average"),
             positive=("learning_rate", "clip_norm", "phrase_weight", "tag_weight"),
         )
-        if (self.train is None) != (self.dev is None):
-            raise ValueError("train and dev go together: give both files, or neither")
-        if self.test is not None and self.train is None:
-            raise ValueError("test needs train and dev")
+        for name in ("dev", "test"):
+            if getattr(self, name) is not None and self.train is None:
+                raise ValueError(f"{name} needs train")
 
 
 PRESETS: dict[str, dict[str, Any]] = {

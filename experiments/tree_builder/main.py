@@ -40,6 +40,8 @@ def _main() -> None:
     result = train.run(config, workdir, fresh=_FRESH.value)
     print(f"best epoch on dev: {result['epoch']} of {result['epochs_run']}")
     for split in ("dev", "test"):
+        if split not in result:
+            continue
         scores = {name: 100 * value for name, value in result[split].items()}
         print(
             f"{split}: F1 {scores['f1']:.2f}  below the root {scores['f1_below_root']:.2f}  "

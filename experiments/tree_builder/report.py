@@ -23,18 +23,22 @@ def write(
     result: dict[str, Any],
     history: list[dict[str, Any]],
     builder: TreeBuilder,
-    test: list[data.Tree],
+    splits: dict[str, list[data.Tree]],
 ) -> None:
-    """Writes ``report.html``."""
+    """Writes ``report.html``; its trees are those of test, or of dev if there is no test."""
+    last = "test" if "test" in splits else "dev"
+    trees = splits[last]
     environment = read_json(workdir / "environment.json")
     command = environment.pop("command")
     scores: dict[str, dict[str, Any]] = {
-        split: dict(zip(NAMES, result[split].values())) for split in ("dev", "test")
+        split: dict(zip(NAMES, result[split].values()))
+        for split in ("dev", "test")
+        if split in splits
     }
     for name, build in baselines.BASELINES.items():
-        built = [build(tree.tokens) for tree in test]
-        scores[f"test, {name}"] = dict(zip(NAMES, data.bracket_scores(test, built)))
-    shown = test[:6]
+        built = [build(tree.tokens) for tree in trees]
+        scores[f"{last}, {name}"] = dict(zip(NAMES, data.bracket_scores(trees, built)))
+    shown = trees[:6]
     built = build_trees(builder, [tree.tokens for tree in shown])
     pictures = "".join(
         f"<h3>{number}. Gold, and built</h3>{plots.tree_svg(gold)}{plots.tree_svg(guess)}"

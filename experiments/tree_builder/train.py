@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.splits import read_splits
 from experiments.tree_builder import report
 from experiments.tree_builder.config import Config
 from experiments.workdir import open_workdir, write_json
@@ -30,9 +31,8 @@ LENGTHS = (16, 32, 64)  # that minibatches are padded to
 def load_splits(config: Config) -> dict[str, list[data.Tree]]:
     """Trees of train, dev and test; their labels do not matter here."""
     if config.train is not None:
-        named: dict[str, Any] = {"train": config.train, "dev": config.dev}
-        named["test"] = config.test or config.dev
-        splits = {name: data.read_trees(file) for name, file in named.items()}
+        files = config.train, config.dev, config.test
+        splits = read_splits(data.read_trees, *files, noun="trees")
     elif config.corpus == "demo":
         splits = data.demo_sentiment.sentiment_splits()
     else:
@@ -280,9 +280,9 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(builder.params)),
         "seconds": float(sum(row["seconds"] for row in metrics.rows)),
     }
-    for split in ("dev", "test"):
+    for split in sorted(splits.keys() - {"train"}):
         result[split] = score(session.best, splits[split])._asdict()
     result["report"] = str(workdir / "report.html")
-    report.write(workdir, config, result, metrics.rows, builder, splits["test"])
+    report.write(workdir, config, result, metrics.rows, builder, splits)
     write_json(workdir / "result.json", result)
     return result

@@ -113,7 +113,7 @@ def test_own_files_and_their_faults(tmp_path):
     file = tmp_path / "a.conllu"
     data.write_conllu(file, data.demo_dependencies.sentences(5))
     config = Config(train=str(file), dev=str(file))
-    assert len(train.load_splits(config)["test"]) == 5
+    assert len(train.load_splits(config)["dev"]) == 5
     file.write_text(file.read_text().replace("\troot\t", "\tdep\t", 1).replace("\t0\t", "\t1\t", 1))
     with pytest.raises(data.DataError, match=r"a\.conllu:"):
         train.load_splits(config)
@@ -123,7 +123,7 @@ def test_presets_and_bad_settings():
     for preset in PRESETS.values():
         Config(**preset)
     for options, message in (
-        ({"train": "x"}, "train and dev go together"),
+        ({"dev": "x"}, "dev needs train"),
         ({"activation": "swish"}, "activation must be one of"),
         ({"hidden_dropout": 1.0}, "hidden_dropout must be in"),
         ({"epochs": 0}, "epochs must be at least 1"),

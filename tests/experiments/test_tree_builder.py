@@ -135,14 +135,14 @@ def test_own_files_presets_and_bad_settings(tmp_path):
         Config(**preset)
     data.write_trees(tmp_path / "a.txt", data.demo_sentiment.sentiment_trees(5, seed=0))
     config = Config(train=str(tmp_path / "a.txt"), dev=str(tmp_path / "a.txt"))
-    assert len(train.load_splits(config)["test"]) == 5
+    assert len(train.load_splits(config)["dev"]) == 5
     (tmp_path / "one.txt").write_text("(2 word)\n")
     with pytest.raises(data.DataError, match="two words"):
         train.run(
             Config(train=str(tmp_path / "one.txt"), dev=str(tmp_path / "one.txt")), tmp_path / "run"
         )
     for options, message in (
-        ({"train": "x"}, "train and dev go together"),
+        ({"dev": "x"}, "dev needs train"),
         ({"test": "x"}, "test needs train"),
         ({"rnn_layers": 0}, "rnn_layers must be at least 1"),
         ({"input_dropout": 1.0}, "input_dropout must be in"),
