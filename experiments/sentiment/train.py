@@ -38,11 +38,6 @@ def load_splits(config: Config) -> dict[str, list[data.Tree]]:
     splits = {name: forest[: config.max_trees] for name, forest in splits.items()}
     if config.num_classes == 2:
         splits = {name: [two_classes(tree) for tree in f] for name, f in splits.items()}
-    for name, forest in splits.items():
-        if name != "dev" and not any((tree.labels >= 0).any() for tree in forest):
-            raise data.DataError(
-                f"no node of the {name} trees has a label", file=_file(config, name)
-            )
     # Whether there is anything to choose by: the score of a model that is always right.
     right = [np.eye(config.num_classes)[tree.labels] for tree in splits["dev"]]
     if not np.isfinite(_selection(config, scores.score(scores.collect(splits["dev"], right)))):
@@ -50,6 +45,11 @@ def load_splits(config: Config) -> dict[str, list[data.Tree]]:
             f"no dev tree has the labels that select={config.select!r} needs",
             file=_file(config, "dev"),
         )
+    for name, forest in splits.items():
+        if name != "dev" and not any((tree.labels >= 0).any() for tree in forest):
+            raise data.DataError(
+                f"no node of the {name} trees has a label", file=_file(config, name)
+            )
     return splits
 
 
