@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from rntn_jax.data.errors import DataError
+from rntn_jax.data.errors import DataError, shown
+from rntn_jax.data.text import place
 from rntn_jax.data.tree import Tree
 
 __all__ = ["NaryTree", "check_num_classes", "parse_label", "scan_trees", "to_binary"]
@@ -58,7 +59,7 @@ def parse_label(text: str, num_classes: int | None) -> int:
     """
     if not _INTEGER.fullmatch(text):
         raise DataError(
-            f"label {text!r} is not an integer (every bracket begins with its label, as in"
+            f"label {shown(text)} is not an integer (every bracket begins with its label, as in"
             " `(2 film)`)",
             value=text,
         )
@@ -66,9 +67,9 @@ def parse_label(text: str, num_classes: int | None) -> int:
     # Thousands of digits are not worth converting (and Python would refuse to).
     label = int(text) if len(text) <= 20 else None
     if label is None or not -1 <= label <= largest:
-        shown = f"{text[:20]}..." if label is None else text
+        written = f"{text[:20]}..." if label is None else text
         raise DataError(
-            f"label {shown} is not in 0..{largest} (or -1 for unlabelled)",
+            f"label {written} is not in 0..{largest} (or -1 for unlabelled)",
             value=text if label is None else label,
         )
     return label
@@ -94,7 +95,7 @@ def scan_trees(
     """
 
     def fault(message: str, at: int, value: object) -> DataError:
-        line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
+        line, column = place(text, at)
         return DataError(message, file=file, line=line, column=column, value=value)
 
     trees: list[NaryTree] = []
@@ -103,13 +104,15 @@ def scan_trees(
     for match in _PIECE.finditer(text):
         piece, at = match.group(), match.start()
         if single and trees:
-            raise fault(f"text after the end of the tree, from {piece[:20]!r}", at, piece)
+            raise fault(f"text after the end of the tree, from {shown(piece, 20)}", at, piece)
         node = stack[-1] if stack else None
         if piece == "(":
             if node is not None and node.label is None:
                 raise fault("a bracket without a label", node.at, "(")
             if node is not None and node.word is not None:
-                raise fault(f"a leaf holds a word and no subtree: {node.word!r} (", at, node.word)
+                raise fault(
+                    f"a leaf holds a word and no subtree: {shown(node.word)} (", at, node.word
+                )
             stack.append(_Open(at))
         elif piece == ")":
             if node is None:
@@ -125,16 +128,16 @@ def scan_trees(
                 trees.append(tree)
                 tree = NaryTree([], [], [])
         elif node is None:
-            raise fault(f"text outside of the brackets: {piece!r}", at, piece)
+            raise fault(f"text outside of the brackets: {shown(piece)}", at, piece)
         elif node.label is None:
             try:
                 node.label = parse_label(piece, num_classes)
             except DataError as error:
                 raise fault(error.message, at, error.value) from None
         elif node.word is not None:
-            raise fault(f"a leaf holds one word, here is a second: {piece!r}", at, piece)
+            raise fault(f"a leaf holds one word, here is a second: {shown(piece)}", at, piece)
         elif node.children:
-            raise fault(f"a word beside subtrees: {piece!r} needs its own bracket", at, piece)
+            raise fault(f"a word beside subtrees: {shown(piece)} needs its own bracket", at, piece)
         else:
             node.word = piece
     if stack:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rntn_jax.data.errors import DataError
+from rntn_jax.data.errors import DataError, shown
 
 __all__ = ["Encoded", "encode_attributes", "token_attributes"]
 
@@ -43,6 +43,12 @@ class Encoded(NamedTuple):
 def token_attributes(features: Mapping[str, Any] | Iterable[str]) -> list[tuple[str, float]]:
     """Attributes of one token, and their weights.
 
+    Args:
+      features: a list of strings or a dictionary, as the head of this module has them.
+
+    Returns:
+      pairs of an attribute's name and its weight, in the order of the features.
+
     Raises:
       DataError: for a key that is no string, or a value of another kind or not finite.
 
@@ -51,29 +57,32 @@ def token_attributes(features: Mapping[str, Any] | Iterable[str]) -> list[tuple[
       [('bias', 1.0), ('word:cat', 1.0), ('upper', 0.0), ('next:word:sat', 1.0)]
     """
     if isinstance(features, str):
-        raise DataError(f"a token's features are a list or a dictionary, not the text {features!r}")
+        raise DataError(
+            f"a token's features are a list or a dictionary, not the text {shown(features)}"
+        )
     pairs: list[tuple[str, float]] = []
     if not isinstance(features, Mapping):
         for name in features:
             if not isinstance(name, str):
-                raise DataError(f"feature {name!r} is no string", value=name)
+                raise DataError(f"feature {shown(name)} is no string", value=name)
             pairs.append((name, 1.0))
         return pairs
     for name, value in features.items():
         if not isinstance(name, str):
-            raise DataError(f"feature {name!r} is no string", value=name)
+            raise DataError(f"feature {shown(name)} is no string", value=name)
         if isinstance(value, str):
             pairs.append((f"{name}:{value}", 1.0))
         elif isinstance(value, (numbers.Real, np.bool_)):
             weight = float(value)
             if not np.isfinite(weight):
-                raise DataError(f"feature {name!r} weighs {value}", value=value)
+                raise DataError(f"feature {shown(name)} weighs {value}", value=value)
             pairs.append((name, weight))
         elif isinstance(value, (Mapping, list, tuple, set, frozenset)):
             pairs += [(f"{name}:{rest}", weight) for rest, weight in token_attributes(value)]
         else:
             raise DataError(
-                f"feature {name!r} is {value!r}, neither text nor number nor a collection of them",
+                f"feature {shown(name)} is {shown(value)}, neither text nor number nor a collection"
+                " of them",
                 value=value,
             )
     return pairs
@@ -116,7 +125,7 @@ def encode_attributes(
     for place, sentence in enumerate(sentences):
         if isinstance(sentence, (str, Mapping)):
             raise DataError(
-                f"sentence {place} (from 0) is no list of tokens: {sentence!r:.50}", value=sentence
+                f"sentence {place} (from 0) is no list of tokens: {shown(sentence)}", value=sentence
             )
         for position, features in enumerate(sentence):
             before = len(ids)

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import IO
 
-from rntn_jax.data.errors import DataError
+from rntn_jax.data.errors import DataError, shown
 from rntn_jax.data.text import name_of, read_text, write_text
 
 __all__ = ["read_columns", "write_columns"]
@@ -33,11 +33,10 @@ def read_columns(
     """Reads a file of tokens in columns.
 
     Several blank lines count as one, the last sentence needs none, and a line whose first column is
-    `-DOCSTART-` counts as blank. The text is UTF-8, with or without byte order mark, with LF or
-    CRLF; columns are separated by ASCII blanks.
+    `-DOCSTART-` counts as blank. Columns are separated by ASCII blanks.
 
     Args:
-      source: a path, or an open text or binary stream, read to its end.
+      source: a path, or an open text or binary stream, read to its end; UTF-8.
       num_columns: how many columns each line must have; None: as many as the first one.
 
     Returns:
@@ -45,7 +44,7 @@ def read_columns(
 
     Raises:
       DataError: with file, line and value, for a line with another number of columns, a file
-        without tokens, bytes that are not UTF-8, a directory.
+        without tokens, and what `rntn_jax.data.text.read_text` refuses.
       OSError: when the file cannot be opened.
       ValueError: when `num_columns` is less than 1.
 
@@ -60,7 +59,7 @@ def read_columns(
     sentences: list[Sentence] = []
     rows: Sentence = []
     expected, first = num_columns, None
-    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         row = tuple(_COLUMN.findall(line))
         if not row or row[0] == _DOCUMENT:
             if rows:
@@ -72,7 +71,7 @@ def read_columns(
         if len(row) != expected:
             why = f"like line {first}" if first else "as asked for"
             raise DataError(
-                f"{len(row)} columns instead of {expected} ({why}): {line.strip()!r}",
+                f"{len(row)} columns instead of {expected} ({why}): {shown(line.strip())}",
                 file=file,
                 line=number,
                 value=row,
@@ -99,8 +98,8 @@ def write_columns(
 
     Raises:
       DataError: with line and value, for rows with different numbers of columns, columns that are
-        empty or hold a blank, `-DOCSTART-` as first column, an empty sentence, no sentences, or a
-        lone surrogate, which UTF-8 cannot express.
+        empty or hold a blank, `-DOCSTART-` as first column, an empty sentence, no sentences, NUL,
+        or a lone surrogate, which UTF-8 cannot express.
       OSError: when the file cannot be written.
 
     Example:
@@ -133,7 +132,7 @@ def _lines(sentences: Iterable[Iterable[Sequence[str]]], file: str) -> list[str]
             elif row[0] == _DOCUMENT or (not lines and line.startswith("\ufeff")):
                 fault = "the first column would not be read back"
             if fault:
-                raise DataError(f"{fault}: {row!r}", file=file, line=len(lines) + 1, value=row)
+                raise DataError(f"{fault}: {shown(row)}", file=file, line=len(lines) + 1, value=row)
             lines.append(line)
             empty = False
         if empty:

@@ -26,8 +26,8 @@ from typing import IO, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from rntn_jax.data.dependencies import tree_fault
-from rntn_jax.data.errors import DataError
+from rntn_jax.data._head_lists import tree_fault
+from rntn_jax.data.errors import DataError, shown
 from rntn_jax.data.text import name_of, read_text, write_text
 
 __all__ = ["ConlluSentence", "read_conllu", "write_conllu"]
@@ -163,12 +163,12 @@ def read_conllu(
 ) -> list[ConlluSentence]:
     """Reads a CoNLL-U file; some 4 microseconds a word.
 
-    The text is UTF-8, with or without byte order mark, with LF or CRLF. Several blank lines count
-    as one, and the last sentence needs none. Only the structure is checked, not whether tags,
-    features and relations are those of Universal Dependencies, and DEPS not at all.
+    Several blank lines count as one, and the last sentence needs none. Only the structure is
+    checked, not whether tags, features and relations are those of Universal Dependencies, and DEPS
+    not at all.
 
     Args:
-      source: a path, or an open text or binary stream, read to its end.
+      source: a path, or an open text or binary stream, read to its end; UTF-8.
       trees: whether words must have a tree: heads and relations. With False these columns may hold
         anything but nothing, as `_` in tagged text that is to be parsed.
 
@@ -177,13 +177,13 @@ def read_conllu(
       byte for byte where the lines end in LF and there is one blank line after each sentence.
 
     Raises:
-      DataError: with file, line and value, for a line without 10 columns, an empty column, a
-        carriage return inside of a line, ids out of order, a range of ids (`1-2`) that is not
-        before its first word, overlaps another, or ends after the last word, a comment inside of a
-        sentence, a sentence without words, a file without sentences, bytes that are not UTF-8, a
-        directory; and with trees also for a head that is no integer, out of range, or the word
-        itself, no root, several roots, and a relation `_`. For a cycle, the line is the first one
-        of the sentence, and the message names a word of the cycle.
+      DataError: with file, line and value, for a line without 10 columns, an empty column, ids out
+        of order, a range of ids (`1-2`) that is not before its first word, overlaps another, or
+        ends after the last word, a comment inside of a sentence, a sentence without words, a file
+        without sentences, and what `rntn_jax.data.text.read_text` refuses; and with trees also for
+        a head that is no integer, out of range, or the word itself, no root, several roots, and a
+        relation `_`. For a cycle, the line is the first one of the sentence, and the message names
+        a word of the cycle.
       OSError: when the file cannot be opened.
 
     Example:
@@ -195,7 +195,7 @@ def read_conllu(
       (('# text = no end',), ('DET', 'NOUN'))
     """
     file, text = read_text(source)
-    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
+    lines = text.split("\n")
     lines.append("")
     sentences, start = [], 0
     while start < len(lines):
@@ -237,8 +237,8 @@ def write_conllu(
       sentences: the sentences.
 
     Raises:
-      DataError: for no sentences, or, with line and value, a lone surrogate, which UTF-8 cannot
-        express.
+      DataError: for no sentences, or, with line and value, NUL or a lone surrogate, which UTF-8
+        cannot express.
       OSError: when the file cannot be written.
 
     Example:
@@ -278,7 +278,7 @@ def _check_lines(
     """
     for number, comment in enumerate(comments, 1):
         if not comment.startswith("#") or "\n" in comment or "\r" in comment:
-            raise DataError(f"{comment!r} is no comment", line=number, value=comment)
+            raise DataError(f"{shown(comment)} is no comment", line=number, value=comment)
     if not rows:
         raise DataError("a sentence without words", line=1)
     if {*map(len, rows)} != {10}:
@@ -286,7 +286,7 @@ def _check_lines(
         line = "\t".join(row)
         what = "a comment inside of a sentence" if line.startswith("#") else None
         raise DataError(
-            f"{what or f'{len(row)} columns instead of 10'}: {line!r}",
+            f"{what or f'{len(row)} columns instead of 10'}: {shown(line)}",
             line=len(comments) + number + 1,
             value=row,
         )
@@ -299,7 +299,7 @@ def _check_lines(
                 if not value:
                     _fail(comments, rows, number, field, f"{_COLUMNS[field]} is empty")
                 if set(value) & set("\t\n\r"):
-                    why = f"{_COLUMNS[field]} holds a tab or an end of line: {value!r}"
+                    why = f"{_COLUMNS[field]} holds a tab or an end of line: {shown(value)}"
                     _fail(comments, rows, number, field, why)
     if columns[_ID] != _ids(len(rows)):
         _check_ids(comments, rows)
@@ -335,7 +335,7 @@ def _check_ids(comments: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> 
                 fault = f"must begin at {word + 1}, the word after it"
             opened, last = number, second
         if fault:
-            _fail(comments, rows, number, _ID, f"ID {row[_ID]!r} {fault}")
+            _fail(comments, rows, number, _ID, f"ID {shown(row[_ID])} {fault}")
     if not word:
         raise DataError("a sentence without words", line=1)
     if last > word:
@@ -350,7 +350,7 @@ def _heads(sentence: ConlluSentence) -> list[int]:
         return [numbers[head] for head in column]
     except KeyError:
         at = next(i for i, head in enumerate(column) if head not in numbers)
-        why = f"HEAD {column[at]!r} is no integer from 0 to {len(column)}"
+        why = f"HEAD {shown(column[at])} is no integer from 0 to {len(column)}"
         hint = " (trees=False reads files without trees)" if column[at] == "_" else ""
         _fail_at_word(sentence, at + 1, _HEAD, why + hint)
 

@@ -207,7 +207,7 @@ def find(name: str, data_dir: str | os.PathLike[str] | None = None) -> dict[str,
     folder = _cache_directory() / name
     paths = {split: folder / file.names[0] for split, file in corpus.files.items()}
     for split, path in paths.items():
-        if path.is_file() and _sha256(path.read_bytes()) != corpus.files[split].sha256:
+        if path.is_file() and _file_sha256(path) != corpus.files[split].sha256:
             raise DataError(
                 "checksum differs from that of the published file: delete the file to download it"
                 " again, or pass its directory with --data_dir to use it as it is",
@@ -243,6 +243,11 @@ def _cache_directory() -> pathlib.Path:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def _file_sha256(path: pathlib.Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _fetch(name: str, corpus: Corpus, folder: pathlib.Path) -> None:
@@ -322,7 +327,8 @@ def _unpack(path: pathlib.Path, member: str) -> bytes:
         with gzip.open(path) as stream:
             return stream.read(_LARGEST_FILE)
     else:
-        return path.read_bytes()
+        with open(path, "rb") as stream:
+            return stream.read(_LARGEST_FILE)
     raise DataError(f"the archive holds no file {member}", file=path.name)
 
 

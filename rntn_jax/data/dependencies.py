@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rntn_jax.data.errors import DataError
+from rntn_jax.data._head_lists import (
+    checked,
+    extents,
+    gaps,
+    integers,
+    nonprojective,
+    range_fault,
+)
+from rntn_jax.data.errors import DataError, shown
 
 if TYPE_CHECKING:
     from rntn_jax.data.conllu import ConlluSentence
@@ -60,7 +68,7 @@ def check_tree(heads: npt.ArrayLike) -> None:
         ...
       rntn_jax.data.errors.DataError: a cycle goes through word 1
     """
-    _checked(heads)
+    checked(heads)
 
 
 def is_projective(heads: npt.ArrayLike) -> bool:
@@ -73,7 +81,7 @@ def is_projective(heads: npt.ArrayLike) -> bool:
       >>> is_projective([2, 0, 2]), is_projective([3, 4, 0, 3])
       (True, False)
     """
-    return not any(_gaps(_checked(heads)))
+    return not any(gaps(checked(heads)))
 
 
 def nonprojective_arcs(heads: npt.ArrayLike) -> int:
@@ -86,7 +94,7 @@ def nonprojective_arcs(heads: npt.ArrayLike) -> int:
       >>> nonprojective_arcs([2, 0, 2]), nonprojective_arcs([3, 4, 0, 3])
       (0, 1)
     """
-    return len(_nonprojective(_checked(heads)))
+    return len(nonprojective(checked(heads)))
 
 
 def projectivise(heads: npt.ArrayLike) -> tuple[npt.NDArray[np.int32], int]:
@@ -106,8 +114,8 @@ def projectivise(heads: npt.ArrayLike) -> tuple[npt.NDArray[np.int32], int]:
       >>> projectivise([3, 4, 0, 3])
       (array([3, 3, 0, 3], dtype=int32), 1)
     """
-    lifted, lifts = _checked(heads), 0
-    while arcs := _nonprojective(lifted):
+    lifted, lifts = checked(heads), 0
+    while arcs := nonprojective(lifted):
         _, word = min((abs(lifted[word - 1] - word), word) for word in arcs)
         # The root word spans nothing but its descendants, so no arc is lifted to 0.
         lifted[word - 1] = lifted[lifted[word - 1] - 1]
@@ -137,12 +145,12 @@ def phrases(heads: npt.ArrayLike, relations: Sequence[str]) -> list[tuple[int, i
       >>> phrases(heads, relations)  # (The cat) saw (the dog)
       [(0, 2), (3, 5)]
     """
-    checked = _checked(heads)
-    left, right, size = _extents(checked)
+    tree = checked(heads)
+    left, right, size = extents(tree)
     found = set()
-    for word, relation in zip(range(1, len(checked) + 1), relations, strict=True):
+    for word, relation in zip(range(1, len(tree) + 1), relations, strict=True):
         whole = right[word] - left[word] + 1 == size[word]
-        if whole and 1 < size[word] < len(checked) and relation.split(":")[0] in _PHRASES:
+        if whole and 1 < size[word] < len(tree) and relation.split(":")[0] in _PHRASES:
             found.add((left[word] - 1, right[word]))
     return sorted(found)
 
@@ -268,12 +276,12 @@ def _parse(sentence: ConlluSentence | tuple[npt.ArrayLike, Sequence[str]]) -> _P
         (heads, relations), forms = sentence, None
     else:
         heads, relations, forms = sentence.heads, sentence.relations, sentence.forms
-    heads = _integers(heads)
+    heads = integers(heads)
     if isinstance(relations, str):
         raise TypeError("relations must be a sequence of strings, not one string")
     if len(relations) != len(heads):
         raise ValueError(f"{len(heads)} heads, but {len(relations)} relations")
-    if fault := _range_fault(heads):
+    if fault := range_fault(heads):
         raise DataError(fault[1], value=fault[2])
     return _Parse(heads, [relation.split(":", 1)[0] for relation in relations], forms)
 
@@ -284,7 +292,7 @@ def _compare(gold: _Parse, guess: _Parse) -> AttachmentScores:
         raise ValueError(f"{words} gold words, but {len(guess.heads)} predicted ones")
     if gold.forms and guess.forms and gold.forms != guess.forms:
         at = next(i for i in range(words) if gold.forms[i] != guess.forms[i])
-        message = f"word {at + 1} is {guess.forms[at]!r}, but {gold.forms[at]!r} in gold"
+        message = f"word {at + 1} is {shown(guess.forms[at])}, but {shown(gold.forms[at])} in gold"
         raise DataError(message, value=guess.forms[at])
     heads = [one == two for one, two in zip(gold.heads, guess.heads)]
     both = [h and one == two for h, one, two in zip(heads, gold.relations, guess.relations)]
@@ -297,112 +305,3 @@ def _compare(gold: _Parse, guess: _Parse) -> AttachmentScores:
         content_predicted=sum(relation in _CONTENT for relation in guess.relations),
         content_correct=sum(b and c for b, c in zip(both, content)),
     )
-
-
-def _integers(heads: npt.ArrayLike) -> list[int]:
-    array = np.asarray(heads)
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise ValueError(f"heads must be integers [n], got {array.dtype.name} {list(array.shape)}")
-    return array.tolist()
-
-
-def _checked(heads: npt.ArrayLike) -> list[int]:
-    """A tree's heads as a new list."""
-    checked = _integers(heads)
-    if fault := tree_fault(checked):
-        raise DataError(fault[1], value=fault[2])
-    return checked
-
-
-def _range_fault(heads: list[int]) -> tuple[int, str, object] | None:
-    words = len(heads)
-    if not heads or (min(heads) >= 0 and max(heads) <= words):
-        return None
-    word, head = next((w, h) for w, h in enumerate(heads, 1) if not 0 <= h <= words)
-    return word, f"the head of word {word} is {head}, not in 0..{words}", head
-
-
-def tree_fault(heads: list[int]) -> tuple[int, str, object] | None:
-    """Why heads are no tree: the word at fault, 0 when it is the sentence, in words, and a value.
-
-    None when they are one. Linear time.
-    """
-    if not heads:
-        return 0, "there are no words", None
-    if fault := _range_fault(heads):
-        return fault
-    for word, head in enumerate(heads, 1):
-        if word == head:
-            return word, f"word {word} is its own head", head
-    roots = heads.count(0)
-    if roots == 0:
-        return 0, "no word is the root", heads
-    if roots > 1:
-        first = heads.index(0)
-        second = heads.index(0, first + 1) + 1
-        return second, f"{roots} roots, words {first + 1} and {second} among them", second
-    seen = [0] * (len(heads) + 1)  # from which word it was reached first
-    seen[0] = -1
-    for word in range(1, len(heads) + 1):
-        at = word
-        while not seen[at]:
-            seen[at] = word
-            at = heads[at - 1]
-        if seen[at] == word:
-            return 0, f"a cycle goes through word {at}", at
-    return None
-
-
-def _extents(heads: list[int]) -> tuple[list[int], list[int], list[int]]:
-    """Of each word, itself and its descendants: the first, the last, how many (place 0: of all)."""
-    words = len(heads)
-    left, right = list(range(words + 1)), list(range(words + 1))
-    size, waiting = [1] * (words + 1), [0] * (words + 1)
-    for head in heads:
-        waiting[head] += 1
-    for word in range(1, words + 1):
-        while word and not waiting[word]:  # all its children are done
-            waiting[word] = -1
-            head = heads[word - 1]
-            size[head] += size[word]
-            left[head] = min(left[head], left[word])
-            right[head] = max(right[head], right[word])
-            waiting[head] -= 1
-            word = head
-    return left, right, size
-
-
-def _gaps(heads: list[int]) -> list[bool]:
-    """Of each word, whether a word between its descendants is none of them (place 0 is unused)."""
-    left, right, size = _extents(heads)
-    return [False] + [right[w] - left[w] >= size[w] for w in range(1, len(heads) + 1)]
-
-
-def _nonprojective(heads: list[int]) -> list[int]:
-    """The dependents of the arcs that are not projective, grouped by head.
-
-    Linear time, and for each head with a gap in its descendants that of walking from the words up.
-    """
-    found = []
-    for head, gap in enumerate(_gaps(heads)):
-        if not gap:
-            continue
-        below = [False] * (len(heads) + 1)
-        below[head] = True
-        known = [False] * (len(heads) + 1)
-        known[0] = known[head] = True
-        for word in range(1, len(heads) + 1):
-            path = []
-            while not known[word]:
-                known[word] = True
-                path.append(word)
-                word = heads[word - 1]
-            for passed in path:
-                below[passed] = below[word]
-        first = last = head  # the words around the head that descend from it without a gap
-        while below[first - 1]:
-            first -= 1
-        while last < len(heads) and below[last + 1]:
-            last += 1
-        found += [w for w, h in enumerate(heads, 1) if h == head and not first <= w <= last]
-    return found

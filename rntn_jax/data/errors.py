@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DataError"]
+__all__ = ["DataError", "shown"]
 
 
 class DataError(ValueError):
@@ -14,7 +14,7 @@ class DataError(ValueError):
     Args:
       message: what is wrong, in words; it should name the offending value.
       file: name of the file (or of the stream), None when there is none.
-      line: line of the fault, counted from 1 (lines end at `\\n`), None when unknown.
+      line: line of the fault, counted from 1 (lines end at CR, LF or CRLF), None when unknown.
       column: column of the fault in characters, counted from 1, None when unknown.
       value: the offending value itself (a label, a token, a number of children, ...).
 
@@ -50,3 +50,24 @@ class DataError(ValueError):
             parts = [("line", self.line), ("column", self.column)]
             place = ", ".join(f"{name} {at}" for name, at in parts if at is not None)
         return f"{place}: {self.message}" if place else self.message
+
+
+def shown(value: object, width: int = 60) -> str:
+    """A value as messages show it: its `repr`, cut where it is long.
+
+    Args:
+      value: anything.
+      width: the most characters to show of its `repr`.
+
+    Returns:
+      the text, on one line.
+
+    Example:
+      >>> shown("a film"), shown("x" * 5000, width=9)
+      ("'a film'", "'xxxxxxxx... (5,002 characters)")
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integers of more than 4,300 digits
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= width else f"{text[:width]}... ({len(text):,} characters)"

@@ -14,7 +14,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from rntn_jax.data._bracket_parser import check_num_classes, parse_label
-from rntn_jax.data.errors import DataError
+from rntn_jax.data.errors import DataError, shown
 from rntn_jax.data.text import read_text
 from rntn_jax.data.tokenizer import tokenize
 from rntn_jax.data.tree import Tree
@@ -61,12 +61,14 @@ def read_labelled_text(
         already.
 
     Returns:
-      the sentences in the order of the file, at least one.
+      the sentences in the order of the file, at least one. O(length) time, but for phrases of words
+      that are all frequent in a long sentence.
 
     Raises:
       DataError: with file, line, column and value, for a label that is missing, no integer or out
         of range, a line without words, a phrase that is no part of its sentence or has two labels,
-        a block of both forms, a file without sentences, bytes that are not UTF-8, a directory.
+        a block of both forms, a file without sentences, and what `rntn_jax.data.text.read_text`
+        refuses.
       OSError: when the file cannot be opened.
       ValueError: for a bad `num_classes`.
 
@@ -81,56 +83,72 @@ def read_labelled_text(
     check_num_classes(num_classes)
     file, content = read_text(source)
     texts: list[LabelledText] = []
-    phrases: dict[tuple[str, ...], int] | None = None  # of the block; None between blocks
+    block: _Block | None = None  # None between blocks
     form = ""
-    for number, line in enumerate(content.removeprefix("\ufeff").split("\n"), 1):
+    for number, line in enumerate(content.split("\n"), 1):
         match = _LINE.search(line)
         if match is None:
-            phrases = None
+            texts, block = _closed(texts, block), None
             continue
         try:
             label = parse_label(match[1], num_classes)
             tokens = tuple(tokenizer(match[3]))
             if not tokens:
-                raise DataError(f"no words after the label {match[1]}", value=line)
+                raise DataError(f"no words after the label {label}", value=line)
             separator = "\t" if "\t" in match[2] else " "
-            if phrases is not None and separator != form:
+            if block is not None and separator != form:
                 message = "a tab after the label of one line, a blank after that of another"
                 raise DataError(f"{message}: is this a phrase or a sentence?", value=line)
-            if phrases is None or separator == "\t":
-                texts.append(LabelledText(tokens, label))
-                phrases, form = {tokens: label}, separator
-                continue
-            _check_phrase(tokens, label, texts[-1].tokens, phrases)
+            if block is None or separator == "\t":
+                texts, block, form = _closed(texts, block), _Block(tokens, label), separator
+            else:
+                block.add(tokens, label)
         except DataError as error:
             column = match.start(1) + 1
             raise DataError(
                 error.message, file=file, line=number, column=column, value=error.value
             ) from None
-        if tokens not in phrases:
-            phrases[tokens] = label
-            texts[-1] = texts[-1]._replace(phrases=(*texts[-1].phrases, (tokens, label)))
+    texts = _closed(texts, block)
     if not texts:
         raise DataError("there are no sentences", file=file)
     return texts
 
 
-def _check_phrase(
-    tokens: tuple[str, ...],
-    label: int,
-    sentence: tuple[str, ...],
-    known: dict[tuple[str, ...], int],
-) -> None:
-    phrase = " ".join(tokens)
-    size = len(tokens)
-    if not any(sentence[i : i + size] == tokens for i in range(len(sentence) - size + 1)):
-        raise DataError(
-            f"the phrase {phrase!r} is no part of the sentence {' '.join(sentence)!r} (sentences"
-            " need an empty line between them, or a tab after the label)",
-            value=phrase,
-        )
-    if known.get(tokens, label) != label:
-        raise DataError(f"{phrase!r} has two labels, {known[tokens]} and {label}", value=phrase)
+def _closed(texts: list[LabelledText], block: _Block | None) -> list[LabelledText]:
+    if block is not None:
+        texts.append(LabelledText(block.tokens, block.label, tuple(block.phrases.items())))
+    return texts
+
+
+class _Block:
+    """A sentence whose phrases are still to come."""
+
+    def __init__(self, tokens: tuple[str, ...], label: int):
+        self.tokens, self.label = tokens, label
+        self.phrases: dict[tuple[str, ...], int] = {}
+        self.places: dict[str, list[int]] = {}  # of each word
+        for place, token in enumerate(tokens):
+            self.places.setdefault(token, []).append(place)
+
+    def add(self, phrase: tuple[str, ...], label: int) -> None:
+        """Adds a phrase, or raises DataError."""
+        if phrase == self.tokens:
+            known = self.label
+        else:
+            known = self.phrases.setdefault(phrase, label)
+        words = " ".join(phrase)
+        if known != label:
+            raise DataError(f"{shown(words)} has two labels, {known} and {label}", value=words)
+        rarest = min(phrase, key=lambda token: len(self.places.get(token, ())))
+        offset = phrase.index(rarest)
+        starts = (place - offset for place in self.places.get(rarest, ()) if place >= offset)
+        if not any(self.tokens[start : start + len(phrase)] == phrase for start in starts):
+            raise DataError(
+                f"the phrase {shown(words)} is no part of the sentence"
+                f" {shown(' '.join(self.tokens))} (sentences need an empty line between them, or a"
+                " tab after the label)",
+                value=words,
+            )
 
 
 def label_tree(
@@ -176,7 +194,7 @@ def label_tree(
         if wanted.setdefault(tokens, value) != value:
             phrase = " ".join(tokens)
             raise DataError(
-                f"{phrase!r} has two labels, {wanted[tokens]} and {value}", value=phrase
+                f"{shown(phrase)} has two labels, {wanted[tokens]} and {value}", value=phrase
             )
     labels = tree.labels.copy()
     sizes = {len(tokens) for tokens in wanted}

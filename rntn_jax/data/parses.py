@@ -23,8 +23,8 @@ from collections.abc import Collection, Sequence
 from typing import IO, Literal, get_args
 
 from rntn_jax.data._bracket_parser import NaryTree, to_binary
-from rntn_jax.data.errors import DataError
-from rntn_jax.data.text import read_text
+from rntn_jax.data.errors import DataError, shown
+from rntn_jax.data.text import place, read_text
 from rntn_jax.data.tree import Tree
 
 __all__ = ["parse_constituents", "read_parses"]
@@ -115,8 +115,8 @@ def read_parses(
       the trees in the order of the file, at least one.
 
     Raises:
-      DataError: with file, line, column and value; the cases of `parse_constituents`, bytes that
-        are not UTF-8, a directory.
+      DataError: with file, line, column and value; the cases of `parse_constituents`, and what
+        `rntn_jax.data.text.read_text` refuses.
       OSError: when the file cannot be opened.
       ValueError: for another `binarize`.
 
@@ -149,7 +149,7 @@ def _parse_all(text: str, file: str | None, binarize: Rule, single: bool) -> lis
         raise ValueError(f"binarize must be 'head', 'left' or 'right', not {binarize!r}")
 
     def fault(message: str, at: int, value: object) -> DataError:
-        line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
+        line, column = place(text, at)
         return DataError(message, file=file, line=line, column=column, value=value)
 
     text = text.removeprefix("\ufeff")
@@ -159,20 +159,22 @@ def _parse_all(text: str, file: str | None, binarize: Rule, single: bool) -> lis
     for match in _PIECE.finditer(text):
         piece, at = match.group(), match.start()
         if single and trees:
-            raise fault(f"text after the end of the tree, from {piece[:20]!r}", at, piece)
+            raise fault(f"text after the end of the tree, from {shown(piece, 20)}", at, piece)
         node = stack[-1] if stack else None
         if piece == "(":
             if node is not None and node.word is not None:
-                raise fault(f"a subtree beside the word {node.word!r}", at, node.word)
+                raise fault(f"a subtree beside the word {shown(node.word)}", at, node.word)
             stack.append(_Open(at))
         elif node is None:
             closing = piece == ")"
-            message = "`)` closes nothing" if closing else f"text outside of brackets: {piece!r}"
+            message = (
+                "`)` closes nothing" if closing else f"text outside of brackets: {shown(piece)}"
+            )
             raise fault(message, at, piece)
         elif piece == ")":
             stack.pop()
             if node.word is None and not node.children and not node.traces:
-                message = f"a bracket without word and subtrees: `({node.category})`"
+                message = f"a bracket without word and subtrees, of {shown(node.category)}"
                 raise fault(message, node.at, node.category)
             literal = node.category.startswith("-")  # as `-LRB-` and `-NONE-`
             category = node.category if literal else _TAGS.sub("", node.category)
@@ -188,9 +190,9 @@ def _parse_all(text: str, file: str | None, binarize: Rule, single: bool) -> lis
                 trees.append(to_binary(tree, "right"))
                 tree = NaryTree([], [], [])
         elif node.children or node.traces:
-            raise fault(f"a word beside subtrees: {piece!r} needs its own bracket", at, piece)
+            raise fault(f"a word beside subtrees: {shown(piece)} needs its own bracket", at, piece)
         elif node.word is not None:
-            raise fault(f"a bracket holds one word, here is a second: {piece!r}", at, piece)
+            raise fault(f"a bracket holds one word, here is a second: {shown(piece)}", at, piece)
         elif node.category:
             node.word = piece
         else:

@@ -1,15 +1,26 @@
-"""Texts: one sentence a line."""
+"""Texts: how every reader here reads files, and texts of one sentence a line.
+
+All readers take UTF-8, with or without byte order mark, its lines ending in LF, CRLF or CR. What
+would fill the memory is refused: more than `MOST_BYTES`, lines of more than `LONGEST_LINE`
+characters, and paths of anything but regular files, as pipes and devices may have no end.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import pathlib
+import stat
 import tempfile
 from typing import IO
 
 from rntn_jax.data.errors import DataError
 
-__all__ = ["name_of", "read_sentences", "read_text", "write_text"]
+__all__ = ["name_of", "place", "read_bytes", "read_sentences", "read_text", "unified", "write_text"]
+
+MOST_BYTES = 2**30  # of a file or stream: twice the text of WikiText-103
+LONGEST_LINE = 2**27  # characters: text8, of 100 million, is one line
+_PIECE = 2**20  # bytes read from a stream at once
 
 
 def read_sentences(
@@ -26,8 +37,8 @@ def read_sentences(
       the sentences as lists of words, none empty.
 
     Raises:
-      DataError: with file and line, for a line without words, a file without lines, bytes that are
-        not UTF-8, a directory.
+      DataError: with file and line, for a line without words, a file without lines, and what
+        `read_text` refuses.
       OSError: when the file cannot be opened.
       ValueError: for another level.
 
@@ -39,7 +50,7 @@ def read_sentences(
     if level not in ("word", "char"):
         raise ValueError(f"level must be 'word' or 'char', got {level!r}")
     file, text = read_text(source)
-    lines = text.removeprefix("\ufeff").split("\n")
+    lines = text.split("\n")
     if not lines[-1].strip():
         lines.pop()
     if not lines:
@@ -67,37 +78,109 @@ def name_of(place: str | os.PathLike[str] | IO[str] | IO[bytes]) -> str:
 
 
 def read_text(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> tuple[str, str]:
-    """The name to show in errors, and the decoded text."""
-    if isinstance(source, str | os.PathLike):
-        file = os.fspath(source)
-        try:
-            content = pathlib.Path(source).read_bytes()
-        except IsADirectoryError:
-            raise DataError("is a directory, not a file", file=file) from None
-    else:
-        file = name_of(source)
-        try:
-            content = source.read()
-        except UnicodeDecodeError as error:
-            raise _not_utf8(error, file) from None
-    if isinstance(content, str):
-        return file, content
-    content = content.removeprefix(b"\xef\xbb\xbf")
+    """The text of a file or stream, its lines ending in LF.
+
+    Args:
+      source: the path of a regular file, or an open text or binary stream (of standard input, say),
+        read to its end; UTF-8.
+
+    Returns:
+      the name to show in errors, and the text: without byte order mark, CRLF and CR as LF.
+
+    Raises:
+      DataError: with file, line and column, for bytes that are not UTF-8, a character NUL (files of
+        another kind hold them), a line of more than `LONGEST_LINE` characters; and for what
+        `read_bytes` refuses.
+      OSError: when the file cannot be opened.
+
+    Example:
+      >>> import io
+      >>> read_text(io.BytesIO(b"a\\rb\\r\\nc"))
+      ('<stream>', 'a\\nb\\nc')
+    """
+    file = name_of(source)
     try:
-        return file, content.decode()
+        content = read_bytes(source)
+        text = unified(content if isinstance(content, str) else content.decode())
     except UnicodeDecodeError as error:
         raise _not_utf8(error, file) from None
+    if "\0" in text:
+        line, column = place(text, text.index("\0"))
+        message = "a character NUL, which no text holds (UTF-8 is wanted)"
+        raise DataError(message, file=file, line=line, column=column, value="\0")
+    start = 0
+    while len(text) - start > LONGEST_LINE:
+        stop = text.rfind("\n", start, start + LONGEST_LINE + 1)
+        if stop < 0:
+            message = f"a line of more than {LONGEST_LINE:,} characters"
+            raise DataError(message, file=file, line=place(text, start)[0])
+        start = stop + 1
+    return file, text
+
+
+def read_bytes(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> bytes | str:
+    """The whole content of a file or stream, as it is; a text stream's is text.
+
+    Args:
+      source: the path of a regular file, or an open stream, read to its end.
+
+    Returns:
+      the content.
+
+    Raises:
+      DataError: with file, for more than `MOST_BYTES`, and for a path of anything but a regular
+        file: a directory, a named pipe, a device.
+      OSError: when the file cannot be opened.
+      UnicodeDecodeError: from a text stream of other bytes.
+    """
+    if isinstance(source, str | os.PathLike):
+        mode = os.stat(source).st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a directory" if stat.S_ISDIR(mode) else "a pipe, device or socket"
+            hint = "" if stat.S_ISDIR(mode) else " (commands that read `-` take standard input)"
+            raise DataError(f"is {kind}, not a file{hint}", file=os.fspath(source))
+        with open(source, "rb") as stream:
+            _check_size(os.fstat(stream.fileno()).st_size, os.fspath(source))
+            return _read_stream(stream)
+    return _read_stream(source)
+
+
+def _read_stream(stream: IO[str] | IO[bytes]) -> bytes | str:
+    if isinstance(stream, io.TextIOBase):
+        return stream.read()  # at once: only so do its errors tell the place
+    pieces, size = [], 0
+    while piece := stream.read(_PIECE):
+        pieces.append(piece)
+        size += len(piece)
+        _check_size(size, name_of(stream))
+    return "".join(pieces) if pieces and isinstance(pieces[0], str) else b"".join(pieces)
+
+
+def _check_size(size: int, file: str) -> None:
+    if size > MOST_BYTES:
+        raise DataError(f"more than {MOST_BYTES:,} bytes, the most that is read", file=file)
+
+
+def unified(text: str) -> str:
+    """A text without byte order mark, its lines ending in LF instead of CRLF or CR."""
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def place(text: str, at: int) -> tuple[int, int]:
+    """Line and column of a character, both from 1; lines end at LF, CRLF or CR."""
+    before = text[:at].replace("\r\n", "\n").replace("\r", "\n")
+    return before.count("\n") + 1, len(before) - before.rfind("\n")
 
 
 def _not_utf8(error: UnicodeDecodeError, file: str) -> DataError:
-    before = error.object[: error.start]
-    line_start = before.rfind(b"\n") + 1
+    before = unified(error.object[: error.start].decode(errors="replace"))
+    line, column = place(before, len(before))
     value = error.object[error.start : error.start + 1]
     return DataError(
         f"byte 0x{value.hex()} is not UTF-8 ({error.reason})",
         file=file,
-        line=before.count(b"\n") + 1,
-        column=len(before[line_start:].decode(errors="replace")) + 1,
+        line=line,
+        column=column,
         value=value,
     )
 
@@ -105,24 +188,31 @@ def _not_utf8(error: UnicodeDecodeError, file: str) -> DataError:
 def write_text(target: str | os.PathLike[str] | IO[str], text: str) -> None:
     """Writes UTF-8 with LF; a file appears, or is replaced, only when everything is written.
 
+    Args:
+      target: a path, whose directory must exist, or an open text stream.
+      text: what to write.
+
     Raises:
-      DataError: with line and value, for a lone surrogate, which UTF-8 cannot express.
+      DataError: with line and value, for what `read_text` would refuse: a lone surrogate, which
+        UTF-8 cannot express, and NUL.
       OSError: when the file cannot be written.
     """
+    try:
+        content = text.encode()
+        at = text.find("\0")
+    except UnicodeEncodeError as error:
+        content, at = b"", error.start
+    if at >= 0:
+        raise DataError(
+            f"{text[at]!r} cannot be written as text in UTF-8",
+            file=name_of(target),
+            line=place(text, at)[0],
+            value=text[at],
+        )
     if not isinstance(target, str | os.PathLike):
         target.write(text)
         return
     path = pathlib.Path(target)
-    try:
-        content = text.encode()
-    except UnicodeEncodeError as error:
-        fault = error.object[error.start]
-        raise DataError(
-            f"{fault!r} cannot be written as UTF-8",
-            file=os.fspath(target),
-            line=text.count("\n", 0, error.start) + 1,
-            value=fault,
-        ) from None
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         partial = pathlib.Path(folder, path.name)
         partial.write_bytes(content)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rntn_jax.data.errors import DataError
+from rntn_jax.data.errors import DataError, shown
 
 __all__ = ["Tree"]
 
@@ -198,7 +198,7 @@ def _check(tree: Tree) -> None:
     for token in tree.tokens:
         if not isinstance(token, str) or _NOT_A_TOKEN.search(token):
             raise DataError(
-                f"token {token!r} is not a non-empty string without blanks and brackets",
+                f"token {shown(token)} is not a non-empty string without blanks and brackets",
                 value=token,
             )
     if tree.children.shape != (num_leaves - 1, 2):

@@ -100,10 +100,10 @@ def read_trees(
     """Reads all trees of a file.
 
     Usually one tree stands on each line; trees may span lines, several may stand on one, and blank
-    lines are skipped. The text is UTF-8, with or without byte order mark, with LF or CRLF.
+    lines are skipped.
 
     Args:
-      source: a path, or an open text or binary stream such as `sys.stdin`, read to its end.
+      source: a path, or an open text or binary stream such as `sys.stdin`, read to its end; UTF-8.
       num_classes: labels must be in `0 .. num_classes-1`, or -1 for unlabelled; None: no upper
         limit.
       binarize: None refuses nodes that are not binary; "left" or "right" makes them so, as the
@@ -113,8 +113,8 @@ def read_trees(
       the trees in the order of the file, at least one. About 1 microsecond a node.
 
     Raises:
-      DataError: with file, line, column and value; the cases of `parse_tree`, bytes that are not
-        UTF-8, a file without trees, a directory.
+      DataError: with file, line, column and value; the cases of `parse_tree`, a file without trees,
+        and what `rntn_jax.data.text.read_text` refuses.
       OSError: when the file cannot be opened (FileNotFoundError, PermissionError).
       ValueError: for a bad `num_classes` or `binarize`.
 
@@ -138,7 +138,7 @@ def write_trees(path: str | os.PathLike[str], trees: Iterable[Tree]) -> None:
 
     Raises:
       DataError: when there are no trees (such a file could not be read back), or when a token
-        holds a lone surrogate, which UTF-8 cannot express.
+        holds NUL or a lone surrogate, which UTF-8 cannot express.
       OSError: when the file cannot be written.
 
     Example:
@@ -160,7 +160,7 @@ def _parse_all(
 ) -> list[Tree]:
     check_num_classes(num_classes)
     if direction not in (None, "left", "right"):
-        raise ValueError(f"the direction must be 'left' or 'right', not {direction!r}")
+        raise ValueError(f"the direction must be 'left' or 'right', got {direction!r}")
     text = text.removeprefix("\ufeff")
     trees = _parse_binary(text, num_classes)
     if not trees or (single and len(trees) > 1):

@@ -13,7 +13,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from rntn_jax.data.errors import DataError
+from rntn_jax.data.errors import DataError, shown
 from rntn_jax.data.text import read_text, write_text
 
 __all__ = ["MarkovModel", "read_uai", "write_uai"]
@@ -40,7 +40,7 @@ class _Words:
         self.file = file
         self.words = [
             (word, number)
-            for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1)
+            for number, line in enumerate(text.split("\n"), 1)
             for word in line.split()
         ]
         self.at = 0
@@ -58,9 +58,10 @@ class _Words:
 
     def integer(self, what: str, least: int, most: float = math.inf) -> int:
         word = self.next(what)
-        if not (word.isascii() and word.isdigit() and least <= int(word) <= most):
+        digits = word.isascii() and word.isdigit() and len(word) <= 20  # 64 bits have 20
+        if not (digits and least <= int(word) <= most):
             limit = f"at least {least}" if most == math.inf else f"{least} .. {int(most)}"
-            raise self.error(f"{what} must be an integer, {limit}, got {word!r}", word)
+            raise self.error(f"{what} must be an integer, {limit}, got {shown(word)}", word)
         return int(word)
 
     def weight(self) -> float:
@@ -70,7 +71,7 @@ class _Words:
         except ValueError:
             value = math.nan
         if not 0 <= value < math.inf:
-            raise self.error(f"an entry must be a number of at least 0, got {word!r}", word)
+            raise self.error(f"an entry must be a number of at least 0, got {shown(word)}", word)
         return value
 
 
@@ -88,7 +89,7 @@ def read_uai(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> MarkovMode
     Raises:
       DataError: with file and line, for another network than MARKOV, tables over no or more than
         two variables, tables that do not fit their variables, entries that are negative or no
-        numbers, files cut short or going on.
+        numbers, files cut short or going on, and what `rntn_jax.data.text.read_text` refuses.
       OSError: when the file cannot be opened.
 
     Example:
@@ -100,7 +101,7 @@ def read_uai(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> MarkovMode
     words = _Words(*read_text(source))
     kind = words.next("the word MARKOV")
     if kind != "MARKOV":
-        raise words.error(f"only MARKOV networks can be read, got {kind!r}", kind)
+        raise words.error(f"only MARKOV networks can be read, got {shown(kind)}", kind)
     count = words.integer("the number of variables", 0)
     sizes = [words.integer("a number of labels", 1) for _ in range(count)]
     scopes = []
@@ -139,7 +140,7 @@ def read_uai(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> MarkovMode
             tables[i, j] = tables.get((i, j), 0) + values
     if words.at < len(words.words):
         extra = words.next("nothing")
-        raise words.error(f"the file goes on after the last table, with {extra!r}", extra)
+        raise words.error(f"the file goes on after the last table, with {shown(extra)}", extra)
     edges = np.array(list(tables), np.int32).reshape(-1, 2)
     edge = np.array(list(tables.values())).reshape(-1, most, most)
     return MarkovModel(node, edge, edges, np.array(sizes, np.int32))

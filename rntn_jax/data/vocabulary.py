@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from rntn_jax.data.errors import DataError
+from rntn_jax.data.errors import DataError, shown
 
 __all__ = ["Vocabulary"]
 
@@ -54,17 +54,17 @@ class Vocabulary:
         object.__setattr__(self, "words", tuple(self.words))
         if self.words[:2] != _SPECIALS:
             raise DataError(
-                f"a vocabulary begins with the words {_SPECIALS}, not {self.words[:2]}",
+                f"a vocabulary begins with the words {_SPECIALS}, not {shown(self.words[:2])}",
                 value=self.words[:2],
             )
         seen: set[str] = set()
         for word in self.words:
             if not isinstance(word, str):
-                raise DataError(f"word {word!r} is not a string", value=word)
+                raise DataError(f"word {shown(word)} is not a string", value=word)
             if word in seen:
-                raise DataError(f"word {word!r} stands twice in the vocabulary", value=word)
+                raise DataError(f"word {shown(word)} stands twice in the vocabulary", value=word)
             if self.lowercase and word != word.lower():
-                raise DataError(f"word {word!r} is not in lower case", value=word)
+                raise DataError(f"word {shown(word)} is not in lower case", value=word)
             seen.add(word)
 
     @classmethod
@@ -177,6 +177,12 @@ class Vocabulary:
     def from_json(cls, text: str | bytes) -> Vocabulary:
         """Reads what `to_json` wrote.
 
+        Args:
+          text: JSON, as text or in UTF-8.
+
+        Returns:
+          the vocabulary.
+
         Raises:
           DataError: when the text is not JSON (with line and column), is not a vocabulary, or
             holds words that the constructor refuses.
@@ -187,7 +193,7 @@ class Vocabulary:
             raise DataError(
                 f"not JSON: {error.msg}", line=error.lineno, column=error.colno, value=error.msg
             ) from None
-        except (UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # bytes, too many digits, too many brackets
             raise DataError(f"not JSON: {error}") from None
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise DataError(f"not a vocabulary: the format is not {_FORMAT!r}")

@@ -106,9 +106,9 @@ def test_writing_to_a_path_and_to_a_stream(tmp_path: Path):
     assert (tmp_path / "a.txt").read_bytes() == stream.getvalue().encode()
 
 
-words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4).filter(
-    lambda word: not set(word) & set(" \t\n\r\f\v")
-)
+words = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=4
+).filter(lambda word: not set(word) & set(" \t\n\r\f\v"))
 
 
 def documents(width: int) -> st.SearchStrategy:

@@ -248,6 +248,8 @@ def test_the_treebank_comes_back_from_running_text():
         ('"Good." (Bad.) “So?” It', ['"Good."', "(Bad.)", "“So?”", "It"]),
         ("Wait... what? e.g. this. 3.5 stars.", ["Wait... what? e.g. this.", "3.5 stars."]),
         ("a title\n\nand a text\nof two lines", ["a title", "and a text\nof two lines"]),
+        ("a\r\rb\rc", ["a", "b\rc"]),
+        ("a\r\n\r\nb\r\nc\n \r\nd", ["a", "b\r\nc", "d"]),
         ("很好。我爱电影！“是吗？”好", ["很好。", "我爱电影！", "“是吗？”", "好"]),
         ("Был фильм. Он хорош. не так", ["Был фильм.", "Он хорош. не так"]),
     ],

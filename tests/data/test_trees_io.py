@@ -2,6 +2,7 @@
 
 import io
 import pathlib
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -374,7 +375,7 @@ def test_mutations(text, changes):
         tree = parse_tree(text)
     except DataError as error:
         assert error.line is not None and error.column is not None
-        lines = text.split("\n")
+        lines = re.split("\r\n|\r|\n", text)
         assert 1 <= error.line <= len(lines)
         assert 1 <= error.column <= len(lines[error.line - 1]) + 1
     else:
