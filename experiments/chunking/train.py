@@ -43,12 +43,19 @@ def load_splits(config: Config) -> dict[str, Sentences]:
     else:
         files = data.corpora.find(config.corpus, config.data_dir)
         splits = {n: data.read_columns(f) for n, f in files.items()}
-    width = len(splits["train"][0][0])
-    for name, sentences in splits.items():
-        if len(sentences[0][0]) != width or width < 2:
+    widths = {name: len(sentences[0][0]) for name, sentences in splits.items()}
+    if widths["train"] < 2:
+        raise data.DataError(
+            "one column, but there must be at least two: a word first and its tag last, with "
+            "blanks between them",
+            file=config.train or f"train of {config.corpus}",
+            value=splits["train"][0][0],
+        )
+    for name, width in widths.items():
+        if width != widths["train"]:
             raise data.DataError(
-                f"{name} has {len(sentences[0][0])} columns and train {width}; there must be "
-                "equally many, a word first and the tag last"
+                f"{name} has {width} column{'s' * (width > 1)} and train {widths['train']}: there "
+                "must be equally many, a word first and its tag last"
             )
     splits = {name: sentences[: config.max_sentences] for name, sentences in splits.items()}
     if config.dev_sentences and "dev" not in splits:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rntn_jax.data.errors import DataError
+from rntn_jax.data.errors import DataError, shown
 
 __all__ = [
     "Chunk",
@@ -115,10 +115,10 @@ def validate(tags: Sequence[str], scheme: Scheme = "bio") -> None:
     for place, (before, after) in enumerate(zip([None, *pairs], [*pairs, None])):
         if not _may_follow(before, after, scheme):
             at = place if after else place - 1
-            fault = f"cannot follow {tags[place - 1]!r}" if after else "cannot end a sentence"
+            fault = f"cannot follow {shown(tags[place - 1])}" if after else "cannot end a sentence"
             fault = fault if before else "cannot begin a sentence"
             raise DataError(
-                f"tag {tags[at]!r} at position {at} {fault} in {scheme}", value=tags[at]
+                f"tag {shown(tags[at])} at position {at} {fault} in {scheme}", value=tags[at]
             )
 
 
@@ -219,7 +219,9 @@ def _split(tags: Sequence[str], scheme: Scheme | None = None) -> list[tuple[str,
     for place, tag in enumerate(tags):
         letter, dash, kind = tag.partition("-")
         if tag != "O" and (letter not in letters or bool(dash) != bool(kind)):
-            raise DataError(f"{tag!r} at position {place} is no {scheme or 'chunk'} tag", value=tag)
+            raise DataError(
+                f"{shown(tag)} at position {place} is no {scheme or 'chunk'} tag", value=tag
+            )
         pairs.append((_AS_BIOES[letter], kind))
     return pairs
 

@@ -169,6 +169,13 @@ def test_own_files_and_their_faults(tmp_path):
         train.load_splits(config)
 
 
+def test_a_training_file_of_one_column(tmp_path):
+    file = tmp_path / "train.txt"
+    file.write_text("The\nfilm\n\nEnd\n")
+    with pytest.raises(data.DataError, match=f"^{file}: one column, .* at least two: a word first"):
+        train.load_splits(Config(train=str(file)))
+
+
 def test_features_of_the_tutorial():
     rows = [("He", "PRP"), ("reckons", "VBZ"), ("so", "RB")]
     found = features.attributes(rows, "crfsuite")
