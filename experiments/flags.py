@@ -10,12 +10,22 @@ import logging
 import sys
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, TypeVar
 
-from absl import app, flags
+from absl import flags
 
-__all__ = ["check_ranges", "config_from_flags", "define_config_flags", "entry_point", "option"]
+from experiments.command import Command, slip
+
+__all__ = [
+    "GIVEN",
+    "check_ranges",
+    "config_from_flags",
+    "define_config_flags",
+    "define_run_flags",
+    "entry_point",
+    "option",
+]
 
 Config = TypeVar("Config")
 
@@ -23,22 +33,51 @@ Config = TypeVar("Config")
 flags.disclaim_key_flags()
 
 
-def option(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
-    """A dataclass field with a help text, and the values it may take."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+class _Given:
+    """Holds every value but None."""
+
+    def __contains__(self, value: Any) -> bool:
+        return value is not None
+
+
+GIVEN = _Given()
+
+
+def option(
+    default: Any,
+    help: str,
+    choices: tuple[str, ...] | None = None,
+    *,
+    group: str | None = None,
+    needs: Mapping[str, Container[Any]] | None = None,
+) -> Any:
+    """A dataclass field that becomes a flag.
+
+    Args:
+        default: the value when neither flag nor preset says another.
+        help: what it is.
+        choices: the values it may take.
+        group: heading in the help of this field and those after it.
+        needs: of other fields, the values without which this one does nothing.
+    """
+    metadata = {"help": help, "choices": choices, "group": group, "needs": needs}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def define_config_flags(cls: type, presets: dict[str, dict[str, Any]], default: str) -> None:
     """Defines ``--preset`` and one flag for each field of ``cls``.
 
-    A flag's default is None, meaning: as the preset has it, else as the dataclass has it.
+    A flag's default is None, meaning: as the preset has it, else as the dataclass has it. Its help
+    shows the latter; where that is None, the field's own text says what happens.
     """
     flags.DEFINE_enum("preset", default, list(presets), "a named set of settings to start from")
     types_of = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         kinds = [t for t in typing.get_args(types_of[field.name]) if t is not types.NoneType]
         kind = kinds[0] if kinds else types_of[field.name]
-        text = f"{field.metadata['help']} (default: {field.default})"
+        text = field.metadata["help"]
+        if field.default is not None:
+            text += f" (default: {field.default})"
         if field.metadata["choices"]:
             flags.DEFINE_enum(field.name, None, list(field.metadata["choices"]), text)
         else:
@@ -89,12 +128,24 @@ def check_ranges(
                 raise ValueError(f"{name} must {must}, got {value}")
 
 
-def entry_point(body: Callable[[], None]) -> Callable[[list[str]], None]:
+def define_run_flags(folder: str) -> None:
+    """Defines ``--workdir`` and ``--fresh``.
+
+    Args:
+        folder: where a run lies by default.
+    """
+    flags.DEFINE_string(
+        "workdir", None, f"folder of the run (default: {folder}); resumed if it exists"
+    )
+    flags.DEFINE_bool("fresh", False, "start the run over instead of resuming it")
+
+
+def entry_point(body: Callable[[], None], command: Command) -> Callable[[list[str]], None]:
     """What `absl.app.run` takes: no stray arguments, and errors as messages for the user."""
 
     def main(argv: list[str]) -> None:
         if len(argv) > 1:
-            raise app.UsageError(f"unexpected argument {argv[1]!r}")
+            sys.exit(slip(command, argv[1:]))
         logging.getLogger("jax").setLevel(logging.WARNING)  # it tells of every TPU it lacks
         try:
             body()

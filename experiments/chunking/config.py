@@ -5,65 +5,100 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.flags import check_ranges, option
+from experiments.flags import GIVEN, check_ranges, option
 
 __all__ = ["PRESETS", "Config"]
+
+SCHEMES = ("bio", "iob1", "bioes", "bilou", "bmewo", "bmes")
+OWN, CORPUS = {"train": GIVEN}, {"train": (None,)}  # with files of one's own, or without
+SPARSE, NEURAL = {"model": ("crf",)}, {"model": ("neural",)}  # settings of one model only
 
 
 @dataclass(frozen=True)
 class Config:
     """What a run depends on; two runs with equal settings give equal parameters."""
 
-    # Data
-    corpus: str = option("demo", "demo: embedded; conll2000: chunking", ("demo", "conll2000"))
-    data_dir: str | None = option(None, "where the corpus lies; default: a cache, else a download")
-    train: str | None = option(None, "train on this file of columns instead; the last is the tag")
-    test: str | None = option(None, "with --train: score this file at the end")
-    dev: str | None = option(None, "with --train: choose the neural model by this file")
-    dev_sentences: int = option(0, "without a dev set: hold out that many of the last to train on")
-    max_sentences: int | None = option(None, "use only that many sentences of each split")
-    scheme: str = option(
-        "bio", "of the tags", ("bio", "iob1", "bioes", "bilou", "bmewo", "bmes", "none")
+    corpus: str = option(
+        "demo",
+        "demo: embedded; conll2000: chunking",
+        ("demo", "conll2000"),
+        group="data",
+        needs=CORPUS,
     )
+    data_dir: str | None = option(
+        None,
+        "where the corpus lies; default: a cache, else a download",
+        needs={"corpus": ("conll2000",), "train": (None,)},
+    )
+    train: str | None = option(None, "train on this file of columns instead; the last is the tag")
+    test: str | None = option(None, "score this file at the end (default: none)", needs=OWN)
+    dev: str | None = option(
+        None,
+        "score this file too, and choose the neural model by it (default: its last epoch)",
+        needs=OWN,
+    )
+    dev_sentences: int = option(
+        0, "without a dev set: hold out that many of the last to train on", needs={"dev": (None,)}
+    )
+    max_sentences: int | None = option(None, "use only that many sentences of each split")
+    scheme: str = option("bio", "of the tags", (*SCHEMES, "none"))
     inner: str | None = option(
         None, "scheme of the model's own labels (default: that of the tags)", ("bio", "bioes")
     )
-    constrained: bool = option(False, "only well-formed sequences of tags when decoding")
+    constrained: bool = option(
+        False, "only well-formed sequences of tags when decoding", needs={"scheme": SCHEMES}
+    )
 
-    # Model
-    model: str = option("crf", "crf: sparse features; neural", ("crf", "neural"))
+    model: str = option("crf", "crf: sparse features; neural", ("crf", "neural"), group="model")
     template: str = option(
         "crfsuite",
         "sparse features: CRFsuite's tutorial; the token alone",
         ("crfsuite", "token"),
+        needs=SPARSE,
     )
-    c1: float = option(0.0, "L1 penalty of the sparse CRF")
-    c2: float = option(1.0, "L2 penalty of the sparse CRF")
-    min_freq: float = option(0.0, "rarer sparse features are left out")
-    max_iterations: int = option(1000, "of L-BFGS")
-    word_dim: int = option(64, "width of word vectors")
-    column_dim: int = option(32, "width of the vectors of affixes, shape and other columns")
-    min_count: int = option(2, "rarer words are unknown")
-    windows: str = option("5,3", "tokens that each window layer sees, odd; empty: none")
-    rnn_layers: int = option(0, "bidirectional recurrent layers above")
-    hidden_dim: int = option(200, "width of the layers")
-    unknown_rate: float = option(0.0, "rate at which training words become unknown")
-    input_dropout: float = option(0.3, "dropout rate on the vectors of tokens")
-    hidden_dropout: float = option(0.3, "dropout rate on the layers")
+    c1: float = option(0.0, "L1 penalty of the sparse CRF", needs=SPARSE)
+    c2: float = option(1.0, "L2 penalty of the sparse CRF", needs=SPARSE)
+    min_freq: float = option(0.0, "rarer sparse features are left out", needs=SPARSE)
+    max_iterations: int = option(1000, "of L-BFGS", needs=SPARSE)
+    word_dim: int = option(64, "width of word vectors", needs=NEURAL)
+    column_dim: int = option(
+        32, "width of the vectors of affixes, shape and other columns", needs=NEURAL
+    )
+    min_count: int = option(2, "rarer words are unknown", needs=NEURAL)
+    windows: str = option(
+        "5,3", "tokens that each window layer sees, odd; empty: none", needs=NEURAL
+    )
+    rnn_layers: int = option(0, "bidirectional recurrent layers above", needs=NEURAL)
+    hidden_dim: int = option(200, "width of the layers", needs=NEURAL)
+    unknown_rate: float = option(0.0, "rate at which training words become unknown", needs=NEURAL)
+    input_dropout: float = option(0.3, "dropout rate on the vectors of tokens", needs=NEURAL)
+    hidden_dropout: float = option(0.3, "dropout rate on the layers", needs=NEURAL)
 
-    # Training of the neural model
-    seed: int = option(0, "of initialisation, order and dropout")
-    epochs: int = option(10, "passes over the training sentences")
-    batch_size: int = option(32, "sentences a minibatch")
-    learning_rate: float = option(2e-3, "step size of Adam, falling to 0 as a cosine")
-    weight_decay: float = option(0.0, "decoupled, of all weights")
-    clip_norm: float | None = option(5.0, "clip the gradient to this global norm")
-    average: float = option(0.0, "decay an update of the running mean of weights; 0: none")
+    seed: int = option(
+        0,
+        "of initialisation, order and dropout",
+        group="training of the neural model",
+        needs=NEURAL,
+    )
+    epochs: int = option(10, "passes over the training sentences", needs=NEURAL)
+    batch_size: int = option(32, "sentences a minibatch", needs=NEURAL)
+    learning_rate: float = option(2e-3, "step size of Adam, falling to 0 as a cosine", needs=NEURAL)
+    weight_decay: float = option(0.0, "decoupled weight decay, of all weights", needs=NEURAL)
+    clip_norm: float | None = option(5.0, "clip the gradient to this global norm", needs=NEURAL)
+    average: float = option(
+        0.0, "decay an update of the running mean of weights; 0: none", needs=NEURAL
+    )
 
-    # Execution
-    granularity: int = option(16, "lengths of neural minibatches are rounded up to multiples")
-    keep_checkpoints: int = option(2, "how many checkpoints to keep")
-    tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")
+    granularity: int = option(
+        16,
+        "lengths of neural minibatches are rounded up to multiples",
+        group="execution",
+        needs=NEURAL,
+    )
+    keep_checkpoints: int = option(2, "how many checkpoints to keep", needs=NEURAL)
+    tensorboard: bool = option(
+        False, "also write TensorBoard events (needs the extra)", needs=NEURAL
+    )
 
     def __post_init__(self) -> None:
         check_ranges(

@@ -4,40 +4,50 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
 from experiments.chunking.config import PRESETS, Config
-from experiments.flags import config_from_flags, define_config_flags, entry_point
+from experiments.command import Command, check_flags, model_file, run
+from experiments.flags import config_from_flags, define_config_flags, define_run_flags, entry_point
 
 define_config_flags(Config, PRESETS, "demo")
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "folder of the run (default: runs/chunking/PRESET); resumed if it exists"
-)
-_FRESH = flags.DEFINE_bool("fresh", False, "start the run over instead of resuming it")
+define_run_flags("runs/chunking/PRESET")
 _TAG = flags.DEFINE_string("tag", None, "tag a file of columns (- for standard input)")
-_MARGINALS = flags.DEFINE_bool("marginals", False, "--tag prints the labels' probabilities too")
+_MARGINALS = flags.DEFINE_bool("marginals", False, "print the probabilities of the labels too")
 _MODEL = flags.DEFINE_string("model_file", None, "model file (default: the run's)")
+
+COMMAND = Command(
+    name="chunking",
+    about=__doc__ or "",
+    examples=(
+        ("", "train on embedded sentences: seconds"),
+        ("--train=train.txt --test=test.txt", "train on columns of your own, the tag last"),
+        ("--tag=words.txt --marginals", "columns in, tags and probabilities out"),
+        ("--preset=paper --data_dir=DIR", "CoNLL-2000, by the neural model"),
+    ),
+    settings=Config,
+    verbs={"tag": ("marginals", "constrained", "model_file", "workdir", "preset")},
+    run=("preset", "workdir", "fresh"),
+    for_text="--tag={}",
+    for_file="--tag={}",
+)
 
 
 def _main() -> None:
     config = config_from_flags(Config, PRESETS)
+    verbs = check_flags(COMMAND, config)
     preset = flags.FLAGS["preset"].value
-    workdir = Path(_WORKDIR.value or f"runs/chunking/{preset}")
-    if _TAG.value is not None:
+    workdir = Path(flags.FLAGS["workdir"].value or f"runs/chunking/{preset}")
+    if verbs:
+        path = model_file(COMMAND, _MODEL.value, workdir, "model_file")
         from experiments.chunking import predict
 
-        path = Path(_MODEL.value or workdir / "model.safetensors")
-        if not path.exists():
-            raise FileNotFoundError(
-                f"there is no model {path}: train one first (./launch.sh chunking "
-                f"--preset={preset}), or name one with --model_file"
-            )
         predict.tag(path, _TAG.value, marginals=_MARGINALS.value, constrained=config.constrained)
         return
 
     from experiments.chunking import train
 
-    result = train.run(config, workdir, fresh=_FRESH.value)
+    result = train.run(config, workdir, fresh=flags.FLAGS["fresh"].value)
     for split in ("dev", "test"):
         if f"{split}_f1" in result:
             print(
@@ -53,7 +63,7 @@ def _main() -> None:
     print(f"{result['seconds']:.1f} s; report: {result['report']}")
 
 
-main = entry_point(_main)
+main = entry_point(_main, COMMAND)
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main, COMMAND)

@@ -5,27 +5,43 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.flags import check_ranges, option
+from experiments.flags import GIVEN, check_ranges, option
 
 __all__ = ["PRESETS", "Config"]
+
+OWN, CORPUS = {"train": GIVEN}, {"train": (None,)}  # with files of one's own, or without
 
 
 @dataclass(frozen=True)
 class Config:
     """What a run depends on; two runs with equal settings give equal parameters."""
 
-    # Data
-    corpus: str = option("demo", "demo: embedded; ptb: Penn Treebank text", ("demo", "ptb"))
-    data_dir: str | None = option(None, "where the corpus lies; default: a cache, else a download")
+    corpus: str = option(
+        "demo",
+        "demo: embedded; ptb: Penn Treebank text",
+        ("demo", "ptb"),
+        group="data",
+        needs=CORPUS,
+    )
+    data_dir: str | None = option(
+        None,
+        "where the corpus lies; default: a cache, else a download",
+        needs={"corpus": ("ptb",), "train": (None,)},
+    )
     train: str | None = option(None, "train on this file instead (one sentence a line)")
-    dev: str | None = option(None, "with --train: choose the model by this file")
-    test: str | None = option(None, "with --train: score this file at the end (default: --dev)")
-    level: str = option("word", "of tokens, in files", ("word", "char"))
+    dev: str | None = option(
+        None, "choose the model by this file (default: the last tenth of --train)", needs=OWN
+    )
+    test: str | None = option(
+        None, "score this file at the end (default: only dev is scored)", needs=OWN
+    )
+    level: str = option(
+        "word", "whether the tokens of a file are words or characters", ("word", "char"), needs=OWN
+    )
     min_count: int = option(1, "rarer words become <unk>")
     max_sentences: int | None = option(None, "use only that many sentences of each split")
 
-    # Model
-    embed_dim: int = option(200, "width of the word vectors")
+    embed_dim: int = option(200, "width of the word vectors", group="model")
     hidden_dim: int = option(200, "width of the states")
     layers: int = option(1, "recurrent layers")
     tied: bool = option(False, "the output weights are the word vectors")
@@ -33,16 +49,17 @@ class Config:
     word_range: float = option(0.1, "half-width of the initial word vectors")
     recurrent_scale: float = option(0.9, "of the initial rotation of the states")
     input_dropout: float = option(0.0, "dropout rate on word vectors")
-    hidden_dropout: float = option(0.0, "dropout rate between layers")
+    hidden_dropout: float = option(
+        0.0, "dropout rate between layers", needs={"layers": range(2, 1000)}
+    )
     recurrent_dropout: float = option(0.0, "dropout rate on the state, one mask a segment")
     output_dropout: float = option(0.0, "dropout rate before the output layer")
 
-    # Training
-    seed: int = option(0, "of initialisation and dropout")
+    seed: int = option(0, "of initialisation and dropout", group="training")
     epochs: int = option(10, "passes over the training text")
     batch_size: int = option(20, "streams the text is cut into")
     steps: int = option(35, "tokens of a segment: the reach of backpropagation")
-    optimizer: str = option("adam", "which", ("adam", "sgd", "adagrad"))
+    optimizer: str = option("adam", "direction of the steps", ("adam", "sgd", "adagrad"))
     learning_rate: float = option(2e-3, "step size")
     warmup: int = option(200, "updates over which the step size grows from 0")
     schedule: str = option("cosine", "of the step size", ("constant", "cosine", "linear"))
@@ -51,8 +68,7 @@ class Config:
     average: float = option(0.0, "decay an update of the running mean of weights; 0: none")
     patience: int | None = option(None, "stop after that many epochs without a better dev score")
 
-    # Execution
-    chunk: int = option(160, "rows whose logits exist at a time")
+    chunk: int = option(160, "rows whose logits exist at a time", group="execution")
     keep_checkpoints: int = option(2, "how many checkpoints to keep")
     tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")
 

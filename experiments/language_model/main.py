@@ -4,43 +4,63 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
-from experiments.flags import config_from_flags, define_config_flags, entry_point
+from experiments.command import Command, check_flags, model_file, run
+from experiments.flags import config_from_flags, define_config_flags, define_run_flags, entry_point
 from experiments.language_model.config import PRESETS, Config
 
 define_config_flags(Config, PRESETS, "demo")
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "folder of the run (default: runs/language_model/PRESET); resumed if it exists"
-)
-_FRESH = flags.DEFINE_bool("fresh", False, "start the run over instead of resuming it")
+define_run_flags("runs/language_model/PRESET")
 _SCORE = flags.DEFINE_string(
     "score", None, "perplexity of a text and of each of its sentences (- for standard input)"
 )
-_FORMAT = flags.DEFINE_enum("format", "text", ["text", "json"], "what --score writes")
+_FORMAT = flags.DEFINE_enum("format", "text", ["text", "json"], "what to write")
 _GENERATE = flags.DEFINE_integer("generate", None, "draw that many tokens", lower_bound=1)
-_PROMPT = flags.DEFINE_string("prompt", "", "what --generate carries on")
-_TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "of --generate; 0: the most probable tokens")
-_TOP_K = flags.DEFINE_integer("top_k", None, "--generate draws from that many tokens only")
+_PROMPT = flags.DEFINE_string("prompt", "", "the words before those that are drawn")
+_TEMPERATURE = flags.DEFINE_float(
+    "temperature", 1.0, "of the distribution; 0: the most probable tokens"
+)
+_TOP_K = flags.DEFINE_integer("top_k", None, "draw from that many of the most probable tokens only")
 _MODEL = flags.DEFINE_string("model", None, "model file (default: the run's)")
+_CHOICE = ("model", "workdir", "preset")  # which model answers
+
+COMMAND = Command(
+    name="language_model",
+    about=__doc__ or "",
+    examples=(
+        ("", "train on the embedded text: seconds"),
+        ("--train=train.txt --dev=dev.txt", "train on a text of your own"),
+        ("--score=text.txt", "perplexity of each sentence of a text"),
+        ('--generate=100 --prompt="the film"', "carry on a text"),
+    ),
+    settings=Config,
+    verbs={
+        "score": ("format", *_CHOICE),
+        "generate": ("prompt", "temperature", "top_k", "seed", *_CHOICE),
+    },
+    run=("preset", "workdir", "fresh"),
+    for_text="--generate=100 --prompt {}",
+    for_file="--score={}",
+    notes="""
+    Texts hold one sentence a line; empty lines are skipped. A model adds <eos> to each sentence; a
+    text that has its own gets no second one, and that is said on standard error.
+    """,
+)
 
 
 def _main() -> None:
     config = config_from_flags(Config, PRESETS)
+    verbs = check_flags(COMMAND, config)
     preset = flags.FLAGS["preset"].value
-    workdir = Path(_WORKDIR.value or f"runs/language_model/{preset}")
-    model_path = Path(_MODEL.value or workdir / "model.safetensors")
-    if _SCORE.value is not None or _GENERATE.value is not None:
+    workdir = Path(flags.FLAGS["workdir"].value or f"runs/language_model/{preset}")
+    if verbs:
+        model_path = model_file(COMMAND, _MODEL.value, workdir)
         from experiments.language_model import predict
 
-        if not model_path.exists():
-            raise FileNotFoundError(
-                f"there is no model {model_path}: train one first (./launch.sh language_model "
-                f"--preset={preset}), or name one with --model"
-            )
-        if _SCORE.value is not None:
+        if "score" in verbs:
             predict.score(model_path, _SCORE.value, _FORMAT.value)
-        if _GENERATE.value is not None:
+        if "generate" in verbs:
             predict.write_text(
                 model_path,
                 _PROMPT.value,
@@ -53,7 +73,7 @@ def _main() -> None:
 
     from experiments.language_model import train
 
-    result = train.run(config, workdir, fresh=_FRESH.value)
+    result = train.run(config, workdir, fresh=flags.FLAGS["fresh"].value)
     print(f"best epoch on dev: {result['epoch']} of {result['epochs_run']}")
     for split in ("dev", "test"):
         if f"{split}_perplexity" in result:
@@ -63,7 +83,7 @@ def _main() -> None:
     print(f"report: {result['report']}")
 
 
-main = entry_point(_main)
+main = entry_point(_main, COMMAND)
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main, COMMAND)

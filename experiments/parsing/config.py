@@ -5,25 +5,39 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.flags import check_ranges, option
+from experiments.flags import GIVEN, check_ranges, option
 
 __all__ = ["PRESETS", "Config"]
+
+OWN, CORPUS = {"train": GIVEN}, {"train": (None,)}  # with files of one's own, or without
 
 
 @dataclass(frozen=True)
 class Config:
     """What a run depends on; two runs with equal settings give equal parameters."""
 
-    # Data
-    corpus: str = option("demo", "demo: embedded; ud_ewt: UD English-EWT", ("demo", "ud_ewt"))
-    data_dir: str | None = option(None, "where the corpus lies; default: a cache, else a download")
+    corpus: str = option(
+        "demo",
+        "demo: embedded; ud_ewt: UD English-EWT",
+        ("demo", "ud_ewt"),
+        group="data",
+        needs=CORPUS,
+    )
+    data_dir: str | None = option(
+        None,
+        "where the corpus lies; default: a cache, else a download",
+        needs={"corpus": ("ud_ewt",), "train": (None,)},
+    )
     train: str | None = option(None, "train on this CoNLL-U file instead")
-    dev: str | None = option(None, "with --train: choose the model by this file")
-    test: str | None = option(None, "with --train: score this file at the end (default: --dev)")
+    dev: str | None = option(
+        None, "choose the model by this file (default: a tenth of --train is held out)", needs=OWN
+    )
+    test: str | None = option(
+        None, "score this file at the end (default: only dev is scored)", needs=OWN
+    )
     max_sentences: int | None = option(None, "use only that many sentences of each split")
 
-    # Model
-    feats: bool = option(False, "read the column FEATS too")
+    feats: bool = option(False, "read the column FEATS too", group="model")
     suffixes: bool = option(True, "read the last three letters of words too")
     min_count: int = option(2, "rarer words are unknown")
     word_dim: int = option(64, "width of word vectors")
@@ -31,24 +45,26 @@ class Config:
     rnn_layers: int = option(
         0, "recurrent layers that read the sentence first; 0: windows of words"
     )
-    rnn_dim: int = option(100, "width of their states, of each direction")
+    rnn_dim: int = option(
+        100, "width of their states, of each direction", needs={"rnn_layers": range(1, 1000)}
+    )
     hidden_dim: int = option(200, "width of the hidden layer")
     activation: str = option("relu", "of the hidden layer", ("relu", "cube", "tanh"))
     word_range: float = option(0.2, "half-width of the initial vectors")
     unknown_rate: float = option(0.0, "rate at which words become unknown in training")
-    input_dropout: float = option(0.0, "dropout rate on the vectors (slower: nothing is folded)")
+    input_dropout: float = option(
+        0.0, "dropout rate on the vectors (slower: nothing is precomputed)"
+    )
     hidden_dropout: float = option(0.3, "dropout rate on the hidden layer")
 
-    # Training
-    seed: int = option(0, "of initialisation, order and dropout")
+    seed: int = option(0, "of initialisation, order and dropout", group="training")
     epochs: int = option(10, "passes over the training steps")
     batch_size: int = option(1024, "steps of the parser a minibatch (at most, of sentences)")
     learning_rate: float = option(2e-3, "step size of Adam, falling to 0 as a cosine")
     clip_norm: float | None = option(5.0, "clip the gradient to this global norm")
     average: float = option(0.0, "decay an update of the running mean of weights; 0: none")
 
-    # Execution
-    keep_checkpoints: int = option(2, "how many checkpoints to keep")
+    keep_checkpoints: int = option(2, "how many checkpoints to keep", group="execution")
     tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")
 
     def __post_init__(self) -> None:

@@ -4,39 +4,49 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
-from experiments.flags import config_from_flags, define_config_flags, entry_point
+from experiments.command import Command, check_flags, model_file, run
+from experiments.flags import config_from_flags, define_config_flags, define_run_flags, entry_point
 from experiments.parsing.config import PRESETS, Config
 
 define_config_flags(Config, PRESETS, "demo")
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "folder of the run (default: runs/parsing/PRESET); resumed if it exists"
-)
-_FRESH = flags.DEFINE_bool("fresh", False, "start the run over instead of resuming it")
+define_run_flags("runs/parsing/PRESET")
 _PARSE = flags.DEFINE_string("parse", None, "parse a tagged CoNLL-U file (- for standard input)")
 _MODEL = flags.DEFINE_string("model", None, "model file (default: the run's)")
+
+COMMAND = Command(
+    name="parsing",
+    about=__doc__ or "",
+    examples=(
+        ("", "train on the embedded treebank: seconds"),
+        ("--train=train.conllu --dev=dev.conllu", "train on CoNLL-U files of your own"),
+        ("--parse=tagged.conllu", "parse with the model that was trained so"),
+        ("--preset=paper --feats --data_dir=DIR", "UD English-EWT"),
+    ),
+    settings=Config,
+    verbs={"parse": ("model", "workdir", "preset")},
+    run=("preset", "workdir", "fresh"),
+    for_text="--parse={}",
+    for_file="--parse={}",
+)
 
 
 def _main() -> None:
     config = config_from_flags(Config, PRESETS)
+    verbs = check_flags(COMMAND, config)
     preset = flags.FLAGS["preset"].value
-    workdir = Path(_WORKDIR.value or f"runs/parsing/{preset}")
-    if _PARSE.value is not None:
+    workdir = Path(flags.FLAGS["workdir"].value or f"runs/parsing/{preset}")
+    if verbs:
+        path = model_file(COMMAND, _MODEL.value, workdir)
         from experiments.parsing import predict
 
-        path = Path(_MODEL.value or workdir / "model.safetensors")
-        if not path.exists():
-            raise FileNotFoundError(
-                f"there is no model {path}: train one first (./launch.sh parsing "
-                f"--preset={preset}), or name one with --model"
-            )
         predict.parse(path, _PARSE.value)
         return
 
     from experiments.parsing import train
 
-    result = train.run(config, workdir, fresh=_FRESH.value)
+    result = train.run(config, workdir, fresh=flags.FLAGS["fresh"].value)
     print(f"best epoch on dev: {result['epoch']} of {result['epochs_run']}")
     for split in ("dev", "test"):
         if f"{split}_uas" not in result:
@@ -46,7 +56,7 @@ def _main() -> None:
     print(f"report: {result['report']}")
 
 
-main = entry_point(_main)
+main = entry_point(_main, COMMAND)
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main, COMMAND)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.flags import check_ranges, option
+from experiments.flags import GIVEN, check_ranges, option
 
 __all__ = ["PRESETS", "Config"]
+
+OWN, CORPUS = {"train": GIVEN}, {"train": (None,)}  # with files of one's own, or without
 
 SELECTIONS = ("fine_all", "fine_root", "binary_all", "binary_root", "mean")
 
@@ -16,22 +18,34 @@ SELECTIONS = ("fine_all", "fine_root", "binary_all", "binary_root", "mean")
 class Config:
     """What a run depends on; two runs with equal settings give equal parameters."""
 
-    # Data
     corpus: str = option(
-        "demo", "demo: embedded; sst: Stanford Sentiment Treebank", ("demo", "sst")
+        "demo",
+        "demo: embedded; sst: Stanford Sentiment Treebank",
+        ("demo", "sst"),
+        group="data",
+        needs=CORPUS,
     )
-    data_dir: str | None = option(None, "where the corpus lies; default: a cache, else a download")
+    data_dir: str | None = option(
+        None,
+        "where the corpus lies; default: a cache, else a download",
+        needs={"corpus": ("sst",), "train": (None,)},
+    )
     train: str | None = option(None, "train on this file of trees instead")
-    dev: str | None = option(None, "with --train: choose the model by this file")
-    test: str | None = option(None, "with --train: score this file at the end (default: --dev)")
+    dev: str | None = option(
+        None, "choose the model by this file (default: a tenth of --train is held out)", needs=OWN
+    )
+    test: str | None = option(
+        None, "score this file at the end (default: only dev is scored)", needs=OWN
+    )
     lowercase: bool = option(True, "lower-case the words")
     num_classes: int = option(5, "5, or 2: positive against negative, neutral nodes unlabelled")
     max_trees: int | None = option(None, "use only that many trees of each split")
 
-    # Model
-    dim: int = option(25, "width of the node states")
+    dim: int = option(25, "width of the node states", group="model")
     tensor: bool = option(True, "the tensor network; false: the plain recursive net")
-    tensor_scale: float = option(1.0, "initial scale of the tensor, times CoreNLP's range")
+    tensor_scale: float = option(
+        1.0, "initial scale of the tensor, times CoreNLP's range", needs={"tensor": (True,)}
+    )
     word_scale: float = option(0.1, "standard deviation of the initial word vectors")
     activation: str = option("tanh", "of internal nodes", ("tanh", "sigmoid", "relu", "identity"))
     leaf_activation: str = option(
@@ -40,19 +54,22 @@ class Config:
     leaf_dropout: float = option(0.0, "dropout rate on the leaves' states")
     hidden_dropout: float = option(0.0, "dropout rate on all states before the classifier")
 
-    # Training
-    seed: int = option(0, "of initialisation, order of the trees, and dropout")
+    seed: int = option(0, "of initialisation, order of the trees, and dropout", group="training")
     epochs: int = option(10, "passes over the training trees")
     batch_size: int = option(27, "trees a minibatch")
     optimizer: str = option(
         "adagrad", "adagrad as in the paper, or another", ("adagrad", "sgd", "momentum", "adam")
     )
     learning_rate: float = option(0.05, "step size")
-    tensor_learning_rate: float = option(0.02, "step size of the tensor, as a factor of the above")
-    initial_accumulator: float = option(0.0, "AdaGrad's sum of squares at the start")
+    tensor_learning_rate: float = option(
+        0.02, "step size of the tensor, as a factor of the above", needs={"tensor": (True,)}
+    )
+    initial_accumulator: float = option(
+        0.0, "AdaGrad's sum of squares at the start", needs={"optimizer": ("adagrad",)}
+    )
     schedule: str = option("constant", "of the learning rate", ("constant", "cosine", "linear"))
     clip_norm: float | None = option(None, "clip the gradient to this global norm")
-    l2_tensor: float = option(1e-3, "L2 weight of the tensor")
+    l2_tensor: float = option(1e-3, "L2 weight of the tensor", needs={"tensor": (True,)})
     l2_weights: float = option(1e-3, "L2 weight of W and its bias")
     l2_head: float = option(1e-4, "L2 weight of the classifier, without its bias")
     l2_words: float = option(1e-4, "L2 weight of the word vectors of the minibatch")
@@ -60,8 +77,7 @@ class Config:
     select: str = option("fine_all", "dev score that chooses the model", SELECTIONS)
     patience: int | None = option(None, "stop after that many epochs without a better dev score")
 
-    # Execution
-    lanes: int = option(16, "internal nodes a step")
+    lanes: int = option(16, "internal nodes a step", group="execution")
     updates_per_dispatch: int = option(8, "minibatches in one call of the device")
     keep_checkpoints: int = option(2, "how many checkpoints to keep")
     tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")

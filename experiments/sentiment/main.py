@@ -4,40 +4,39 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
-from experiments.flags import config_from_flags, define_config_flags, entry_point
+from experiments.command import Command, check_flags, check_output, model_file, run
+from experiments.flags import config_from_flags, define_config_flags, define_run_flags, entry_point
 from experiments.sentiment.config import PRESETS, Config
 
 define_config_flags(Config, PRESETS, "demo")
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "folder of the run (default: runs/sentiment/PRESET); resumed if it exists"
-)
-_FRESH = flags.DEFINE_bool("fresh", False, "start the run over instead of resuming it")
-_EVALUATE = flags.DEFINE_string("evaluate", None, "score a treebank file with the trained model")
-_BRACKETS = flags.DEFINE_enum(
-    "brackets",
-    "gold",
-    ["gold", "built", "balanced", "right"],
-    "with --evaluate: the file's brackets, or others over the same words (then roots are scored)",
-)
+define_run_flags("runs/sentiment/PRESET")
+_WORKDIR = flags.FLAGS["workdir"]
 _PREDICT = flags.DEFINE_string(
-    "predict",
-    None,
-    "label this text, or a file (- for standard input): a text on each line, or trees, or parses",
-)
-_INPUT = flags.DEFINE_enum(
-    "input",
-    "auto",
-    ["auto", "text", "trees", "parses"],
-    "what --predict reads: texts, sentiment trees, or Penn Treebank parses of another parser",
-)
+    "predict", None, "label this text, or the texts, trees or parses in this file (- for standard "
+    "input; see the end)"
+)  # fmt: skip
+_EVALUATE = flags.DEFINE_string("evaluate", None, "score a treebank file with the trained model")
 _LABEL = flags.DEFINE_string(
     "label", None, "make training trees (--output) of a file of labelled sentences and phrases"
 )
 _EXPORT = flags.DEFINE_string("export", None, "write --model and --builder to this file as one")
 _SUMMARY = flags.DEFINE_string(
     "summary", None, "print mean and best of the finished runs whose folders match this pattern"
+)
+_FORMAT = flags.DEFINE_enum(
+    "format", "text", ["text", "json", "brackets", "svg", "html"], "what to write"
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "file to write (default: standard output); a folder for several svg"
+)
+_INPUT = flags.DEFINE_enum(
+    "input",
+    "auto",
+    ["auto", "text", "trees", "parses"],
+    "what --predict is given: texts, sentiment trees, or Penn Treebank parses of another parser; "
+    "auto: a guess",
 )
 _MODEL = flags.DEFINE_string(
     "model",
@@ -47,48 +46,86 @@ _MODEL = flags.DEFINE_string(
 _BUILDER = flags.DEFINE_string(
     "builder", None, "model file of the tree builder (default: the one in the package)"
 )
-_FORMAT = flags.DEFINE_enum(
-    "format", "text", ["text", "json", "brackets", "svg", "html"], "what --predict writes"
+_BRACKETS = flags.DEFINE_enum(
+    "brackets",
+    "gold",
+    ["gold", "built", "balanced", "right"],
+    "the file's brackets, or others over the same words (then roots are scored)",
 )
-_OUTPUT = flags.DEFINE_string(
-    "output", None, "file for --predict to write (default: standard output); a folder for svg"
+_CHOICE = ("model", "builder", "workdir", "preset")  # which model answers
+
+COMMAND = Command(
+    name="sentiment",
+    about=__doc__ or "",
+    examples=(
+        ('--predict "A gorgeous, witty film."', "label a text and each of its phrases"),
+        ("--predict=reviews.txt --format=json", "label each line of a file"),
+        ("", "train on the embedded corpus: about a minute"),
+        ("--train=train.txt --dev=dev.txt", "train on trees of your own"),
+    ),
+    settings=Config,
+    verbs={
+        "predict": ("format", "output", "input", *_CHOICE),
+        "evaluate": ("brackets", *_CHOICE),
+        "label": ("output", *_CHOICE),
+        "export": _CHOICE,
+        "summary": (),
+    },
+    run=("preset", "workdir", "fresh"),
+    for_text="--predict {}",
+    for_file="--predict={}",
+    notes="""
+    what --predict takes its argument for (--input says it outright):
+      - a file, if there is one of that name, else a text; what looks like the name of a file
+        (a/b, film.txt) and is none is an error, unless --input=text
+      - trees, if it begins with a bracket, an integer label, and a word or further brackets:
+        (3 (2 a) (4 film))    (3 film)
+      - parses, if it begins with Penn Treebank labels, or others in capitals, around a word:
+        (ROOT (S (NP (DT A) (NN film))))    (s (np (dt a) (nn film)))    (NN Yes)
+      - else texts, one a line, also where they begin with a bracket: (2 thumbs up) Nice.
+    What a file was taken for is said on standard error.
+    """,
 )
+
+
+def _answer(verbs: list[str], workdir: Path) -> None:
+    """What a trained model does."""
+    if not verbs:
+        return
+    model = None
+    if _MODEL.present or _WORKDIR.present or flags.FLAGS["preset"].present:
+        model = model_file(COMMAND, _MODEL.value, workdir)
+    if "label" in verbs or _FORMAT.value != "svg":  # a folder for pictures is made
+        check_output(_OUTPUT.value)
+    check_output(_EXPORT.value, "export")
+    from experiments.sentiment import predict
+
+    annotator = predict.load(model, _BUILDER.value)
+    if "predict" in verbs:
+        predict.predict(annotator, _PREDICT.value, _INPUT.value, _FORMAT.value, _OUTPUT.value)
+    if "evaluate" in verbs:
+        predict.evaluate(annotator, _EVALUATE.value, _BRACKETS.value)
+    if "label" in verbs:
+        predict.label(annotator, _LABEL.value, _OUTPUT.value)
+    if "export" in verbs:
+        predict.export(annotator, _EXPORT.value)
 
 
 def _main() -> None:
-    if _SUMMARY.value is not None:
-        from experiments.sentiment.summary import summarize
-
-        return summarize(_SUMMARY.value)
     config = config_from_flags(Config, PRESETS)
+    verbs = check_flags(COMMAND, config)
     preset = flags.FLAGS["preset"].value
     workdir = Path(_WORKDIR.value or f"runs/sentiment/{preset}")
-    verbs = (_EVALUATE, _PREDICT, _LABEL, _EXPORT)
-    if any(verb.value is not None for verb in verbs):
-        model = _MODEL.value
-        if model is None and (_WORKDIR.present or flags.FLAGS["preset"].present):
-            model = workdir / "model.safetensors"
-        if model is not None and not Path(model).exists():
-            raise FileNotFoundError(
-                f"there is no model {model}: train one first (./launch.sh sentiment "
-                f"--preset={preset}), or name one with --model"
-            )
-        from experiments.sentiment import predict
+    if "summary" in verbs:
+        from experiments.sentiment.summary import summarize
 
-        annotator = predict.load(model, _BUILDER.value)
-        if _EVALUATE.value is not None:
-            predict.evaluate(annotator, _EVALUATE.value, _BRACKETS.value)
-        if _PREDICT.value is not None:
-            predict.predict(annotator, _PREDICT.value, _INPUT.value, _FORMAT.value, _OUTPUT.value)
-        if _LABEL.value is not None:
-            predict.label(annotator, _LABEL.value, _OUTPUT.value)
-        if _EXPORT.value is not None:
-            predict.export(annotator, _EXPORT.value)
-        return
+        summarize(_SUMMARY.value)
+    if verbs:
+        return _answer([verb for verb in verbs if verb != "summary"], workdir)
 
     from experiments.sentiment import train
 
-    result = train.run(config, workdir, fresh=_FRESH.value)
+    result = train.run(config, workdir, fresh=flags.FLAGS["fresh"].value)
     splits = [split for split in ("dev", "test") if split in result]
     columns = [name for name in result["dev"] if "corenlp" not in name]
     print(f"best epoch on dev: {result['epoch']} of {result['epochs_run']}")
@@ -101,7 +138,7 @@ def _main() -> None:
     print(f"report: {result['report']}")
 
 
-main = entry_point(_main)
+main = entry_point(_main, COMMAND)
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main, COMMAND)

@@ -5,30 +5,40 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.flags import check_ranges, option
+from experiments.flags import GIVEN, check_ranges, option
 
 __all__ = ["PRESETS", "Config"]
+
+OWN, CORPUS = {"train": GIVEN}, {"train": (None,)}  # with files of one's own, or without
 
 
 @dataclass(frozen=True)
 class Config:
     """What a run depends on; two runs with equal settings give equal parameters."""
 
-    # Data
-    corpus: str = option("demo", "demo: embedded; sst: Stanford treebank", ("demo", "sst"))
+    corpus: str = option(
+        "demo",
+        "demo: embedded; sst: Stanford treebank",
+        ("demo", "sst"),
+        group="data",
+        needs=CORPUS,
+    )
     data_dir: str | None = option(None, "where the corpus lies; default: a cache, else a download")
     train: str | None = option(None, "train on the brackets of this file instead")
-    dev: str | None = option(None, "with --train: choose the model by this file")
-    test: str | None = option(None, "with --train: score this file at the end (default: --dev)")
+    dev: str | None = option(
+        None, "choose the model by this file (default: a tenth of --train is held out)", needs=OWN
+    )
+    test: str | None = option(
+        None, "score this file at the end (default: only dev is scored)", needs=OWN
+    )
     phrases: str | None = option(
         None, "also learn from phrases and tags of dependency trees: ud_ewt, or a CoNLL-U file"
     )
     max_trees: int | None = option(None, "use only that many trees of each split")
 
-    # Model
-    min_count: int = option(2, "rarer words and looks are unknown")
+    min_count: int = option(2, "words and word shapes that are rarer are unknown", group="model")
     word_dim: int = option(50, "width of word vectors")
-    look_dim: int = option(25, "width of the vectors of looks (capital, last three letters)")
+    look_dim: int = option(25, "width of the vectors of word shapes (capital, last three letters)")
     rnn_layers: int = option(1, "recurrent layers, each in both directions")
     rnn_dim: int = option(100, "width of the recurrent states, of each direction")
     hidden_dim: int = option(100, "width of the hidden layer")
@@ -36,19 +46,21 @@ class Config:
     input_dropout: float = option(0.3, "dropout rate on the vectors")
     hidden_dropout: float = option(0.3, "dropout rate on the states and the hidden layer")
 
-    # Training
-    seed: int = option(0, "of initialisation, order and dropout")
+    seed: int = option(0, "of initialisation, order and dropout", group="training")
     epochs: int = option(20, "passes over the training trees")
     batch_size: int = option(32, "trees a minibatch")
-    phrase_epochs: int = option(12, "epochs with --phrases, the first")
-    phrase_weight: float = option(0.5, "weight of the loss of phrases")
-    tag_weight: float = option(0.3, "weight of the loss of their words' tags")
+    phrase_epochs: int = option(
+        12, "how many of the first epochs also learn from phrases", needs={"phrases": GIVEN}
+    )
+    phrase_weight: float = option(0.5, "weight of the loss of phrases", needs={"phrases": GIVEN})
+    tag_weight: float = option(
+        0.3, "weight of the loss of their words' tags", needs={"phrases": GIVEN}
+    )
     learning_rate: float = option(2e-3, "step size of Adam, falling to 0 as a cosine")
     clip_norm: float | None = option(1.0, "clip the gradient to this global norm")
     average: float = option(0.998, "decay an update of the running mean of weights; 0: none")
 
-    # Execution
-    keep_checkpoints: int = option(2, "how many checkpoints to keep")
+    keep_checkpoints: int = option(2, "how many checkpoints to keep", group="execution")
     tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")
 
     def __post_init__(self) -> None:

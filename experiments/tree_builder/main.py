@@ -4,40 +4,56 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
-from experiments.flags import config_from_flags, define_config_flags, entry_point
+from experiments.command import Command, check_flags, check_output, model_file, run
+from experiments.flags import config_from_flags, define_config_flags, define_run_flags, entry_point
 from experiments.tree_builder.config import PRESETS, Config
 
 define_config_flags(Config, PRESETS, "demo")
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "folder of the run (default: runs/tree_builder/PRESET); resumed if it exists"
-)
-_FRESH = flags.DEFINE_bool("fresh", False, "start the run over instead of resuming it")
+define_run_flags("runs/tree_builder/PRESET")
 _COMBINE = flags.DEFINE_string(
     "combine", None, "write the builders of the runs whose folders match this pattern as one"
 )
 _EVALUATE = flags.DEFINE_string("evaluate", None, "score a treebank file with the trained model")
-_MODEL = flags.DEFINE_string("model", None, "model file for --evaluate (default: the run's)")
-_OUTPUT = flags.DEFINE_string("output", "builder.safetensors", "file for --combine to write")
+_MODEL = flags.DEFINE_string("model", None, "model file (default: the run's)")
+_OUTPUT = flags.DEFINE_string("output", "builder.safetensors", "file to write")
+
+COMMAND = Command(
+    name="tree_builder",
+    about=__doc__ or "",
+    examples=(
+        ("", "train on the embedded treebank"),
+        ("--train=train.txt --dev=dev.txt", "train on the brackets of trees of your own"),
+        ("--evaluate=test.txt", "score the trained model on a treebank"),
+        ("--preset=paper --data_dir=DIR", "the Stanford Sentiment Treebank"),
+    ),
+    settings=Config,
+    verbs={"evaluate": ("model", "workdir", "preset"), "combine": ("output",)},
+    run=("preset", "workdir", "fresh"),
+    for_file="--evaluate={}",
+)
 
 
 def _main() -> None:
-    if _COMBINE.value is not None:
-        from experiments.tree_builder import predict
-
-        return predict.combine(_COMBINE.value, _OUTPUT.value)
     config = config_from_flags(Config, PRESETS)
+    verbs = check_flags(COMMAND, config)
     preset = flags.FLAGS["preset"].value
-    workdir = Path(_WORKDIR.value or f"runs/tree_builder/{preset}")
-    if _EVALUATE.value is not None:
+    workdir = Path(flags.FLAGS["workdir"].value or f"runs/tree_builder/{preset}")
+    if "combine" in verbs:
+        check_output(_OUTPUT.value)
+    if verbs:
+        path = model_file(COMMAND, _MODEL.value, workdir) if "evaluate" in verbs else None
         from experiments.tree_builder import predict
 
-        predict.evaluate(_MODEL.value or str(workdir / "model.safetensors"), _EVALUATE.value)
+        if "evaluate" in verbs:
+            predict.evaluate(str(path), _EVALUATE.value)
+        if "combine" in verbs:
+            predict.combine(_COMBINE.value, _OUTPUT.value)
         return
     from experiments.tree_builder import train
 
-    result = train.run(config, workdir, fresh=_FRESH.value)
+    result = train.run(config, workdir, fresh=flags.FLAGS["fresh"].value)
     print(f"best epoch on dev: {result['epoch']} of {result['epochs_run']}")
     for split in ("dev", "test"):
         if split not in result:
@@ -45,12 +61,12 @@ def _main() -> None:
         scores = {name: 100 * value for name, value in result[split].items()}
         print(
             f"{split}: F1 {scores['f1']:.2f}  below the root {scores['f1_below_root']:.2f}  "
-            f"exact {scores['exact']:.2f}  root's join {scores['root']:.2f}"
+            f"exact {scores['exact']:.2f}  root's split {scores['root']:.2f}"
         )
     print(f"report: {result['report']}")
 
 
-main = entry_point(_main)
+main = entry_point(_main, COMMAND)
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main, COMMAND)

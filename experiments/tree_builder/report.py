@@ -14,7 +14,7 @@ from rntn_jax.annotate import TreeBuilder, build_trees
 
 __all__ = ["write"]
 
-NAMES: tuple[str, ...] = ("F1", "F1 below the root", "exact trees", "root's join")
+NAMES: tuple[str, ...] = ("F1", "F1 below the root", "exact trees", "root's split")
 
 
 def write(

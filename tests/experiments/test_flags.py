@@ -200,12 +200,13 @@ def without_jax(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_help_needs_no_jax(without_jax):
     assert "jax was imported" in main("--preset=smoke", **without_jax).stderr  # the stub works
     done = main("--help", **without_jax)
-    assert done.returncode in (0, 1) and done.stderr == ""
+    assert done.returncode == 0 and done.stderr == ""
     shown = re.sub(r"\s+", " ", done.stdout)
     for field in dataclasses.fields(Config):
         assert re.search(rf"--(\[no\])?{field.name}: ", shown), field.name
         assert field.metadata["help"] in shown
-        assert f"(default: {field.default})" in shown
+        if field.default is not None:
+            assert f"(default: {field.default})" in shown
     for name in ("preset", "workdir", "fresh", "evaluate", "predict", "model", "format", "output"):
         assert re.search(rf"--(\[no\])?{name}: ", shown), name
     for preset in PRESETS:

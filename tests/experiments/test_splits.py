@@ -96,7 +96,7 @@ def test_trees_without_a_label_are_refused_before_training(split: str, tmp_path:
 
 def test_a_score_that_no_dev_tree_has_is_refused_before_training(tmp_path: Path):
     (tmp_path / "trees").write_text("(-1 (2 a) (3 b))\n" * 3)
-    own = {"train": str(tmp_path / "trees"), "dev": str(tmp_path / "trees")}
+    own: dict[str, Any] = {"train": str(tmp_path / "trees"), "dev": str(tmp_path / "trees")}
     for select, fine in (("fine_root", False), ("mean", False), ("binary_all", True)):
         config = sentiment_config.Config(**own, select=select)
         if fine:
