@@ -51,6 +51,44 @@ EOF
   list
 }
 
+# The word that differs in the fewest letters (at most two) from the first argument.
+nearest() { # WORD CANDIDATES...
+  local word=$1 candidate best='' least=3 i j cost above left old
+  local -a row
+  shift
+  for candidate; do
+    row=()
+    for ((j = 0; j <= ${#candidate}; j++)); do row[j]=$j; done
+    for ((i = 1; i <= ${#word}; i++)); do
+      above=${row[0]} row[0]=$i
+      for ((j = 1; j <= ${#candidate}; j++)); do
+        [[ ${word:i-1:1} == "${candidate:j-1:1}" ]] && cost=0 || cost=1
+        old=${row[j]} left=${row[j - 1]}
+        row[j]=$((above + cost))
+        ((old + 1 >= row[j])) || row[j]=$((old + 1))
+        ((left + 1 >= row[j])) || row[j]=$((left + 1))
+        above=$old
+      done
+    done
+    if ((row[${#candidate}] < least)); then least=${row[${#candidate}]} best=$candidate; fi
+  done
+  printf '%s' "$best"
+}
+
+# What somebody may have meant by arguments that begin with no verb.
+meant() { # ARGUMENTS
+  local name names=(benchmark list test check setup help)
+  for name in "$root"/experiments/*/main.py; do names+=("$(basename "$(dirname "$name")")"); done
+  name=$(nearest "$1" "${names[@]}")
+  if [[ $1 == -* ]]; then
+    printf './launch.sh sentiment %s' "$*"
+  elif [[ -n $name ]]; then
+    printf './launch.sh %s' "$name"
+  elif [[ $1 == *' '* ]]; then
+    printf './launch.sh sentiment --predict "%s"' "$1"
+  fi
+}
+
 # --- the environment ---
 
 version_of() { "$1" -I -S -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
@@ -226,7 +264,8 @@ case $verb in
   benchmark) benchmark "$@" ;;
   *)
     if [[ ! $verb =~ ^[a-z][a-z0-9_]*$ || ! -f $root/experiments/$verb/main.py ]]; then
-      say "no verb and no experiment '$verb'"
+      hint=$(meant "$verb" "$@")
+      say "no verb and no experiment '$verb'${hint:+; did you mean: $hint}"
       usage >&2
       exit 2
     fi

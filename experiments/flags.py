@@ -128,16 +128,18 @@ def check_ranges(
                 raise ValueError(f"{name} must {must}, got {value}")
 
 
-def define_run_flags(folder: str) -> None:
-    """Defines ``--workdir`` and ``--fresh``.
+def define_run_flags(folder: str) -> tuple[flags.FlagHolder[str | None], flags.FlagHolder[bool]]:
+    """Defines and returns ``--workdir`` and ``--fresh``.
 
     Args:
-        folder: where a run lies by default.
+        folder: where a run lies by default, for the help.
     """
-    flags.DEFINE_string(
-        "workdir", None, f"folder of the run (default: {folder}); resumed if it exists"
+    return (
+        flags.DEFINE_string(
+            "workdir", None, f"folder of the run (default: {folder}); resumed if it exists"
+        ),
+        flags.DEFINE_bool("fresh", False, "start the run over instead of resuming it"),
     )
-    flags.DEFINE_bool("fresh", False, "start the run over instead of resuming it")
 
 
 def entry_point(body: Callable[[], None], command: Command) -> Callable[[list[str]], None]:

@@ -86,6 +86,25 @@ def test_unknown_verb_names_the_verbs(verb: str, checkout: Path):
     assert not result.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["sentimnt"], "./launch.sh sentiment"),
+        (["graph", "--task=x"], "./launch.sh graphs"),
+        (["tset"], "./launch.sh test"),
+        (["--preset=demo", "--dim=3"], "./launch.sh sentiment --preset=demo --dim=3"),
+        (["This film is great"], './launch.sh sentiment --predict "This film is great"'),
+        (["something"], None),
+    ],
+)
+def test_a_slip_is_answered_by_what_was_meant(arguments, meant, checkout: Path):
+    result = launch(*arguments, script=checkout / "launch.sh")
+    assert result.returncode == 2
+    first = result.stderr.splitlines()[0]
+    told = f"launch.sh: no verb and no experiment '{arguments[0]}'"
+    assert first == (f"{told}; did you mean: {meant}" if meant else told)
+
+
 def test_no_python_is_said_plainly(checkout: Path):
     result = launch("sentiment", script=checkout / "launch.sh")
     assert result.returncode == 1

@@ -11,7 +11,7 @@ from experiments.command import Command, check_flags, model_file, run
 from experiments.flags import config_from_flags, define_config_flags, define_run_flags, entry_point
 
 define_config_flags(Config, PRESETS, "demo")
-define_run_flags("runs/chunking/PRESET")
+_WORKDIR, _FRESH = define_run_flags("runs/chunking/PRESET")
 _TAG = flags.DEFINE_string("tag", None, "tag a file of columns (- for standard input)")
 _MARGINALS = flags.DEFINE_bool("marginals", False, "print the probabilities of the labels too")
 _MODEL = flags.DEFINE_string("model_file", None, "model file (default: the run's)")
@@ -35,10 +35,10 @@ COMMAND = Command(
 
 def _main() -> None:
     config = config_from_flags(Config, PRESETS)
-    verbs = check_flags(COMMAND, config)
+    check_flags(COMMAND, config)
     preset = flags.FLAGS["preset"].value
-    workdir = Path(flags.FLAGS["workdir"].value or f"runs/chunking/{preset}")
-    if verbs:
+    workdir = Path(_WORKDIR.value or f"runs/chunking/{preset}")
+    if _TAG.value is not None:
         path = model_file(COMMAND, _MODEL.value, workdir, "model_file")
         from experiments.chunking import predict
 
@@ -47,7 +47,7 @@ def _main() -> None:
 
     from experiments.chunking import train
 
-    result = train.run(config, workdir, fresh=flags.FLAGS["fresh"].value)
+    result = train.run(config, workdir, fresh=_FRESH.value)
     for split in ("dev", "test"):
         if f"{split}_f1" in result:
             print(

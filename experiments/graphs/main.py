@@ -11,7 +11,7 @@ from experiments.flags import config_from_flags, define_config_flags, define_run
 from experiments.graphs.config import CHUNKING_PRESETS, PRESETS, Config
 
 define_config_flags(Config, PRESETS, "demo")
-define_run_flags("runs/graphs/TASK/PRESET")
+_WORKDIR, _FRESH = define_run_flags("runs/graphs/TASK/PRESET")
 
 COMMAND = Command(
     name="graphs",
@@ -31,12 +31,10 @@ def _main() -> None:
     presets = {"images": PRESETS, "chunking": CHUNKING_PRESETS}[task]
     config = config_from_flags(Config, presets)
     check_flags(COMMAND, config)
-    workdir = Path(
-        flags.FLAGS["workdir"].value or f"runs/graphs/{task}/{flags.FLAGS['preset'].value}"
-    )
+    workdir = Path(_WORKDIR.value or f"runs/graphs/{task}/{flags.FLAGS['preset'].value}")
     from experiments.graphs import report, text_report, train
 
-    result = train.run(config, workdir, fresh=flags.FLAGS["fresh"].value)
+    result = train.run(config, workdir, fresh=_FRESH.value)
     table = {"images": report.table, "chunking": text_report.table}[task]
     print(report.table_text(table(result)))
     print(f"report: {result['report']}")

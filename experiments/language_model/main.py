@@ -11,7 +11,7 @@ from experiments.flags import config_from_flags, define_config_flags, define_run
 from experiments.language_model.config import PRESETS, Config
 
 define_config_flags(Config, PRESETS, "demo")
-define_run_flags("runs/language_model/PRESET")
+_WORKDIR, _FRESH = define_run_flags("runs/language_model/PRESET")
 _SCORE = flags.DEFINE_string(
     "score", None, "perplexity of a text and of each of its sentences (- for standard input)"
 )
@@ -53,14 +53,14 @@ def _main() -> None:
     config = config_from_flags(Config, PRESETS)
     verbs = check_flags(COMMAND, config)
     preset = flags.FLAGS["preset"].value
-    workdir = Path(flags.FLAGS["workdir"].value or f"runs/language_model/{preset}")
+    workdir = Path(_WORKDIR.value or f"runs/language_model/{preset}")
     if verbs:
         model_path = model_file(COMMAND, _MODEL.value, workdir)
         from experiments.language_model import predict
 
-        if "score" in verbs:
+        if _SCORE.value is not None:
             predict.score(model_path, _SCORE.value, _FORMAT.value)
-        if "generate" in verbs:
+        if _GENERATE.value is not None:
             predict.write_text(
                 model_path,
                 _PROMPT.value,
@@ -73,7 +73,7 @@ def _main() -> None:
 
     from experiments.language_model import train
 
-    result = train.run(config, workdir, fresh=flags.FLAGS["fresh"].value)
+    result = train.run(config, workdir, fresh=_FRESH.value)
     print(f"best epoch on dev: {result['epoch']} of {result['epochs_run']}")
     for split in ("dev", "test"):
         if f"{split}_perplexity" in result:

@@ -11,7 +11,7 @@ from experiments.flags import config_from_flags, define_config_flags, define_run
 from experiments.parsing.config import PRESETS, Config
 
 define_config_flags(Config, PRESETS, "demo")
-define_run_flags("runs/parsing/PRESET")
+_WORKDIR, _FRESH = define_run_flags("runs/parsing/PRESET")
 _PARSE = flags.DEFINE_string("parse", None, "parse a tagged CoNLL-U file (- for standard input)")
 _MODEL = flags.DEFINE_string("model", None, "model file (default: the run's)")
 
@@ -34,10 +34,10 @@ COMMAND = Command(
 
 def _main() -> None:
     config = config_from_flags(Config, PRESETS)
-    verbs = check_flags(COMMAND, config)
+    check_flags(COMMAND, config)
     preset = flags.FLAGS["preset"].value
-    workdir = Path(flags.FLAGS["workdir"].value or f"runs/parsing/{preset}")
-    if verbs:
+    workdir = Path(_WORKDIR.value or f"runs/parsing/{preset}")
+    if _PARSE.value is not None:
         path = model_file(COMMAND, _MODEL.value, workdir)
         from experiments.parsing import predict
 
@@ -46,7 +46,7 @@ def _main() -> None:
 
     from experiments.parsing import train
 
-    result = train.run(config, workdir, fresh=flags.FLAGS["fresh"].value)
+    result = train.run(config, workdir, fresh=_FRESH.value)
     print(f"best epoch on dev: {result['epoch']} of {result['epochs_run']}")
     for split in ("dev", "test"):
         if f"{split}_uas" not in result:

@@ -11,8 +11,7 @@ from experiments.flags import config_from_flags, define_config_flags, define_run
 from experiments.sentiment.config import PRESETS, Config
 
 define_config_flags(Config, PRESETS, "demo")
-define_run_flags("runs/sentiment/PRESET")
-_WORKDIR = flags.FLAGS["workdir"]
+_WORKDIR, _FRESH = define_run_flags("runs/sentiment/PRESET")
 _PREDICT = flags.DEFINE_string(
     "predict", None, "label this text, or the texts, trees or parses in this file (- for standard "
     "input; see the end)"
@@ -88,26 +87,24 @@ COMMAND = Command(
 )
 
 
-def _answer(verbs: list[str], workdir: Path) -> None:
+def _answer(workdir: Path) -> None:
     """What a trained model does."""
-    if not verbs:
-        return
     model = None
     if _MODEL.present or _WORKDIR.present or flags.FLAGS["preset"].present:
         model = model_file(COMMAND, _MODEL.value, workdir)
-    if "label" in verbs or _FORMAT.value != "svg":  # a folder for pictures is made
+    if _LABEL.value is not None or _FORMAT.value != "svg":  # a folder for pictures is made
         check_output(_OUTPUT.value)
     check_output(_EXPORT.value, "export")
     from experiments.sentiment import predict
 
     annotator = predict.load(model, _BUILDER.value)
-    if "predict" in verbs:
+    if _PREDICT.value is not None:
         predict.predict(annotator, _PREDICT.value, _INPUT.value, _FORMAT.value, _OUTPUT.value)
-    if "evaluate" in verbs:
+    if _EVALUATE.value is not None:
         predict.evaluate(annotator, _EVALUATE.value, _BRACKETS.value)
-    if "label" in verbs:
+    if _LABEL.value is not None:
         predict.label(annotator, _LABEL.value, _OUTPUT.value)
-    if "export" in verbs:
+    if _EXPORT.value is not None:
         predict.export(annotator, _EXPORT.value)
 
 
@@ -116,16 +113,16 @@ def _main() -> None:
     verbs = check_flags(COMMAND, config)
     preset = flags.FLAGS["preset"].value
     workdir = Path(_WORKDIR.value or f"runs/sentiment/{preset}")
-    if "summary" in verbs:
+    if _SUMMARY.value is not None:
         from experiments.sentiment.summary import summarize
 
         summarize(_SUMMARY.value)
     if verbs:
-        return _answer([verb for verb in verbs if verb != "summary"], workdir)
+        return _answer(workdir) if set(verbs) != {"summary"} else None
 
     from experiments.sentiment import train
 
-    result = train.run(config, workdir, fresh=flags.FLAGS["fresh"].value)
+    result = train.run(config, workdir, fresh=_FRESH.value)
     splits = [split for split in ("dev", "test") if split in result]
     columns = [name for name in result["dev"] if "corenlp" not in name]
     print(f"best epoch on dev: {result['epoch']} of {result['epochs_run']}")

@@ -11,7 +11,7 @@ from experiments.flags import config_from_flags, define_config_flags, define_run
 from experiments.tree_builder.config import PRESETS, Config
 
 define_config_flags(Config, PRESETS, "demo")
-define_run_flags("runs/tree_builder/PRESET")
+_WORKDIR, _FRESH = define_run_flags("runs/tree_builder/PRESET")
 _COMBINE = flags.DEFINE_string(
     "combine", None, "write the builders of the runs whose folders match this pattern as one"
 )
@@ -39,21 +39,21 @@ def _main() -> None:
     config = config_from_flags(Config, PRESETS)
     verbs = check_flags(COMMAND, config)
     preset = flags.FLAGS["preset"].value
-    workdir = Path(flags.FLAGS["workdir"].value or f"runs/tree_builder/{preset}")
-    if "combine" in verbs:
+    workdir = Path(_WORKDIR.value or f"runs/tree_builder/{preset}")
+    if _COMBINE.value is not None:
         check_output(_OUTPUT.value)
     if verbs:
         path = model_file(COMMAND, _MODEL.value, workdir) if "evaluate" in verbs else None
         from experiments.tree_builder import predict
 
-        if "evaluate" in verbs:
+        if _EVALUATE.value is not None:
             predict.evaluate(str(path), _EVALUATE.value)
-        if "combine" in verbs:
+        if _COMBINE.value is not None:
             predict.combine(_COMBINE.value, _OUTPUT.value)
         return
     from experiments.tree_builder import train
 
-    result = train.run(config, workdir, fresh=flags.FLAGS["fresh"].value)
+    result = train.run(config, workdir, fresh=_FRESH.value)
     print(f"best epoch on dev: {result['epoch']} of {result['epochs_run']}")
     for split in ("dev", "test"):
         if split not in result:
