@@ -1,0 +1,73 @@
+"""Percent scripts to notebooks with their outputs, and to pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["FOLDER", "names", "render", "write_index"]
+
+FOLDER = Path(__file__).parent
+_HELPERS = {"__init__", "main", "render"}
+
+
+def names() -> list[str]:
+    """Names of the notebooks, in the order of the alphabet."""
+    return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in _HELPERS)
+
+
+def title_of(name: str) -> str:
+    """The first heading of a notebook."""
+    for line in (FOLDER / f"{name}.py").read_text(encoding="utf-8").splitlines():
+        if line.startswith("# # "):
+            return line.removeprefix("# # ")
+    return name
+
+
+def render(name: str, output: Path, timeout: int = 600) -> Path:
+    """Runs one notebook in a kernel of its own and writes ``NAME.ipynb`` and ``NAME.html``.
+
+    Args:
+        name: one of `names`.
+        output: an existing folder.
+        timeout: seconds a cell may take.
+
+    Returns:
+        The page.
+
+    Raises:
+        ValueError: where there is no such notebook.
+        RuntimeError: when a cell fails, with what it printed.
+    """
+    if name not in names():
+        raise ValueError(f"no notebook {name!r}; there are: {', '.join(names())}")
+    import jupytext
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+    from nbconvert import HTMLExporter
+    from nbformat import write
+
+    notebook = jupytext.read(FOLDER / f"{name}.py")
+    resources = {"metadata": {"path": str(output)}}
+    client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=resources)
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        raise RuntimeError(f"notebook {name}: {error}") from None
+    write(notebook, output / f"{name}.ipynb")
+    page, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": title_of(name)}})
+    path = output / f"{name}.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def write_index(output: Path, rendered: list[str]) -> Path:
+    """A page that leads to the others."""
+    from rntn_jax.plots import Section, page_html, text
+
+    items = "".join(
+        f'<li><a href="{name}.html">{text.escape(title_of(name))}</a></li>' for name in rendered
+    )
+    path = output / "index.html"
+    page = page_html(title="Notebooks", sections=[Section("Contents", f"<ul>{items}</ul>")])
+    path.write_text(page, encoding="utf-8")
+    return path
