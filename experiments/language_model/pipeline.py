@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rntn_jax import data, sequences
+from rntn_jax.data.text import read_text
 from rntn_jax.models import rnn_lm
 from rntn_jax.training import CheckpointError, load_pytree, read_info, save_pytree
 
@@ -32,7 +33,6 @@ __all__ = [
 
 END = data.demo_text.END
 _SENTENCE_END = re.compile(rf"(?<!\S){re.escape(END)}(?!\S)")
-_LINE_END = re.compile(r"\r\n?|\n")
 
 
 class Model(NamedTuple):
@@ -94,7 +94,7 @@ def read_sentences(
     Raises:
         DataError: when there is no sentence, or the file is not UTF-8 text.
     """
-    file, text = data.text.read_text(source)
+    file, text = read_text(source)
     pieces = _SENTENCE_END.split(text)
     if len(pieces) > 1:
         print(
@@ -102,7 +102,7 @@ def read_sentences(
             "second one is added",
             file=sys.stderr,
         )
-    lines = (line for piece in pieces for line in _LINE_END.split(piece))
+    lines = (line for piece in pieces for line in piece.split("\n"))
     stream = io.StringIO("\n".join(line for line in lines if line.strip()))
     stream.name = file
     return data.read_sentences(stream, level=level)

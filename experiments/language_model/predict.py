@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.language_model.pipeline import (
+    Model,
     encode,
     generate,
     load_model,
@@ -25,11 +26,13 @@ def score(model_path: Path, source: str, form: str) -> float:
     model = load_model(model_path)
     level = model.info.get("level", "word")
     sentences = read_sentences(sys.stdin.buffer if source == "-" else source, level=level)
-    for sentence, nats in zip(sentences, sentence_nats(model, sentences), strict=True):
+    answers = zip(sentences, sentence_nats(model, sentences), strict=True)
+    for number, (sentence, nats) in enumerate(answers, 1):
         alone = float(np.exp(nats.mean()))
         text = ("" if level == "char" else " ").join(sentence)
         if form == "json":
             answer = {
+                "id": number,
                 "text": text,
                 "perplexity": round(alone, 4),
                 "nats": np.round(nats.astype(float), 5).tolist(),
@@ -40,13 +43,27 @@ def score(model_path: Path, source: str, form: str) -> float:
             print(f"{alone:10.2f}  {text}")
     whole = perplexity(model.params, encode(sentences, model.vocabulary), model.activation)
     tokens = sum(len(sentence) + 1 for sentence in sentences)
-    unknown = sum(word not in model.vocabulary for s in sentences for word in s)
+    words = [word for sentence in sentences for word in sentence]
+    unknown = _tell_unknown(model, words, "the text")
     print(
         f"perplexity {whole:.2f} of {tokens} tokens, sentence ends among them, the state carried "
         f"from sentence to sentence; {unknown} unknown words",
         file=sys.stderr if form == "json" else sys.stdout,
     )
     return whole
+
+
+def _tell_unknown(model: Model, words: list[str], where: str) -> int:
+    """Says which words the model does not know, warns when they are most, and counts them."""
+    unknown = [word for word in words if word not in model.vocabulary]
+    if unknown:
+        kinds = list(dict.fromkeys(unknown))
+        shown = ", ".join([*kinds[:5], "..."] if len(kinds) > 5 else kinds)
+        told = f"unknown to the model: {len(unknown)} of {len(words)} tokens of {where} ({shown})"
+        if 2 * len(unknown) >= len(words):
+            told += "; is this the kind of text that it was trained on?"
+        print(told, file=sys.stderr)
+    return len(unknown)
 
 
 def write_text(
@@ -56,6 +73,7 @@ def write_text(
     model = load_model(model_path)
     level = model.info.get("level", "word")
     words = list(prompt) if level == "char" else prompt.split()
+    _tell_unknown(model, words, "the prompt")
     drawn = generate(model, words, length, temperature, top_k, seed)
     glue = "" if level == "char" else " "
     text = glue.join([*words, *drawn]).replace(glue + model.vocabulary.words[model.end], "\n")

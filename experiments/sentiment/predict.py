@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from experiments.sentiment import scores
+from experiments.sentiment.inputs import Text, read
 from experiments.tree_builder.baselines import balanced, right_branching_with_stop
 from rntn_jax import data, plots
 from rntn_jax.annotate import (
@@ -29,14 +27,11 @@ from rntn_jax.annotate import (
     shipped,
     two_classes,
 )
-from rntn_jax.data.text import read_text
 from rntn_jax.training import ProgressBar, read_info
 
-__all__ = ["annotate", "evaluate", "export", "label", "load", "predict", "read"]
+__all__ = ["annotate", "evaluate", "export", "json_of", "label", "load", "predict", "read"]
 
 CHUNK = 2048  # sentences between two moves of the progress bar
-_TREES = re.compile(r"\s*\(\s*-?\d+[\s(]")
-_PARSES = re.compile(r"\s*\(\s*[A-Z]*\s*\(")
 
 
 def load(model: str | Path | None, builder: str | Path | None) -> Annotator:
@@ -92,32 +87,6 @@ def _with_other_brackets(
     return [data.Tree(tree.tokens, tree.children, own) for tree, own in zip(built, labels)]
 
 
-def read(source: str, kind: str) -> list[data.Tree] | list[list[str]]:
-    """A text, or a file (- for standard input) of texts, trees or parses: tokens or trees.
-
-    In a file of texts each line is one; blank lines are passed over.
-    """
-    # os.path: it says no, too, to what is too long for the name of a file.
-    if source != "-" and not (source and os.path.exists(source)):
-        if kind in ("trees", "parses") or re.fullmatch(r"\S*[\\/]\S*|\S+\.\w{2,5}", source):
-            raise FileNotFoundError(f"there is no file {source!r}")
-        file, lines = None, [source]
-    else:
-        file, content = read_text(sys.stdin.buffer if source == "-" else source)
-        if kind == "auto":
-            kind = "trees" if _TREES.match(content) else "text"
-            kind = "parses" if _PARSES.match(content) else kind
-        if kind != "text":
-            stream = io.StringIO(content)
-            stream.name = file
-            return data.read_parses(stream) if kind == "parses" else data.read_trees(stream)
-        lines = content.split("\n")
-    found = [own for own in map(data.tokenize, lines) if own]
-    if not found:
-        raise data.DataError("there are no words", file=file, value=source[:40])
-    return found
-
-
 def annotate(annotator: Annotator, found: Sequence[Any]) -> list[Sentiment]:
     """Answers for tokens or trees, in chunks with a progress bar when they are many."""
 
@@ -144,6 +113,7 @@ def predict(annotator: Annotator, source: str, kind: str, form: str, output: str
             f"{len(found)} trees make {len(found)} pictures: name a folder with --output"
         )
     done = annotate(annotator, found)
+    _tell_unknown(annotator, done)
     if form == "svg" and (len(done) > 1 or (output and Path(output).is_dir())):
         folder = Path(str(output))
         folder.mkdir(parents=True, exist_ok=True)
@@ -162,23 +132,86 @@ def predict(annotator: Annotator, source: str, kind: str, form: str, output: str
             class_names=trees[0].class_names,
         )
     else:
-        content = "\n".join(_lines(done, form)) + "\n"
+        if form == "json":
+            rows = (json_of(annotator, *pair, id=n) for n, pair in enumerate(zip(found, done), 1))
+            lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+        elif form == "brackets":
+            lines = (answer.tree.to_brackets() for answer in done)
+        else:
+            lines = (
+                f"{answer.name} ({100 * answer.probabilities.max():.0f}%): {answer.tree.text}\n"
+                + answer.tree.to_text()
+                for answer in done
+            )
+        content = "\n".join(lines) + "\n"
     if output is None:
         sys.stdout.write(content)
     else:
+        if form == "svg":
+            Path(output).parent.mkdir(parents=True, exist_ok=True)
         Path(output).write_text(content, encoding="utf-8")
 
 
-def _lines(found: list[Sentiment], form: str) -> Iterator[str]:
-    written: dict[str, Callable[[Sentiment], str]] = {
-        "json": lambda answer: json.dumps(answer.to_dict(), ensure_ascii=False),
-        "brackets": lambda answer: answer.tree.to_brackets(),
-        "text": lambda answer: (
-            f"{answer.name} ({100 * answer.probabilities.max():.0f}%): {answer.tree.text}\n"
-            + answer.tree.to_text()
-        ),
-    }
-    return map(written[form], found)
+def json_of(
+    annotator: Annotator, given: Text | data.Tree, answer: Sentiment, id: int
+) -> dict[str, Any]:
+    """An answer as a line of JSON.
+
+    Args:
+        annotator: what gave it.
+        given: what was asked about.
+        answer: of `annotate`.
+        id: a running number.
+
+    Returns:
+        ``id``, ``text`` as the user wrote it (of a tree: its words), what `Sentiment.to_dict` has,
+        the ``tokens``, ``spans`` (where in the text each node begins and ends, in the order of
+        ``nodes``), and how many words are ``unknown``.
+    """
+    tokens = answer.tree.tokens
+    if isinstance(given, Text):
+        text, places = given.source, given.spans
+    else:
+        text, ends = " ".join(tokens), np.cumsum([len(token) + 1 for token in tokens]) - 1
+        places = [(int(end) - len(token), int(end)) for token, end in zip(tokens, ends)]
+    spans = [[places[i][0], places[j - 1][1]] for i, j in answer.tree.spans().tolist()]
+    unknown = len(_unknown(annotator, tokens))
+    rest = {"tokens": list(tokens), "spans": spans, "unknown": unknown}
+    return {"id": id, **answer.to_dict(), "text": text, **rest}
+
+
+def _unknown(annotator: Annotator, tokens: Sequence[str]) -> list[str]:
+    vocabulary = annotator.labeller.vocabulary
+    return [token for token in tokens if token not in vocabulary]
+
+
+def _tell_unknown(annotator: Annotator, done: Sequence[Sentiment]) -> None:
+    """Says how many words the model does not know, and warns of texts that are mostly such."""
+    unknown: list[str] = []
+    strange: list[int] = []
+    total = 0
+    for number, answer in enumerate(done, 1):
+        # Marks are the same in most languages.
+        words = [token for token in answer.tree.tokens if token[0].isalpha()]
+        own = _unknown(annotator, words)
+        unknown += own
+        total += len(words)
+        if own and 2 * len(own) >= len(words):
+            strange.append(number)
+    if not unknown:
+        return
+    kinds = list(dict.fromkeys(unknown))
+    shown = ", ".join([*kinds[:5], "..."] if len(kinds) > 5 else kinds)
+    print(f"unknown to the model: {len(unknown)} of {total} words ({shown})", file=sys.stderr)
+    if strange:
+        where = (
+            "" if len(done) == 1 else f" in {len(strange)} texts, the first of them {strange[0]}"
+        )
+        print(
+            f"warning: half of the words or more are unknown{where}: is this the language, and the "
+            "kind of text, that the model was trained on?",
+            file=sys.stderr,
+        )
 
 
 def label(annotator: Annotator, source: str, output: str | None) -> None:

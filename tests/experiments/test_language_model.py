@@ -168,6 +168,36 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_segment(tmp_path: 
         train.run(config, tmp_path)
 
 
+def test_a_text_with_its_own_ends_scores_as_without(trained, tmp_path, capsys):
+    sentences = data.demo_text.splits()["test"][:5]
+    plain = "".join(" ".join(words) + "\n" for words in sentences)
+    whole, said = {}, {}
+    for name, text in (
+        ("plain", plain),
+        ("ends", plain.replace("\n", " <eos>\n")),
+        ("empty", "\n" + plain.replace("\n", "\n \n")),
+    ):
+        (tmp_path / name).write_text(text)
+        whole[name] = predict.score(trained / "model.safetensors", str(tmp_path / name), "text")
+        said[name] = capsys.readouterr()
+    assert whole["plain"] == whole["ends"] == whole["empty"]
+    assert said["plain"].out == said["ends"].out == said["empty"].out
+    assert said["plain"].err == said["empty"].err == ""
+    assert "its 5 <eos> are read as the ends of sentences" in said["ends"].err
+
+
+def test_unknown_words_are_counted(trained, tmp_path, capsys):
+    predict.write_text(trained / "model.safetensors", "the zebra", 2, 0.0, None, 0)
+    told = capsys.readouterr().err
+    assert told.startswith("unknown to the model: 1 of 2 tokens of the prompt (zebra); is this ")
+    (tmp_path / "text").write_text("the film the gnu\n")
+    predict.score(trained / "model.safetensors", str(tmp_path / "text"), "json")
+    answer = capsys.readouterr()
+    row = json.loads(answer.out)
+    assert (row["id"], row["text"], row["unknown"]) == (1, "the film the gnu", 1)
+    assert answer.err.startswith("unknown to the model: 1 of 4 tokens of the text (gnu)\n")
+
+
 def test_bad_files(tmp_path: Path):
     (tmp_path / "dev.txt").write_text("a b\n")
     (tmp_path / "train.txt").write_bytes(b"a b\n\n\xff\n")

@@ -23,6 +23,7 @@ import safetensors.numpy
 from experiments.sentiment import predict as labelling
 from experiments.sentiment import train
 from experiments.sentiment.config import Config
+from experiments.sentiment.inputs import guess
 from experiments.workdir import read_json
 from rntn_jax import data, trees
 from rntn_jax.annotate import Labeller, load_labeller, predict, save_labeller, two_classes
@@ -321,7 +322,7 @@ def test_a_text_and_a_file_of_texts_are_labelled(shipped, tmp_path: Path, capsys
     (tmp_path / "texts").write_text(f"{NEGATED}\n\n  \nGood!\n")
     labelling.predict(shipped, str(tmp_path / "texts"), "auto", "json", None)
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
-    assert first["brackets"] == answer["brackets"] and second["text"] == "Good !"
+    assert first["brackets"] == answer["brackets"] and second["text"] == "Good!"
 
 
 def test_files_of_trees_parses_and_texts_are_told_apart(shipped, tmp_path: Path):
@@ -337,6 +338,122 @@ def test_files_of_trees_parses_and_texts_are_told_apart(shipped, tmp_path: Path)
         assert labelling.read(str(tmp_path / name), "text")[0][0] in {"-LRB-", words[0]}
     with pytest.raises(data.DataError):
         labelling.read(str(tmp_path / "text"), "trees")
+
+
+def test_json_holds_the_users_text_and_the_place_of_every_node(shipped, tmp_path: Path, capsys):
+    texts = ["Can\u2019t  wait\u2026", "It\u00ad's “(good)” :)"]
+    (tmp_path / "texts").write_text("\n\n".join(texts), encoding="utf-8")
+    labelling.predict(shipped, str(tmp_path / "texts"), "auto", "json", None)
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["id"] for row in rows] == [1, 2] and [row["text"] for row in rows] == texts
+    for row in rows:
+        tree = data.parse_tree(row["brackets"])
+        assert row["tokens"] == list(tree.tokens) == data.tokenize(row["text"])
+        assert len(row["spans"]) == len(row["nodes"]) == tree.num_nodes
+        assert row["spans"][-1] == [0, len(row["text"])]
+        for node, (i, j) in enumerate(tree.spans().tolist()):
+            assert row["spans"][node] == [row["spans"][i][0], row["spans"][j - 1][1]]
+    for row, words in zip(rows, (["Ca", "n\u2019t", "wait", "…"], ["It", "'s", "“"])):
+        assert [row["text"][i:j] for i, j in row["spans"][: len(words)]] == words
+
+
+def test_json_of_trees_places_nodes_in_their_words(model: Path, source: str, capsys):
+    labelling.predict(labelling.load(model, None), source, "trees", "json", None)
+    answer = capsys.readouterr()
+    row = json.loads(answer.out.splitlines()[1])
+    assert (row["id"], row["text"]) == (2, "a good film")
+    assert [row["text"][i:j] for i, j in row["spans"]] == [
+        "a", "good", "film", "good film", "a good film"
+    ]  # fmt: skip
+    assert "read as" not in answer.err  # --input said it
+
+
+def test_unknown_words_are_counted_and_a_strange_language_is_warned_of(shipped, tmp_path, capsys):
+    german = "Der Film war leider ziemlich langweilig und die Schauspieler waren schlecht."
+    labelling.predict(shipped, german, "auto", "json", None)
+    answer = capsys.readouterr()
+    assert json.loads(answer.out)["unknown"] == 6
+    told, warned = answer.err.splitlines()
+    assert told.startswith("unknown to the model: 6 of 11 words (leider, ziemlich, ")
+    assert warned.startswith("warning: half of the words or more are unknown: ")
+    (tmp_path / "texts").write_text(f"A good film.\n{german}\nNice, zagrebian film.\n:-) !!\n")
+    labelling.predict(shipped, str(tmp_path / "texts"), "text", "text", None)
+    told, warned = capsys.readouterr().err.splitlines()
+    assert told.startswith("unknown to the model: 7 of 17 words (")
+    assert warned.startswith("warning: half of the words or more are unknown in 1 texts, the first")
+    labelling.predict(shipped, "A good film.", "text", "text", None)
+    assert capsys.readouterr().err == ""
+
+
+GUESSES = {
+    "trees": [
+        "(3 (2 a) (4 film))", "\n (3\n(2 a) (4 film))", "(3(2 a)(4 b))", "(-1 (-1 a) (2 b))",
+        "(3 good)", "(3 good)\n(2 (2 a) (2 b))", "(3 (2 a)\n", "(3 (2 a b) (4 c))", "(3 (2 a) b)",
+        "(3 (2 a) (4 b)))", "(3 (2 a) (x b))", "(3 (x a) (2 b))", "\ufeff(3 good)\n",
+        "(3 (2 (1 (2",
+    ],
+    "parses": [
+        "(S1 (S (NP (DT The) (NN film)) (VP (VBZ works)) (. .)))", "(NP-SBJ (DT the) (NN x))",
+        "(s (np (dt the) (nn film)) (vp (vbz works)))", "(@S (NP (DT A) (NN film)) (VP (VBZ is)))",
+        "(NN Yes)", "(NN Yes)\n(S (NP (NN x)) (VP (VB y)))", "( (S (NP (NN Fun)) (VP (VBZ wins))))",
+        "(ROOT\n  (S\n    (NP (PRP It))", "(TOP (S=2 (NP-SBJ-1 (-NONE- *)) (VP (VB go))))",
+        "(FRAG (UH Yes) (. .))", "(`` ``)", "(. .)", "(PRP$ my)\n", "(NP|<DT-NN> (DT a) (NN b))",
+        "(S^ROOT (NP (DT a) (NN b)) (. .))", "(sentence (sn (d la) (n casa)))",
+    ],
+    "text": [
+        "(2 thumbs up) Nice.", "((laughs)) good film", "(I) liked it", "(Good film)", "Nice (2 a)",
+        "(2 thumbs) up", "(: great film", "(8 hours", "(It's (really not) good) he said", "",
+        "(in theory) fine", "(in theory)", "(A (B movie) fan)", "(NOT (VERY good))", "()", "(",
+        "((", "(Note (to self): buy)", "(NN Yes) I said", "(very) (good film)",
+        "(the (DVD edition))",
+        "(1 (of many) films)", "(2 thumbs", " \n", "(sic)", "(S) (NP)",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"), [(kind, content) for kind, some in GUESSES.items() for content in some]
+)
+def test_guesses_by_the_first_brackets(kind: str, content: str):
+    assert guess(content) == kind
+
+
+def test_long_inputs_are_guessed_at_once():
+    assert guess("(" * 10**6) == "text" and guess("(3 " * 10**6) == "trees"
+    assert guess("x" * 10**6) == "text" and guess("(S " * 10**6) == "parses"
+
+
+def test_what_a_file_was_taken_for_is_said(tmp_path: Path, capsys):
+    for kind, content in (
+        ("trees", "(3 (2 a) (4 film))"),
+        ("parses", "(NP-SBJ (DT the) (NN x))"),
+        ("texts, one a line", "(2 thumbs up) Nice."),
+    ):
+        (tmp_path / "file").write_text(content)
+        labelling.read(str(tmp_path / "file"), "auto")
+        assert f"{tmp_path / 'file'}: read as {kind} (" in capsys.readouterr().err
+        labelling.read(str(tmp_path / "file"), kind if kind in ("trees", "parses") else "text")
+        assert capsys.readouterr().err == ""
+    found = labelling.read("(3 (2 a) (4 film))", "auto")  # no file, but in brackets
+    assert isinstance(found[0], data.Tree)
+    assert "what was given: read as trees" in capsys.readouterr().err
+    assert list(labelling.read("A (B) film", "auto")[0]) == data.tokenize("A (B) film")
+    assert capsys.readouterr().err == ""
+
+
+def test_what_was_asked_for_wins(tmp_path: Path):
+    (tmp_path / "file").write_text("(3 (2 a) (4 film))")
+    (text,) = labelling.read(str(tmp_path / "file"), "text")
+    assert list(text)[:2] == ["-LRB-", "3"]
+    assert list(labelling.read("10/10", "text")[0]) == [r"10\/10"]
+    assert list(labelling.read(str(tmp_path), "text")[0])  # the name of a folder is a text too
+    with pytest.raises(FileNotFoundError, match=r"there is no file '10/10'.*--input=text"):
+        labelling.read("10/10", "auto")
+    with pytest.raises(data.DataError, match="taken for trees by how it begins: --input=text"):
+        labelling.read("(2 (3 thumbs up))", "auto")
+    with pytest.raises(data.DataError) as caught:
+        labelling.read("(2 (3 thumbs up))", "trees")
+    assert "taken for" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
