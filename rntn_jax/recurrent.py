@@ -4,7 +4,7 @@ For inputs ``x_t`` and a state ``h_t`` (rows)::
 
     h_t = f(h_{t-1} H + x_t I + b)
 
-The way back carries nothing but the error ``delta`` of one step; all weight gradients are one
+The backward pass carries nothing but the error ``delta`` of one step; all weight gradients are one
 contraction each, after the sweep (source 001; source 003, equations 17 to 24 summed over t).
 
 Everything inside is time-major, everything public batch-major.
@@ -12,16 +12,16 @@ Everything inside is time-major, everything public batch-major.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from rntn_jax.ops import accumulator, activate, cast_like, derivative_from_output, masked
+from rntn_jax.ops.checks import check
 
 __all__ = ["Cell", "birnn", "jacobian_norms", "rnn", "stacked_rnn"]
 
@@ -34,6 +34,10 @@ class Cell(NamedTuple):
     b: jax.Array  # [D]
 
 
+_OPTIONS = ("activation", "reverse", "remat_every")  # static
+
+
+@partial(jax.jit, static_argnames=_OPTIONS)
 def rnn(
     cell: Cell,
     x: jax.Array,
@@ -42,16 +46,16 @@ def rnn(
     *,
     activation: str = "tanh",
     reverse: bool = False,
-    drop: jax.Array | None = None,
-    segment: int | None = None,
+    recurrent_mask: jax.Array | None = None,
+    remat_every: int | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """States of a recurrent network at all steps.
 
-    Computes ``h_t = f((drop * h_{t-1}) H + x_t I + b)``. Gradient, from ``g_t``, the cotangent of
-    ``h_t``::
+    Computes ``h_t = f((m * h_{t-1}) H + x_t I + b)``, ``m`` being ``recurrent_mask``. Gradient,
+    from ``g_t``, the cotangent of ``h_t``::
 
-        delta_t = (g_t + down_t) f'(h_t),   down_{t-1} = drop * (delta_t H^T)
-        dH = sum_t (drop * h_{t-1})^T delta_t,  dI = sum_t x_t^T delta_t,  db = sum_t delta_t
+        delta_t = (g_t + down_t) f'(h_t),   down_{t-1} = m * (delta_t H^T)
+        dH = sum_t (m * h_{t-1})^T delta_t,  dI = sum_t x_t^T delta_t,  db = sum_t delta_t
         dx_t = delta_t I^T,                  dcarry = down_0
 
     Source: 001, ``h^(t)`` and its dJ/dH; 003, equations 1a and 15 to 24.
@@ -65,19 +69,20 @@ def rnn(
             that of the whole past: truncated backpropagation is the caller stopping it.
         mask: bool ``[B, T]``, any pattern; a false step leaves the state as it was, shows zero,
             and may hold anything.
-        activation: ``tanh``, ``sigmoid``, ``relu`` or ``identity``.
+        activation: ``tanh``, ``sigmoid``, ``relu``, ``cube`` or ``identity``.
         reverse: from the last step to the first.
-        drop: ``[B, D]``, multiplies the state before each step: variational dropout.
-        segment: steps recomputed at a time on the way back. The states of all steps are then
-            not kept for it, only every ``segment``-th; about ``sqrt(T)`` keeps least.
+        recurrent_mask: ``[B, D]`` floating point, multiplies the state before each step:
+            variational dropout.
+        remat_every: steps recomputed at a time in the backward pass. The states of all steps are
+            then not kept for it, only every ``remat_every``-th; about ``sqrt(T)`` keeps least.
 
     Returns:
         ``(hidden [B, T, D], carry [B, D])``. Cost O(B T D (D + E)), three times; residuals: the
-        arguments and the states, with ``segment`` only ``T / segment`` of these.
+        arguments and the states, with ``remat_every`` only ``T / remat_every`` of these.
 
     Raises:
         AssertionError: when shapes do not match.
-        ValueError: for an unknown activation or a segment below 1.
+        ValueError: for an unknown activation or a ``remat_every`` below 1.
 
     Example:
         >>> cell = Cell(h=jnp.ones((1, 1)), i=jnp.ones((1, 1)), b=jnp.zeros(1))
@@ -85,40 +90,49 @@ def rnn(
         >>> hidden.ravel().tolist(), carry.tolist()
         ([1.0, 2.0, 3.0], [[3.0]])
     """
-    x, cell = jnp.asarray(x), jax.tree.map(jnp.asarray, cell)
-    chex.assert_rank(x, 3)
-    (batch, steps, width), d = x.shape, cell.b.shape[-1]
-    chex.assert_shape(cell, [(d, d), (width, d), (d,)])
-    carry = jnp.zeros((batch, d), x.dtype) if carry is None else jnp.asarray(carry)
-    chex.assert_shape(carry, (batch, d))
-    everywhere = mask is None
-    mask = jnp.ones((batch, steps), bool) if mask is None else jnp.asarray(mask)
-    chex.assert_shape(mask, (batch, steps))
-    chex.assert_type(mask, bool)
-    drop = jnp.ones((batch, d), carry.dtype) if drop is None else jnp.asarray(drop)
-    chex.assert_shape(drop, (batch, d))
+    sizes: dict[str, int] = {}
+    check("x", x, "float", "B T E", sizes)
+    _check_cell("cell", cell, sizes)
+    batch, steps, d = sizes["B"], sizes["T"], sizes["D"]
+    here = jnp.ones((batch, steps), bool) if mask is None else mask
+    here = check("mask", here, "bool", "B T", sizes)
+    carry = jnp.zeros((batch, d), x.dtype) if carry is None else carry
+    check("carry", carry, "float", "B D", sizes)
+    kept = jnp.ones((batch, d), carry.dtype) if recurrent_mask is None else recurrent_mask
+    check("recurrent_mask", kept, "float", "B D", sizes)
     derivative_from_output(activation, jnp.zeros(()))  # an unknown name fails here
-    if segment is not None and segment < 1:
-        raise ValueError(f"segment must be at least 1, got {segment}")
+    if remat_every is not None and remat_every < 1:
+        raise ValueError(f"remat_every must be at least 1, got {remat_every}")
 
-    x, mask = x.swapaxes(0, 1), mask.T
+    x, here = x.swapaxes(0, 1), here.T
     if reverse:
-        x, mask = x[::-1], mask[::-1]
+        x, here = x[::-1], here[::-1]
     sweep = partial(_rnn, activation)
-    if segment is None or segment >= steps:
-        states, last = sweep(cell, x, carry, mask, drop)
+    if remat_every is None or remat_every >= steps:
+        states, last = sweep(cell, x, carry, here, kept)
     else:
-        states, last = _in_segments(sweep, segment, cell, x, carry, mask, drop)
-    hidden = states if everywhere else masked(states, mask)
+        states, last = _with_remat(sweep, remat_every, cell, x, carry, here, kept)
+    hidden = states if mask is None else masked(states, here)
     return (hidden[::-1] if reverse else hidden).swapaxes(0, 1), last
 
 
+def _check_cell(name: str, cell: Cell, sizes: dict[str, int]) -> None:
+    check(f"{name}.b", cell.b, "float", "D", sizes)
+    check(f"{name}.h", cell.h, "float", "D D", sizes)
+    check(f"{name}.i", cell.i, "float", "E D", sizes)
+
+
+@partial(jax.jit, static_argnames=_OPTIONS)
 def stacked_rnn(
     cells: Sequence[Cell],
     x: jax.Array,
     carries: Sequence[jax.Array | None] | None = None,
     mask: jax.Array | None = None,
-    **options,
+    *,
+    activation: str = "tanh",
+    reverse: bool = False,
+    recurrent_mask: jax.Array | None = None,
+    remat_every: int | None = None,
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     """Layers on top of each other, each reading the states of the one below.
 
@@ -127,7 +141,10 @@ def stacked_rnn(
         x: ``[B, T, E]``.
         carries: one ``[B, D]`` a layer, or None.
         mask: bool ``[B, T]``.
-        **options: as in `rnn`, the same for all layers.
+        activation: as in `rnn`, of all layers.
+        reverse: as in `rnn`, all layers.
+        recurrent_mask: as in `rnn`, the same for all layers.
+        remat_every: as in `rnn`, of all layers.
 
     Returns:
         ``(hidden [B, T, D] of the top layer, carries)``.
@@ -144,26 +161,70 @@ def stacked_rnn(
     carries = [None] * len(cells) if carries is None else carries
     after = []
     for cell, carry in zip(cells, carries, strict=True):
-        x, carry = rnn(cell, x, carry, mask, **options)
+        x, carry = rnn(
+            cell,
+            x,
+            carry,
+            mask,
+            activation=activation,
+            reverse=reverse,
+            recurrent_mask=recurrent_mask,
+            remat_every=remat_every,
+        )
         after.append(carry)
     return x, tuple(after)
 
 
+@partial(jax.jit, static_argnames=("activation", "remat_every"))
 def birnn(
-    forward: Cell, backward: Cell, x: jax.Array, mask: jax.Array | None = None, **options
+    forward: Cell,
+    backward: Cell,
+    x: jax.Array,
+    mask: jax.Array | None = None,
+    *,
+    activation: str = "tanh",
+    recurrent_mask: jax.Array | None = None,
+    remat_every: int | None = None,
 ) -> jax.Array:
-    """States of both directions side by side, ``[B, T, 2 D]``; options as in `rnn`.
+    """States of both directions side by side.
+
+    Args:
+        forward: the layer that reads from the first step on.
+        backward: the layer that reads from the last step on.
+        x: ``[B, T, E]``.
+        mask: bool ``[B, T]``, as in `rnn`.
+        activation: as in `rnn`, of both.
+        recurrent_mask: as in `rnn`, the same for both.
+        remat_every: as in `rnn`, of both.
+
+    Returns:
+        ``[B, T, 2 D]``, 0 where masked.
+
+    Raises:
+        AssertionError: when shapes do not match.
+        ValueError: for an unknown activation or a ``remat_every`` below 1.
 
     Example:
         >>> cell = Cell(h=jnp.ones((1, 1)), i=jnp.ones((1, 1)), b=jnp.zeros(1))
         >>> birnn(cell, cell, jnp.ones((1, 3, 1)), activation="identity")[0].tolist()
         [[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]]
     """
-    left, _ = rnn(forward, x, mask=mask, **options)
-    right, _ = rnn(backward, x, mask=mask, reverse=True, **options)
-    return jnp.concatenate([left, right], axis=-1)
+    sides = [
+        rnn(
+            cell,
+            x,
+            mask=mask,
+            activation=activation,
+            reverse=reverse,
+            recurrent_mask=recurrent_mask,
+            remat_every=remat_every,
+        )[0]
+        for cell, reverse in ((forward, False), (backward, True))
+    ]
+    return jnp.concatenate(sides, axis=-1)
 
 
+@partial(jax.jit, static_argnames=("max_lag", "activation"))
 def jacobian_norms(
     cell: Cell, hidden: jax.Array, max_lag: int, *, activation: str = "tanh"
 ) -> jax.Array:
@@ -179,6 +240,7 @@ def jacobian_norms(
         cell: the weights.
         hidden: ``[B, T, D]``, the states that `rnn` returned (no step masked).
         max_lag: largest lag, below ``T``.
+        activation: as in `rnn`.
 
     Returns:
         ``[max_lag + 1]``, divided by that at lag 0, ``sqrt(D)``. Cost O(max_lag B T D^3), memory
@@ -192,9 +254,10 @@ def jacobian_norms(
         >>> jacobian_norms(cell, jnp.zeros((1, 4, 2)), 2).tolist()
         [1.0, 0.5, 0.25]
     """
-    hidden = jnp.asarray(hidden)
-    chex.assert_rank(hidden, 3)
-    _, steps, d = hidden.shape
+    sizes: dict[str, int] = {}
+    check("hidden", hidden, "float", "B T D", sizes)
+    _check_cell("cell", cell, sizes)
+    steps, d = sizes["T"], sizes["D"]
     if not 0 <= max_lag < steps:
         raise ValueError(f"max_lag must be in 0 .. {steps - 1}, got {max_lag}")
     slope = derivative_from_output(activation, hidden)
@@ -210,14 +273,14 @@ def jacobian_norms(
     return jnp.stack(norms)
 
 
-def _in_segments(sweep, segment: int, cell: Cell, x, carry, mask, drop):
-    """The sweep over pieces of time, each computed again on the way back."""
+def _with_remat(sweep: Callable, every: int, cell: Cell, x, carry, mask, drop):
+    """The sweep over pieces of time, each computed again in the backward pass."""
     steps = x.shape[0]
-    pieces = -(-steps // segment)
+    pieces = -(-steps // every)
 
     def split(a):
-        pad = [(0, pieces * segment - steps)] + [(0, 0)] * (a.ndim - 1)
-        return jnp.pad(a, pad).reshape(pieces, segment, *a.shape[1:])
+        pad = [(0, pieces * every - steps)] + [(0, 0)] * (a.ndim - 1)
+        return jnp.pad(a, pad).reshape(pieces, every, *a.shape[1:])
 
     @jax.checkpoint
     def piece(carry, parts):
@@ -226,7 +289,7 @@ def _in_segments(sweep, segment: int, cell: Cell, x, carry, mask, drop):
         return carry, states
 
     carry, states = lax.scan(piece, carry, (split(x), split(mask)))
-    return states.reshape(pieces * segment, *states.shape[2:])[:steps], carry
+    return states.reshape(pieces * every, *states.shape[2:])[:steps], carry
 
 
 def _rnn_reference(activation: str, cell: Cell, x, carry, mask, drop):

@@ -43,7 +43,7 @@ def plain(cell, x, carry, mask, drop, activation="tanh"):
 
 
 def rule(cell, x, carry, mask, drop, **options):
-    return rnn(cell, x, carry, mask, drop=drop, **options)
+    return rnn(cell, x, carry, mask, recurrent_mask=drop, **options)
 
 
 def oracle(cotangents, cell, x, carry, mask, drop):
@@ -84,7 +84,7 @@ def test_rule():
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu", "identity"])
-@pytest.mark.parametrize("options", [{}, {"segment": 2}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"remat_every": 2}], ids=str)
 def test_other_activations_and_segments(activation, options):
     def run(f):
         def total(*floats):
@@ -207,7 +207,7 @@ def test_keeps_its_arguments_and_the_states_only():
 
 def temporary_bytes(steps: int, segment: int | None) -> int:
     x, cell = jax.ShapeDtypeStruct((1, steps, 1), jnp.float64), random_cell(1, 16)
-    loss = lambda cell, x: jnp.sum(rnn(cell, x, segment=segment)[1])
+    loss = lambda cell, x: jnp.sum(rnn(cell, x, remat_every=segment)[1])
     memory: Any = jax.jit(jax.grad(loss)).lower(cell, x).compile().memory_analysis()
     return memory.temp_size_in_bytes
 
@@ -221,7 +221,7 @@ def test_segments_bound_the_memory_of_long_sequences():
 
 def test_100000_steps_train():
     cell = Cell(h=0.9 * np.eye(4), i=draw(1, 4), b=np.zeros(4))
-    loss = lambda cell, x: jnp.sum(rnn(cell, x, segment=316)[1] ** 2)
+    loss = lambda cell, x: jnp.sum(rnn(cell, x, remat_every=316)[1] ** 2)
     value, gradient = jax.jit(jax.value_and_grad(loss))(cell, draw(1, 100_000, 1))
     assert np.isfinite(value) and all(
         np.isfinite(a).all() and a.any() for a in map(np.asarray, gradient)
@@ -247,9 +247,9 @@ def test_half_precision_adds_up_many_steps_in_float32():
         (lambda: rnn(CELL, X, CARRY[:-1]), AssertionError),
         (lambda: rnn(CELL, X, CARRY, HOLES[:, :-1]), AssertionError),
         (lambda: rnn(CELL, X, CARRY, HOLES.astype(int)), AssertionError),
-        (lambda: rnn(CELL, X, drop=CARRY[:-1]), AssertionError),
+        (lambda: rnn(CELL, X, recurrent_mask=CARRY[:-1]), AssertionError),
         (lambda: rnn(CELL, X, activation="gelu"), ValueError),
-        (lambda: rnn(CELL, X, segment=0), ValueError),
+        (lambda: rnn(CELL, X, remat_every=0), ValueError),
     ],
 )  # fmt: skip
 def test_wrong_arguments(call, error):

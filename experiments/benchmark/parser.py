@@ -157,7 +157,7 @@ def _problem(sentences: Any, dim: int, size: int, count: int = 8) -> Problem:
 
     model = _model(sentences, dim)
     number = {relation: r for r, relation in enumerate(model.relations)}
-    examples = jax.jit(parser.examples, static_argnums=3)
+    examples = jax.jit(parser.oracle_transitions, static_argnums=3)
     seen, taken = [], []
     # The first sentences are enough: one has more than ten steps.
     for members, padded in padded_batches(model, sentences[: count * size // 10 + BATCH]):

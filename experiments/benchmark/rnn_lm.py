@@ -145,7 +145,7 @@ def _growth(lengths: tuple[int, ...] = (1_000, 10_000, 100_000)) -> list[dict[st
         for segment in (None, round(steps**0.5)):
 
             def objective(cell, x, segment=segment):
-                return rnn(cell, x, segment=segment)[1].sum()
+                return rnn(cell, x, remat_every=segment)[1].sum()
 
             grad = jax.jit(jax.grad(objective)).lower(cell, x).compile()
             jax.block_until_ready(grad(cell, x))

@@ -103,7 +103,7 @@ def _groups(
         yield members, rows, words
 
 
-_examples = jax.jit(parser.examples, static_argnums=3)
+_oracle_transitions = jax.jit(parser.oracle_transitions, static_argnums=3)
 _decode = jax.jit(parser.decode, static_argnames=("root", "activation"))
 _decode_in_context = jax.jit(context_parser.decode, static_argnames=("root", "activation"))
 _precompute = jax.jit(parser.precompute)
@@ -152,7 +152,7 @@ def windows(
     seen, taken, lifted = [], [], 0
     for gold in _gold(sentences, vocabularies, relations, options, 32, AREA):
         ids, step = jax.device_get(
-            _examples(gold.sentences, gold.heads, gold.relations, len(relations))
+            _oracle_transitions(gold.sentences, gold.heads, gold.relations, len(relations))
         )
         seen.append([column[step >= 0] for column in ids])
         taken.append(step[step >= 0])
@@ -175,7 +175,7 @@ def batches_in_context(
         positions = np.broadcast_to(np.arange(size, dtype=np.int32), (rows, size))
         places = parser.Sentences((positions,), gold.sentences.length)
         (seen, labels), step = jax.device_get(
-            _examples(places, gold.heads, gold.relations, len(relations))
+            _oracle_transitions(places, gold.heads, gold.relations, len(relations))
         )
         found.append(context_parser.Batch(gold.sentences, seen, labels, step))
         lifted += gold.lifted

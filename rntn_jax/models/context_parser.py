@@ -9,6 +9,7 @@ batch in their contexts are one table of vectors, of which each occurs once, and
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,14 +17,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from rntn_jax.models import encoder, parser, window
+from rntn_jax.models.layers import check_config
 from rntn_jax.models.parser import Sentences
 from rntn_jax.ops import activate, dropout, embed_sum, softmax_cross_entropy
+from rntn_jax.ops.checks import check
 
-# Of what `parser.read` gives: s1 s2 s3 b1 b2 and the outermost children of s1 and s2, whose
-# relations are seen too. An encoder has told them of their neighbours.
-PLACES = (0, 1, 2, 3, 4, 6, 7, 12, 13), (0, 1, 6, 7)
+# Of what `parser.extract_features` gives: s1 s2 s3 b1 b2 and the outermost children of s1 and s2,
+# whose relations are seen too. An encoder has told them of their neighbours.
+POSITIONS = (0, 1, 2, 3, 4, 6, 7, 12, 13), (0, 1, 6, 7)
 
-__all__ = ["PLACES", "Batch", "Config", "Params", "decode", "in_context", "init", "loss"]
+__all__ = ["POSITIONS", "Batch", "Config", "Params", "decode", "in_context", "init", "loss"]
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,7 @@ class Config:
     hidden_dim: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("num_relations", "relation_dim", "hidden_dim"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
+        check_config(self, {"num_relations": 1, "relation_dim": 1, "hidden_dim": 1})
 
 
 class Params(NamedTuple):
@@ -59,13 +60,18 @@ class Batch(NamedTuple):
     sentences: (
         Sentences  # ids int [B, T + 2] of each column; those of root and nothing do not count
     )
-    places: Any  # int [2 T, B, 18], positions that the network sees before each step
-    relations: Any  # int [2 T, B, 12], as `parser.read` gives them
+    positions: Any  # int [2 T, B, 18], positions that the network sees before each step
+    relations: Any  # int [2 T, B, 12], as `parser.extract_features` gives them
     steps: Any  # int [2 T, B], -1 after the end
 
 
 def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Params:
     """Random parameters.
+
+    Args:
+        key: a PRNG key.
+        config: sizes.
+        dtype: of all parameters.
 
     Example:
         >>> config = Config(encoder.Config((9,), (3,), rnn_dim=4), num_relations=3)
@@ -77,7 +83,7 @@ def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Para
     width = config.encoder.width
     sizes = window.Config(
         vocab_size=(1, config.num_relations + 1),
-        window=tuple(map(len, PLACES)),
+        window=tuple(map(len, POSITIONS)),
         embed_dim=(width, config.relation_dim),
         hidden_dim=config.hidden_dim,
         num_classes=2 * config.num_relations + 1,
@@ -90,16 +96,39 @@ def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Para
     )
 
 
-def in_context(params: Params, sentences: Sentences, **options) -> tuple[window.Params, Sentences]:
+def in_context(
+    params: Params,
+    sentences: Sentences,
+    *,
+    unknown_rate: float = 0.0,
+    input_dropout: float = 0.0,
+    hidden_dropout: float = 0.0,
+    key: jax.Array | None = None,
+) -> tuple[window.Params, Sentences]:
     """The window network of a batch, whose words are positions, and the sentences in these words.
 
     Args:
         params: as `init` makes them.
         sentences: padded to ``T`` words.
-        **options: as in `encoder.apply`.
+        unknown_rate: as in `encoder.apply`.
+        input_dropout: as in `encoder.apply`.
+        hidden_dropout: as in `encoder.apply`.
+        key: as in `encoder.apply`.
+
+    Raises:
+        AssertionError: as `encoder.apply`.
+        ValueError: as `encoder.apply`.
     """
     columns, length = jnp.stack(sentences.ids, axis=-1), jnp.asarray(sentences.length)
-    known = encoder.apply(params.encoder, columns[:, 1:-1], length, **options)
+    known = encoder.apply(
+        params.encoder,
+        columns[:, 1:-1],
+        length,
+        unknown_rate=unknown_rate,
+        input_dropout=input_dropout,
+        hidden_dropout=hidden_dropout,
+        key=key,
+    )
     rows, _, width = known.shape
     root, nothing = (jnp.broadcast_to(end[None, None], (rows, 1, width)) for end in params.ends)
     table = jnp.concatenate([root, known, nothing], axis=1)
@@ -115,31 +144,69 @@ def loss(
     batch: Batch,
     *,
     activation: str = "relu",
+    unknown_rate: float = 0.0,
+    input_dropout: float = 0.0,
     hidden_dropout: float = 0.0,
     key: jax.Array | None = None,
-    **options,
 ) -> tuple[jax.Array, window.Aux]:
-    """Mean cross-entropy of the steps in nats; further options as in `encoder.apply`.
+    """Mean cross-entropy of the steps in nats.
 
     Source: 002, J.
+
+    Args:
+        params: as `init` makes them.
+        batch: sentences and steps.
+        activation: of the window network.
+        unknown_rate: as in `encoder.apply`.
+        input_dropout: as in `encoder.apply`.
+        hidden_dropout: as in `encoder.apply`, and rate on the window network's hidden layer.
+        key: PRNG key, needed when a rate is not 0.
+
+    Returns:
+        ``(nats, aux)``; 0 when there is no step.
+
+    Raises:
+        AssertionError: when shapes or dtypes do not match.
+        ValueError: for an unknown activation, a rate outside [0, 1), a missing key, and for words
+            outside of their table, where they are not traced.
     """
+    sizes: dict[str, int] = {}
+    check("batch.steps", batch.steps, "int", "S B", sizes)
+    check("batch.positions", batch.positions, "int", f"S B {parser.POSITIONS}", sizes)
+    check("batch.relations", batch.relations, "int", f"S B {parser.LABELLED}", sizes)
     network, sentences = in_context(
-        params, batch.sentences, hidden_dropout=hidden_dropout, key=key, **options
+        params,
+        batch.sentences,
+        unknown_rate=unknown_rate,
+        input_dropout=input_dropout,
+        hidden_dropout=hidden_dropout,
+        key=key,
     )
+    return _loss(network, batch, sentences, key, activation, hidden_dropout)
+
+
+@partial(jax.jit, static_argnames=("activation", "hidden_dropout"))
+def _loss(
+    network: window.Params,
+    batch: Batch,
+    sentences: Sentences,
+    key: jax.Array | None,
+    activation: str,
+    hidden_dropout: float,
+) -> tuple[jax.Array, window.Aux]:
     # Position p of sentence b is word (b, p) of the table.
-    words = jnp.asarray(batch.places) + sentences.ids[0][None, :, :1]
-    # Each word is seen at many places by many steps: its products are formed once for all steps.
+    words = batch.positions + sentences.ids[0][None, :, :1]
+    # Each word is seen at many positions by many steps: its products are formed once for all steps.
     z = network.hidden.b[None]
-    for products, read, places in zip(
-        parser.precompute(network, PLACES), (words, jnp.asarray(batch.relations)), PLACES
+    for products, ids, positions in zip(
+        parser.precompute(network, POSITIONS), (words, batch.relations), POSITIONS
     ):
-        own = read[..., np.array(places)].reshape(-1, len(places))
-        z = z + embed_sum(products.reshape(len(places), -1, z.shape[1]), own)
-    h = z**3 if activation == "cube" else activate(activation, z)
+        own = ids[..., np.array(positions)].reshape(-1, len(positions))
+        z = z + embed_sum(products.reshape(len(positions), -1, z.shape[1]), own)
     key = None if key is None else jax.random.fold_in(key, 1)
-    h = dropout(key, 0, h, hidden_dropout, "hidden_dropout")
+    h = dropout(key, 0, activate(activation, z), hidden_dropout, "hidden_dropout")
     logits = h @ network.head.w + network.head.b[None]
-    steps = jnp.asarray(batch.steps).reshape(-1)
+    steps = batch.steps.reshape(-1)
     real = steps >= 0
     nats = softmax_cross_entropy(logits, jnp.maximum(steps, 0), real)
     return nats.sum() / jnp.maximum(real.sum(), 1).astype(nats.dtype), window.Aux(logits, nats)
@@ -148,7 +215,20 @@ def loss(
 def decode(
     params: Params, sentences: Sentences, root: int, *, activation: str = "relu"
 ) -> tuple[jax.Array, jax.Array]:
-    """Parses greedily; see `parser.decode`, whose answers these are.
+    """Parses greedily; see `parser.decode`, whose results these are.
+
+    Args:
+        params: as `init` makes them.
+        sentences: padded to ``T`` words.
+        root: the relation of the root's child.
+        activation: as in training.
+
+    Returns:
+        ``(heads, relations)``, int ``[B, T + 2]``.
+
+    Raises:
+        AssertionError: as `parser.decode`.
+        ValueError: as `parser.decode`.
 
     Example:
         >>> config = Config(encoder.Config((9,), (3,)), num_relations=3)
@@ -158,7 +238,7 @@ def decode(
         1
     """
     network, words = in_context(params, sentences)
-    products = parser.precompute(network, PLACES)
+    products = parser.precompute(network, POSITIONS)
     return parser.decode(
-        network, words, root, products=products, places=PLACES, activation=activation
+        network, words, root, products=products, positions=POSITIONS, activation=activation
     )

@@ -8,16 +8,31 @@ states of both directions (source 003, equation 1a).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from rntn_jax.ops import dropout, embed, masked
+from rntn_jax.models.layers import check_config, recurrent_cell
+from rntn_jax.ops import check_ids, dropout, embed, masked
+from rntn_jax.ops.checks import check
+from rntn_jax.ops.embedding import is_concrete
 from rntn_jax.recurrent import Cell, birnn
 
-__all__ = ["Config", "Params", "apply", "init"]
+__all__ = [
+    "Config",
+    "Params",
+    "apply",
+    "check_columns",
+    "check_columns_config",
+    "embed_columns",
+    "init",
+    "init_cells",
+    "init_embeddings",
+    "replace_by_unknown",
+]
 
 
 @dataclass(frozen=True)
@@ -39,26 +54,32 @@ class Config:
     recurrent_scale: float = 0.9
 
     def __post_init__(self) -> None:
-        for name in ("vocab_sizes", "embed_dims"):
-            values = getattr(self, name)
-            if not values or min(values) < 1:
-                raise ValueError(f"{name} must be positive numbers, one for each column: {values}")
-        if len(self.vocab_sizes) != len(self.embed_dims):
-            raise ValueError(
-                f"vocab_sizes and embed_dims must be equally many, got {self.vocab_sizes} and "
-                f"{self.embed_dims}"
-            )
-        for name, least in (("rnn_layers", 0), ("rnn_dim", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)!r}")
-        for name in ("word_range", "recurrent_scale"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)!r}")
+        check_columns_config(self.vocab_sizes, self.embed_dims)
+        check_config(self, {"rnn_layers": 0, "rnn_dim": 1}, ("word_range", "recurrent_scale"))
 
     @property
     def width(self) -> int:
         """What is known of a word, ``F``."""
         return sum(self.embed_dims) + 2 * self.rnn_dim * self.rnn_layers
+
+
+def check_columns_config(vocab_sizes: tuple[int, ...], embed_dims: tuple[int, ...]) -> None:
+    """Refuses sizes of columns.
+
+    Args:
+        vocab_sizes: of the columns.
+        embed_dims: of the columns.
+
+    Raises:
+        ValueError: naming the field and its value.
+    """
+    for name, values in (("vocab_sizes", vocab_sizes), ("embed_dims", embed_dims)):
+        if not values or min(values) < 1:
+            raise ValueError(f"{name} must be positive numbers, one for each column: {values}")
+    if len(vocab_sizes) != len(embed_dims):
+        raise ValueError(
+            f"vocab_sizes and embed_dims must be equally many, got {vocab_sizes} and {embed_dims}"
+        )
 
 
 class Params(NamedTuple):
@@ -71,31 +92,135 @@ class Params(NamedTuple):
 def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Params:
     """Random parameters.
 
+    Args:
+        key: a PRNG key.
+        config: sizes and scales.
+        dtype: of all parameters.
+
     Example:
         >>> config = Config(vocab_sizes=(9, 5), embed_dims=(3, 2), rnn_dim=4)
         >>> params = init(jax.random.key(0), config)
         >>> params.cells[0][0].i.shape, config.width
         ((5, 4), 13)
     """
-    keys = iter(jax.random.split(key, len(config.vocab_sizes) + 4 * config.rnn_layers))
+    columns = len(config.vocab_sizes)
+    keys = jax.random.split(key, columns + 4 * config.rnn_layers)
+    sizes = config.vocab_sizes, config.embed_dims
+    return Params(
+        init_embeddings(keys[:columns], *sizes, config.word_range, dtype),
+        init_cells(
+            keys[columns:],
+            sum(config.embed_dims),
+            config.rnn_dim,
+            config.rnn_layers,
+            config.recurrent_scale,
+            dtype,
+        ),
+    )
 
-    def uniform(shape, r):
-        return jax.random.uniform(next(keys), shape, dtype, -r, r)
 
-    sizes = zip(config.vocab_sizes, config.embed_dims)
-    tables = tuple(uniform(size, config.word_range) for size in sizes)
-    width, d = sum(config.embed_dims), config.rnn_dim
+def init_embeddings(
+    keys: jax.Array,
+    vocab_sizes: tuple[int, ...],
+    embed_dims: tuple[int, ...],
+    word_range: float,
+    dtype: jnp.dtype = jnp.float32,
+) -> tuple[jax.Array, ...]:
+    """Embeddings ``[V, E]`` of each column, uniform ``+-word_range``.
 
-    def cell() -> Cell:
-        rotation = jax.random.orthogonal(next(keys), d, dtype=dtype)
-        inputs = uniform((width, d), (6 / (width + d)) ** 0.5)
-        return Cell(config.recurrent_scale * rotation, inputs, jnp.zeros(d, dtype))
+    Args:
+        keys: PRNG keys, one a column.
+        vocab_sizes: of the columns.
+        embed_dims: of the columns.
+        word_range: half the width of the range.
+        dtype: of the embeddings.
+    """
+    return tuple(
+        jax.random.uniform(key, size, dtype, -word_range, word_range)
+        for key, size in zip(keys, zip(vocab_sizes, embed_dims))
+    )
 
+
+def init_cells(
+    keys: jax.Array,
+    inputs: int,
+    dim: int,
+    layers: int,
+    scale: float,
+    dtype: jnp.dtype = jnp.float32,
+) -> tuple[tuple[Cell, Cell], ...]:
+    """Bidirectional layers, each on the states of the one below.
+
+    Args:
+        keys: PRNG keys, four a layer.
+        inputs: width of what the first layer reads.
+        dim: of the states of each direction.
+        layers: how many.
+        scale: of the recurrent weights, see `rntn_jax.models.layers.recurrent_cell`.
+        dtype: of the weights.
+    """
     cells = []
-    for _ in range(config.rnn_layers):
-        cells.append((cell(), cell()))
-        width = 2 * d
-    return Params(tables, tuple(cells))
+    for layer in range(layers):
+        own, width = keys[4 * layer : 4 * layer + 4], 2 * dim if layer else inputs
+        cells.append(
+            (
+                recurrent_cell(own[0], own[1], width, dim, scale, dtype),
+                recurrent_cell(own[2], own[3], width, dim, scale, dtype),
+            )
+        )
+    return tuple(cells)
+
+
+def check_columns(
+    name: str, ids: Any, embeddings: tuple[jax.Array, ...], mask: Any, sizes: dict[str, int]
+) -> None:
+    """Checks ids ``[B, T, columns]``: their shape and, where they are not traced, their values.
+
+    Args:
+        name: of the ids, as the caller knows them.
+        ids: what came.
+        embeddings: the table of each column.
+        mask: bool ``[B, T]``; what it hides may hold anything.
+        sizes: of axes ``B`` and ``T``, as `rntn_jax.ops.checks.check` uses them.
+
+    Raises:
+        AssertionError: for another shape or no integers.
+        ValueError: for an id outside of its table.
+    """
+    check(name, ids, "int", f"B T {len(embeddings)}", sizes)
+    for k, table in enumerate(embeddings):
+        check_ids(f"{name}[..., {k}]", ids[..., k], table.shape[0], mask)
+
+
+def replace_by_unknown(
+    key: jax.Array | None, ids: jax.Array, rate: float, but: jax.Array | None = None
+) -> jax.Array:
+    """Ids whose first column (the word) becomes 1, unknown, at a rate.
+
+    Args:
+        key: PRNG key, needed when the rate is not 0.
+        ids: int ``[B, T, columns]``.
+        rate: in ``[0, 1)``.
+        but: bool ``[B, T]``, words that stay; None: none.
+
+    Raises:
+        ValueError: for a rate outside [0, 1) or a missing key.
+    """
+    if not rate:
+        return ids
+    kept = dropout(key, 0, jnp.ones(ids.shape[:2]), rate, "unknown_rate") > 0
+    kept = kept if but is None else kept | but
+    return ids.at[..., 0].set(jnp.where(kept, ids[..., 0], 1))
+
+
+def embed_columns(embeddings: tuple[jax.Array, ...], ids: jax.Array) -> jax.Array:
+    """The vectors ``[B, T, sum of E]`` of all columns side by side (source 002, x).
+
+    Args:
+        embeddings: ``[V, E]`` of each column.
+        ids: int ``[B, T, columns]``.
+    """
+    return jnp.concatenate([embed(t, ids[..., k]) for k, t in enumerate(embeddings)], axis=-1)
 
 
 def apply(
@@ -124,7 +249,8 @@ def apply(
 
     Raises:
         AssertionError: when shapes or dtypes do not match.
-        ValueError: for a rate outside [0, 1) or a missing key.
+        ValueError: for a rate outside [0, 1), a missing key, and for ids outside of their tables,
+            where they are not traced.
 
     Example:
         >>> config = Config(vocab_sizes=(9,), embed_dims=(3,), rnn_dim=4)
@@ -132,17 +258,38 @@ def apply(
         >>> apply(params, jnp.array([[[4], [5], [6]]]), jnp.array([3])).shape
         (1, 3, 11)
     """
-    ids, length = jnp.asarray(ids), jnp.asarray(length)
-    chex.assert_rank([ids, length], [3, 1])
-    chex.assert_type([ids, length], int)
-    chex.assert_shape(ids, (len(length), None, len(params.embeddings)))
+    sizes: dict[str, int] = {}
+    check("length", length, "int", "B", sizes)
+    mask = None
+    if is_concrete(length):
+        mask = np.arange(np.shape(ids)[1])[None] < np.asarray(length)[:, None]
+    check_columns("ids", ids, params.embeddings, mask, sizes)
+    return _apply(
+        params,
+        ids,
+        length,
+        key,
+        unknown_rate=unknown_rate,
+        input_dropout=input_dropout,
+        hidden_dropout=hidden_dropout,
+    )
+
+
+@partial(jax.jit, static_argnames=("unknown_rate", "input_dropout", "hidden_dropout"))
+def _apply(
+    params: Params,
+    ids: jax.Array,
+    length: jax.Array,
+    key: jax.Array | None,
+    *,
+    unknown_rate: float,
+    input_dropout: float,
+    hidden_dropout: float,
+) -> jax.Array:
     mask = jnp.arange(ids.shape[1])[None] < length[:, None]
-    ids = masked(ids, mask)
-    if unknown_rate:
-        kept = dropout(key, 0, jnp.ones(mask.shape), unknown_rate, "unknown_rate") > 0
-        ids = ids.at[..., 0].set(jnp.where(kept, ids[..., 0], 1))
-    x = jnp.concatenate([embed(t, ids[..., k]) for k, t in enumerate(params.embeddings)], axis=-1)
-    layers = [masked(dropout(key, 1, x, input_dropout, "input_dropout"), mask)]
+    ids = replace_by_unknown(key, masked(ids, mask), unknown_rate)
+    x = dropout(key, 1, embed_columns(params.embeddings, ids), input_dropout, "input_dropout")
+    layers = [masked(x, mask)]
     for number, cells in enumerate(params.cells, 2):
         states = birnn(*cells, layers[-1], mask)
         layers.append(dropout(key, number, states, hidden_dropout, "hidden_dropout"))

@@ -2,19 +2,24 @@
 
 A word's state is ``tanh`` of its embedding (as CoreNLP does), an internal node's state composes
 its children's (`rntn_jax.recursive.sweep`), and every node is classified by the same softmax
-head. With ``tensor=False`` it is the plain recursive net of the paper's RNN row.
+head (`rntn_jax.models.node_classifier`). With ``tensor=False`` it is the plain recursive net of the
+paper's RNN row.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
-from rntn_jax.ops import accumulator, activate, dropout, embed, linear_cross_entropy
+from rntn_jax.models import node_classifier
+from rntn_jax.models.layers import check_config
+from rntn_jax.models.node_classifier import Aux, Head
+from rntn_jax.ops import accumulator, activate, check_ids, dropout, embed
+from rntn_jax.ops.checks import check
 from rntn_jax.recursive import Cell, sweep
 from rntn_jax.trees import Forest
 
@@ -54,23 +59,10 @@ class Config:
     word_range: float | None = None  # half-width of a uniform range instead (the paper: 1e-4)
 
     def __post_init__(self) -> None:
-        for name, least in (("vocab_size", 2), ("dim", 1), ("num_classes", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
-        for name in ("tensor_scale", "word_scale", "word_range"):
-            value = getattr(self, name)
-            if value is None and name == "word_range":
-                continue
-            if not isinstance(value, int | float) or not value >= 0:
-                raise ValueError(f"{name} must be a number, not negative, got {value!r}")
-
-
-class Head(NamedTuple):
-    """Classification weights ``W^s`` and ``b^s``."""
-
-    w: jax.Array  # [D, C]
-    b: jax.Array  # [C]
+        scales = ["tensor_scale", "word_scale"]
+        if self.word_range is not None:
+            scales.append("word_range")
+        check_config(self, {"vocab_size": 2, "dim": 1, "num_classes": 1}, scales)
 
 
 class Params(NamedTuple):
@@ -79,15 +71,6 @@ class Params(NamedTuple):
     embedding: jax.Array  # [V, D]
     cell: Cell  # v [D, 2D, 2D] or None, w [2D, D], b [D]
     head: Head
-
-
-class Aux(NamedTuple):
-    """Counts that come with the loss."""
-
-    nodes: jax.Array  # labelled nodes
-    correct: jax.Array  # of these, how many the most probable class gets right
-    roots: jax.Array  # labelled roots
-    roots_correct: jax.Array
 
 
 def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Params:
@@ -103,7 +86,7 @@ def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Para
         >>> params.cell.v.shape, params.head.w.shape
         ((3, 6, 6), (3, 5))
     """
-    d, c = config.dim, config.num_classes
+    d = config.dim
     keys = jax.random.split(key, 5)
 
     def uniform(key, shape, low, high):
@@ -125,10 +108,29 @@ def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Para
     return Params(
         embedding=embedding,
         cell=Cell(v=v, w=w, b=jnp.zeros(d, dtype)),
-        head=Head(
-            w=uniform(keys[3], (d, c), -(d**-0.5), d**-0.5), b=uniform(keys[4], (c,), 0.0, 1.0)
-        ),
+        head=node_classifier.init(keys[3], keys[4], d, config.num_classes, dtype),
     )
+
+
+_OPTIONS = ("activation", "leaf_activation", "leaf_dropout", "hidden_dropout")  # static
+
+
+def _check(params: Params, forest: Forest) -> None:
+    """Shapes, and the words where they are not traced."""
+    if not isinstance(forest, Forest):
+        raise TypeError(
+            f"forest must be a Forest, made by rntn_jax.trees.pack, got {type(forest).__name__}"
+        )
+    sizes: dict[str, int] = {}
+    check("params.embedding", params.embedding, "float", "V D", sizes)
+    d = sizes["D"]
+    check("params.cell.w", params.cell.w, "float", f"{2 * d} D", sizes)
+    check("params.cell.b", params.cell.b, "float", "D", sizes)
+    if params.cell.v is not None:
+        check("params.cell.v", params.cell.v, "float", f"D {2 * d} {2 * d}", sizes)
+    check("params.head.w", params.head.w, "float", "D C", sizes)
+    check("params.head.b", params.head.b, "float", "C", sizes)
+    check_ids("forest.tokens", forest.tokens, sizes["V"])
 
 
 def states(
@@ -140,15 +142,34 @@ def states(
     leaf_dropout: float = 0.0,
     key: jax.Array | None = None,
 ) -> jax.Array:
-    """States of all nodes, ``[N, D]``: the features the head sees. See `apply`."""
+    """States of all nodes: the features that the head sees, before their dropout.
+
+    Args:
+        params: as `init` makes them.
+        forest: made by `rntn_jax.trees.pack`.
+        activation: as in `apply`.
+        leaf_activation: as in `apply`.
+        leaf_dropout: as in `apply`.
+        key: PRNG key, needed for dropout only.
+
+    Returns:
+        ``[N, D]``, one state a slot; padding slots are zero.
+
+    Raises:
+        AssertionError: when shapes or dtypes do not match.
+        TypeError: when ``forest`` is not packed.
+        ValueError: for an unknown activation, a rate outside [0, 1), a missing key, and for words
+            beyond the embedding, where ``forest`` is not traced.
+    """
+    _check(params, forest)
+    return _states(params, forest, key, activation, leaf_activation, leaf_dropout)
+
+
+@partial(jax.jit, static_argnames=_OPTIONS[:3])
+def _states(params, forest, key, activation: str, leaf_activation: str, leaf_dropout: float):
     leaves = activate(leaf_activation, embed(params.embedding, forest.tokens))
     leaves = dropout(key, 0, leaves, leaf_dropout, "leaf_dropout")
     return sweep(params.cell, leaves, forest, activation=activation)
-
-
-def _features(params, forest, hidden_dropout: float, key, **options) -> jax.Array:
-    h = states(params, forest, key=key, **options)
-    return dropout(key, 1, h, hidden_dropout, "hidden_dropout")
 
 
 def apply(
@@ -177,6 +198,12 @@ def apply(
     Returns:
         ``[N, C]``; `rntn_jax.trees.unpack` sorts them by tree. Padding slots hold the bias.
 
+    Raises:
+        AssertionError: when shapes or dtypes do not match.
+        TypeError: when ``forest`` is not packed.
+        ValueError: for an unknown activation, a rate outside [0, 1), a missing key, and for words
+            beyond the embedding, where ``forest`` is not traced.
+
     Example:
         >>> from rntn_jax import data, trees
         >>> tree = data.parse_tree("(3 (2 not) (4 (2 very) (0 bad)))")
@@ -186,42 +213,93 @@ def apply(
         >>> trees.unpack(trees.pack([tree], vocabulary), logits)[0].shape
         (5, 5)
     """
-    forest = jax.tree.map(jnp.asarray, forest)
-    h = _features(
+    _check(params, forest)
+    return _apply(params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout)
+
+
+def _features(params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout):
+    h = _states(params, forest, key, activation, leaf_activation, leaf_dropout)
+    return dropout(key, 1, h, hidden_dropout, "hidden_dropout")
+
+
+@partial(jax.jit, static_argnames=_OPTIONS)
+def _apply(params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout):
+    h = _features(params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout)
+    return node_classifier.apply(params.head, h)
+
+
+def predict(
+    params: Params,
+    forest: Forest,
+    *,
+    activation: str = "tanh",
+    leaf_activation: str = "tanh",
+    leaf_dropout: float = 0.0,
+    hidden_dropout: float = 0.0,
+    key: jax.Array | None = None,
+) -> jax.Array:
+    """Class probabilities of every slot, ``[N, C]``.
+
+    Source: 000, equation 9.
+
+    Args:
+        params: as in `apply`.
+        forest: as in `apply`.
+        activation: as in `apply`.
+        leaf_activation: as in `apply`.
+        leaf_dropout: as in `apply`.
+        hidden_dropout: as in `apply`.
+        key: as in `apply`.
+
+    Raises:
+        AssertionError: as `apply`.
+        TypeError: as `apply`.
+        ValueError: as `apply`.
+    """
+    logits = apply(
         params,
         forest,
-        hidden_dropout,
-        key,
         activation=activation,
         leaf_activation=leaf_activation,
         leaf_dropout=leaf_dropout,
+        hidden_dropout=hidden_dropout,
+        key=key,
     )
-    chex.assert_axis_dimension(params.head.w, 0, h.shape[-1])
-    return h @ params.head.w + params.head.b[None]
+    return jax.nn.softmax(logits, axis=-1)
 
 
-def predict(params: Params, forest: Forest, **options) -> jax.Array:
-    """Class probabilities of every slot, ``[N, C]``; options as in `apply`.
-
-    Source: 000, equation 9.
-    """
-    return jax.nn.softmax(apply(params, forest, **options), axis=-1)
-
-
-def loss(params: Params, forest: Forest, **options) -> tuple[jax.Array, Aux]:
+def loss(
+    params: Params,
+    forest: Forest,
+    *,
+    activation: str = "tanh",
+    leaf_activation: str = "tanh",
+    leaf_dropout: float = 0.0,
+    hidden_dropout: float = 0.0,
+    key: jax.Array | None = None,
+) -> tuple[jax.Array, Aux]:
     """Cross-entropy summed over all labelled nodes, divided by the number of trees, in nats.
 
     Source: 000, E before equation 1.
-    Differs from source: E is minus the log-likelihood, over every labelled node (errata 000);
+    Differs from source: E is the negative log-likelihood, over every labelled node (errata 000);
     division by trees as CoreNLP does.
 
     Args:
         params: as `init` makes them.
         forest: made by `rntn_jax.trees.pack`; unlabelled nodes are skipped.
-        **options: as in `apply`.
+        activation: as in `apply`.
+        leaf_activation: as in `apply`.
+        leaf_dropout: as in `apply`.
+        hidden_dropout: as in `apply`.
+        key: as in `apply`.
 
     Returns:
         ``(loss, aux)``.
+
+    Raises:
+        AssertionError: as `apply`.
+        TypeError: as `apply`.
+        ValueError: as `apply`, and for labels beyond the classes, where ``forest`` is not traced.
 
     Example:
         >>> from rntn_jax import data, trees
@@ -234,22 +312,15 @@ def loss(params: Params, forest: Forest, **options) -> tuple[jax.Array, Aux]:
         >>> int(aux.nodes), grads.embedding.shape
         (5, (5, 3))
     """
-    forest = jax.tree.map(jnp.asarray, forest)
-    rate = options.pop("hidden_dropout", 0.0)
-    h = _features(params, forest, rate, options.pop("key", None), **options)
-    nats = linear_cross_entropy(h, *params.head, forest.labels, forest.labelled)
-    total = nats.sum() / forest.num_trees.astype(nats.dtype)
+    _check(params, forest)
+    check_ids("forest.labels", forest.labels, params.head.b.shape[0], forest.labelled)
+    return _loss(params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout)
 
-    best = jnp.argmax(jax.lax.stop_gradient(h @ params.head.w + params.head.b[None]), axis=-1)
-    right = (best == forest.labels) & forest.labelled
-    roots = forest.labelled[forest.roots] & (forest.roots > 0)
-    aux = Aux(
-        nodes=forest.labelled.sum(),
-        correct=right.sum(),
-        roots=roots.sum(),
-        roots_correct=(right[forest.roots] & roots).sum(),
-    )
-    return total, aux
+
+@partial(jax.jit, static_argnames=_OPTIONS)
+def _loss(params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout):
+    h = _features(params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout)
+    return node_classifier.loss(params.head, h, forest)
 
 
 def l2_penalty(
@@ -263,18 +334,38 @@ def l2_penalty(
 ) -> jax.Array:
     """``sum_j (lambda_j / 2) |theta_j|^2``, weighted as CoreNLP does.
 
-    ``weights`` covers ``W`` and its bias, ``head`` leaves its bias out, ``words`` counts only the
-    words of this forest. The penalty is of one minibatch, not divided by its size.
+    The penalty is of one minibatch, not divided by its size.
 
     Source: 000, E before equation 1; the regulariser is missing there (errata 000).
+
+    Args:
+        params: as `init` makes them.
+        forest: made by `rntn_jax.trees.pack`.
+        tensor: lambda of ``V``.
+        weights: lambda of ``W`` and its bias.
+        head: lambda of the head's weights; its bias is left out.
+        words: lambda of the embeddings of the words of this forest; others do not count.
+
+    Returns:
+        A scalar, in at least float32.
+
+    Raises:
+        AssertionError: when shapes or dtypes do not match.
+        TypeError: when ``forest`` is not packed.
+        ValueError: for words beyond the embedding, where ``forest`` is not traced.
     """
-    forest = jax.tree.map(jnp.asarray, forest)
+    _check(params, forest)
+    return _l2_penalty(params, forest.tokens, tensor, weights, head, words)
+
+
+@jax.jit
+def _l2_penalty(params: Params, tokens, tensor, weights, head, words):
     dtype = accumulator(params.embedding)
 
     def square(x):
         return jnp.sum(jnp.square(x.astype(dtype)))
 
-    present = jnp.zeros(params.embedding.shape[0], dtype).at[forest.tokens].set(1).at[0].set(0)
+    present = jnp.zeros(params.embedding.shape[0], dtype).at[tokens].set(1).at[0].set(0)
     total = weights * (square(params.cell.w) + square(params.cell.b))
     total += head * square(params.head.w)
     total += words * jnp.sum(present[:, None] * jnp.square(params.embedding.astype(dtype)))

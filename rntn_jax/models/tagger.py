@@ -1,22 +1,26 @@
 """Neural taggers: window layers, recurrent layers in both directions, and a chain CRF on top.
 
 A token is described by several columns (word, suffix, capitals, part of speech), each with its
-own table of embeddings. Their concatenation goes through window layers (source 002: the vectors of
-neighbouring tokens side by side, one hidden layer) and bidirectional recurrent layers (source 003),
-any number of each, and a linear layer gives the node scores of a chain CRF (source 004).
+own table of embeddings, as in `rntn_jax.models.encoder`. Their concatenation goes through window
+layers (source 002: the vectors of neighbouring tokens side by side, one hidden layer) and
+bidirectional recurrent layers (source 003), any number of each, and a linear layer gives the node
+scores of a chain CRF (source 004).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from rntn_jax.crf import chain
-from rntn_jax.ops import activate, dropout, embed, masked
+from rntn_jax.models import encoder
+from rntn_jax.models.layers import Layer, check_config, linear
+from rntn_jax.ops import activate, check_ids, dropout, masked
+from rntn_jax.ops.checks import check
 from rntn_jax.recurrent import Cell, birnn
 
 __all__ = ["Aux", "Batch", "Config", "Layer", "Params", "apply", "init", "loss"]
@@ -43,30 +47,11 @@ class Config:
     recurrent_scale: float = 0.9
 
     def __post_init__(self) -> None:
-        for name in ("vocab_sizes", "embed_dims"):
-            values = getattr(self, name)
-            if not values or min(values) < 1:
-                raise ValueError(f"{name} must be positive numbers, one for each column: {values}")
-        if len(self.vocab_sizes) != len(self.embed_dims):
-            raise ValueError(
-                f"vocab_sizes and embed_dims must be equally many, got {self.vocab_sizes} and "
-                f"{self.embed_dims}"
-            )
+        encoder.check_columns_config(self.vocab_sizes, self.embed_dims)
         if any(window < 1 or window % 2 == 0 for window in self.windows):
             raise ValueError(f"windows must be odd and positive, got {self.windows}")
-        for name, least in (("num_classes", 1), ("hidden_dim", 1), ("rnn_layers", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        for name in ("word_range", "recurrent_scale"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-
-
-class Layer(NamedTuple):
-    """A linear layer."""
-
-    w: jax.Array  # [in, out]; of a window layer, the tokens' vectors one below the other
-    b: jax.Array  # [out]
+        at_least = {"num_classes": 1, "hidden_dim": 1, "rnn_layers": 0}
+        check_config(self, at_least, ("word_range", "recurrent_scale"))
 
 
 class Params(NamedTuple):
@@ -99,44 +84,36 @@ class Aux(NamedTuple):
 def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Params:
     """Random parameters.
 
+    Args:
+        key: a PRNG key.
+        config: sizes and scales.
+        dtype: of all parameters.
+
     Example:
         >>> config = Config(vocab_sizes=(9, 5), embed_dims=(3, 2), num_classes=4, hidden_dim=6)
         >>> params = init(jax.random.key(0), config)
         >>> [table.shape for table in params.embeddings], params.windows[0].w.shape
         ([(9, 3), (5, 2)], (25, 6))
     """
+    columns, layers = len(config.vocab_sizes), len(config.windows)
     # One for each embedding and window layer, two for each direction of a recurrent one, the head.
-    num_keys = len(config.vocab_sizes) + len(config.windows) + 4 * config.rnn_layers + 1
-    keys = iter(jax.random.split(key, num_keys))
-
-    def uniform(shape, r):
-        return jax.random.uniform(next(keys), shape, dtype, -r, r)
-
-    def linear(inputs, outputs):
-        return Layer(
-            uniform((inputs, outputs), (6 / (inputs + outputs)) ** 0.5), jnp.zeros(outputs, dtype)
-        )
-
-    sizes = zip(config.vocab_sizes, config.embed_dims)
-    embeddings = tuple(uniform(size, config.word_range) for size in sizes)
+    keys = jax.random.split(key, columns + layers + 4 * config.rnn_layers + 1)
     width, d, c = sum(config.embed_dims), config.hidden_dim, config.num_classes
     windows = []
-    for window in config.windows:
-        windows.append(linear(window * width, d))
+    for own, window in zip(keys[columns:], config.windows):
+        windows.append(linear(own, window * width, d, dtype))
         width = d
-    cells = []
-    for _ in range(config.rnn_layers):
-        both = []
-        for _ in range(2):
-            rotation = jax.random.orthogonal(next(keys), d, dtype=dtype)
-            both.append(Cell(config.recurrent_scale * rotation, *linear(width, d)))
-        cells.append(tuple(both))
-        width = 2 * d
+    cells = encoder.init_cells(
+        keys[columns + layers : -1], width, d, config.rnn_layers, config.recurrent_scale, dtype
+    )
+    width = 2 * d if cells else width
     return Params(
-        embeddings,
+        encoder.init_embeddings(
+            keys[:columns], config.vocab_sizes, config.embed_dims, config.word_range, dtype
+        ),
         tuple(windows),
-        tuple(cells),
-        linear(width, c),
+        cells,
+        linear(keys[-1], width, c, dtype),
         jnp.zeros((c, c), dtype),
         jnp.zeros(c, dtype),
         jnp.zeros(c, dtype),
@@ -175,7 +152,8 @@ def apply(
 
     Raises:
         AssertionError: when shapes or dtypes do not match.
-        ValueError: for an unknown activation, a rate outside [0, 1), a missing key.
+        ValueError: for an unknown activation, a rate outside [0, 1), a missing key, and for ids
+            outside of their tables, where they are not traced.
 
     Example:
         >>> config = Config(vocab_sizes=(9,), embed_dims=(3,), num_classes=4, hidden_dim=6)
@@ -184,20 +162,55 @@ def apply(
         >>> chain.argmax(scores)[0].shape
         (2, 5)
     """
-    ids, mask = jnp.asarray(batch.ids), jnp.asarray(batch.mask)
-    chex.assert_rank(ids, 3)
-    chex.assert_type([ids, mask], [int, bool])
-    chex.assert_shape(ids, (*mask.shape, len(params.embeddings)))
-    ids = masked(ids, mask)
-    if unknown_rate:
-        word = ids[..., 0]
-        kept = dropout(key, 0, jnp.ones(word.shape), unknown_rate, "unknown_rate") > 0
-        ids = ids.at[..., 0].set(jnp.where(kept | (word == 0), word, 1))
+    _check(params, batch)
+    return _apply(
+        params,
+        batch._replace(labels=None),
+        key,
+        activation=activation,
+        recurrent_activation=recurrent_activation,
+        unknown_rate=unknown_rate,
+        input_dropout=input_dropout,
+        hidden_dropout=hidden_dropout,
+    )
 
+
+def _check(params: Params, batch: Batch) -> dict[str, int]:
+    """Shapes, and the ids where they are not traced; the sizes of axes."""
+    sizes: dict[str, int] = {}
+    check("batch.mask", batch.mask, "bool", "B T", sizes)
+    encoder.check_columns("batch.ids", batch.ids, params.embeddings, batch.mask, sizes)
+    return sizes
+
+
+_OPTIONS = (  # static
+    "activation",
+    "recurrent_activation",
+    "unknown_rate",
+    "input_dropout",
+    "hidden_dropout",
+)
+
+
+@partial(jax.jit, static_argnames=_OPTIONS)
+def _apply(
+    params: Params,
+    batch: Batch,
+    key: jax.Array | None,
+    *,
+    activation: str,
+    recurrent_activation: str,
+    unknown_rate: float,
+    input_dropout: float,
+    hidden_dropout: float,
+) -> chain.Scores:
+    mask = batch.mask
+    ids = masked(batch.ids, mask)
+    ids = encoder.replace_by_unknown(key, ids, unknown_rate, but=ids[..., 0] == 0)
     widths = sum(table.shape[1] for table in params.embeddings)
     reach = params.windows[0].w.shape[0] // widths // 2 if params.windows else 0
     ids = jnp.pad(ids, ((0, 0), (reach, reach), (0, 0)))  # tokens beyond the ends
-    x = jnp.concatenate([embed(t, ids[..., k]) for k, t in enumerate(params.embeddings)], axis=-1)
+    x = encoder.embed_columns(params.embeddings, ids)
     x = dropout(key, 1, x, input_dropout, "input_dropout")
     for number, layer in enumerate(params.windows):
         if number:
@@ -214,13 +227,37 @@ def apply(
     return chain.Scores(node, params.edge, params.start, params.end, mask)
 
 
-def loss(params: Params, batch: Batch, **options) -> tuple[jax.Array, Aux]:
-    """``-ln P(labels)``, summed over sentences, divided by their number; options as in `apply`.
+def loss(
+    params: Params,
+    batch: Batch,
+    *,
+    activation: str = "relu",
+    recurrent_activation: str = "tanh",
+    unknown_rate: float = 0.0,
+    input_dropout: float = 0.0,
+    hidden_dropout: float = 0.0,
+    key: jax.Array | None = None,
+) -> tuple[jax.Array, Aux]:
+    """``-ln P(labels)``, summed over sentences, divided by their number.
 
     Source: 004, L (with s of source 002 or 003).
 
+    Args:
+        params: as `init` makes them.
+        batch: what is masked may hold anything.
+        activation: as in `apply`.
+        recurrent_activation: as in `apply`.
+        unknown_rate: as in `apply`.
+        input_dropout: as in `apply`.
+        hidden_dropout: as in `apply`.
+        key: as in `apply`.
+
     Returns:
         ``(nats a sentence, aux)``; sentences without tokens do not count.
+
+    Raises:
+        AssertionError: as `apply`.
+        ValueError: as `apply`, and for labels beyond the classes, where they are not traced.
 
     Example:
         >>> config = Config(vocab_sizes=(9,), embed_dims=(3,), num_classes=4, word_range=0.0)
@@ -229,7 +266,23 @@ def loss(params: Params, batch: Batch, **options) -> tuple[jax.Array, Aux]:
         >>> round(float(jnp.exp(-nats / 5)), 4)
         0.25
     """
-    scores = apply(params, batch, **options)
+    check("batch.labels", batch.labels, "int", "B T", _check(params, batch))
+    check_ids("batch.labels", batch.labels, params.head.b.shape[0], batch.mask)
+    return _loss(
+        params,
+        batch,
+        key,
+        activation=activation,
+        recurrent_activation=recurrent_activation,
+        unknown_rate=unknown_rate,
+        input_dropout=input_dropout,
+        hidden_dropout=hidden_dropout,
+    )
+
+
+@partial(jax.jit, static_argnames=_OPTIONS)
+def _loss(params: Params, batch: Batch, key: jax.Array | None, **options: Any):
+    scores = _apply(params, batch, key, **options)
     nats = -chain.log_prob(scores, batch.labels)
     count = jnp.maximum(batch.mask.any(axis=1).sum(), 1)
     return nats.sum() / count.astype(nats.dtype), Aux(scores, nats)

@@ -4,10 +4,8 @@ With rows, as in the source::
 
     x = [L_w0, L_w1, .., L_wm-1],   z = x W + b1,   h = f(z),   theta = h U + b2
 
-There may be several vocabularies (words, tags, labels), each with its table and its own places in
-the window; their vectors stand one after the other in ``x``. Small vocabularies are folded: the
-products of all their vectors with the rows of ``W`` of a place are formed once, and then looked up,
-which is less work than to multiply what stands there in every window.
+There may be several vocabularies (words, tags, labels), each with its table and its own positions
+in the window. The layer before its activation is `rntn_jax.ops.window_layer`.
 """
 
 from __future__ import annotations
@@ -17,23 +15,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from rntn_jax.models.layers import Layer, linear
 from rntn_jax.ops import (
-    accumulator,
     activate,
-    cast_like,
+    check_ids,
     dropout,
-    embed,
+    side_by_side,
     softmax_cross_entropy,
+    window_layer,
 )
+from rntn_jax.ops.checks import check
 
 __all__ = ["Aux", "Batch", "Config", "Layer", "Params", "apply", "init", "loss", "window_layer"]
-
-FOLDED = 4096  # places times words, up to which a vocabulary is folded
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ class Config:
     """
 
     vocab_size: int | tuple[int, ...]
-    window: int | tuple[int, ...]  # places, of each vocabulary
+    window: int | tuple[int, ...]  # positions, of each vocabulary
     embed_dim: int | tuple[int, ...] = 50
     hidden_dim: int = 200
     num_classes: int = 2
@@ -70,20 +66,13 @@ class Config:
             raise ValueError(f"word_range must not be negative, got {self.word_range!r}")
 
     def sizes(self) -> list[tuple[int, int, int]]:
-        """Vocabulary, places and width of each table."""
+        """Vocabulary, positions and width of each table."""
         values = [
             v if isinstance(v, tuple) else (v,)
             for v in (self.vocab_size, self.window, self.embed_dim)
         ]
         count = max(map(len, values))
         return list(zip(*(v * count if len(v) == 1 else v for v in values)))
-
-
-class Layer(NamedTuple):
-    """A linear layer."""
-
-    w: jax.Array  # [in, out]
-    b: jax.Array  # [out]
 
 
 class Params(NamedTuple):
@@ -126,19 +115,14 @@ def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Para
         jax.random.uniform(k, (v, e), dtype, -r, r) for k, (v, _, e) in zip(keys[2:], sizes)
     )
 
-    def linear(key, inputs, outputs):
-        r = (6 / max(inputs + outputs, 1)) ** 0.5
-        w = jax.random.uniform(key, (inputs, outputs), dtype, -r, r)
-        return Layer(w, jnp.zeros(outputs, dtype))
-
-    width = sum(places * e for _, places, e in sizes)
+    width = sum(positions * e for _, positions, e in sizes)
     several = any(
         isinstance(v, tuple) for v in (config.vocab_size, config.window, config.embed_dim)
     )
     return Params(
         tables if several else tables[0],
-        linear(keys[0], width, config.hidden_dim),
-        linear(keys[1], config.hidden_dim, config.num_classes),
+        linear(keys[0], width, config.hidden_dim, dtype),
+        linear(keys[1], config.hidden_dim, config.num_classes, dtype),
     )
 
 
@@ -159,7 +143,7 @@ def apply(
         params: as `init` makes them.
         ids: integer ``[B, W]``; a sequence of such where there are several vocabularies.
         activation: ``relu``, ``cube``, ``tanh``, ``sigmoid`` or ``identity``.
-        input_dropout: rate on the vectors; nothing is folded then.
+        input_dropout: rate on the vectors; nothing is precomputed then.
         hidden_dropout: rate on the hidden layer.
         key: PRNG key, needed when a rate is not 0.
 
@@ -176,25 +160,61 @@ def apply(
         >>> apply(init(jax.random.key(0), config), jnp.ones((7, 5), int)).shape
         (7, 2)
     """
-    tables, ids = _as_tuples(params.embedding, ids)
+    tables, ids = _checked(params, ids, "ids")
+    return _apply(
+        params._replace(embedding=tables),
+        ids,
+        key,
+        activation=activation,
+        input_dropout=input_dropout,
+        hidden_dropout=hidden_dropout,
+    )
+
+
+def _checked(params: Params, ids: Any, name: str, mask: Any = None):
+    """Tables and ids as tuples; their shapes, and the ids where they are not traced."""
+    tables = params.embedding
+    if not isinstance(tables, tuple | list):
+        tables, ids = (tables,), (ids,)
+    elif isinstance(ids, tuple | list):
+        tables, ids = tuple(tables), tuple(ids)
+    else:
+        raise TypeError(f"{name} must be {len(tables)} arrays, one for each vocabulary")
+    sizes: dict[str, int] = {}
+    for k, (table, own) in enumerate(zip(tables, ids)):
+        of = "" if len(tables) == 1 else f"[{k}]"
+        check(f"params.embedding{of}", table, "float", f"V{k} E{k}", sizes)
+        check(f"{name}{of}", own, "int", f"B W{k}", sizes)
+        check_ids(f"{name}{of}", own, sizes[f"V{k}"], mask)
+    return tables, ids
+
+
+@partial(jax.jit, static_argnames=("activation", "input_dropout", "hidden_dropout"))
+def _apply(params, ids, key, *, activation: str, input_dropout: float, hidden_dropout: float):
     if input_dropout:
-        x = _side_by_side(tables, ids)
-        x = dropout(key, 0, x, input_dropout, "input_dropout")
+        x = dropout(key, 0, side_by_side(params.embedding, ids), input_dropout, "input_dropout")
         z = x @ params.hidden.w + params.hidden.b[None]
     else:
-        z = window_layer(tables, ids, *params.hidden)
-    h = z**3 if activation == "cube" else activate(activation, z)  # the cube of Chen and Manning
-    h = dropout(key, 1, h, hidden_dropout, "hidden_dropout")
+        z = window_layer(params.embedding, ids, *params.hidden)
+    h = dropout(key, 1, activate(activation, z), hidden_dropout, "hidden_dropout")
     return h @ params.head.w + params.head.b[None]
 
 
-def loss(params: Params, batch: Batch, **options) -> tuple[jax.Array, Aux]:
-    """Mean cross-entropy of the windows in nats; options as in `apply`.
+def loss(
+    params: Params,
+    batch: Batch,
+    *,
+    activation: str = "relu",
+    input_dropout: float = 0.0,
+    hidden_dropout: float = 0.0,
+    key: jax.Array | None = None,
+) -> tuple[jax.Array, Aux]:
+    """Mean cross-entropy of the windows in nats.
 
     Gradient, with ``delta_1 = (y_hat - y) / B`` and ``delta_2 = (delta_1 U^T) f'(z)``::
 
         dU = h^T delta_1,  db2 = sum delta_1,  dW = x^T delta_2,  db1 = sum delta_2,
-        dL_v = sum over all places i that hold v of delta_2 (W_i)^T
+        dL_v = sum over all positions i that hold v of delta_2 (W_i)^T
 
     Source: 002, J and all of its gradients.
     Differs from source: repeated words accumulate; sums over a batch (errata 002).
@@ -202,10 +222,17 @@ def loss(params: Params, batch: Batch, **options) -> tuple[jax.Array, Aux]:
     Args:
         params: as `init` makes them.
         batch: with ``legal``, the softmax runs over the legal classes only.
-        **options: as in `apply`.
+        activation: as in `apply`.
+        input_dropout: as in `apply`.
+        hidden_dropout: as in `apply`.
+        key: as in `apply`.
 
     Returns:
         ``(nats, aux)``; 0 when all windows are masked.
+
+    Raises:
+        AssertionError: when shapes or dtypes do not match.
+        ValueError: as `apply`, and for labels beyond the classes, where they are not traced.
 
     Example:
         >>> config = Config(vocab_size=9, window=5, embed_dim=3, num_classes=4, word_range=0.0)
@@ -213,158 +240,29 @@ def loss(params: Params, batch: Batch, **options) -> tuple[jax.Array, Aux]:
         >>> round(float(jnp.exp(loss(init(jax.random.key(0), config), batch)[0])), 3)
         4.0
     """
-    logits = apply(params, batch.ids, **options)
+    classes = params.head.b.shape[0]
+    check_ids("batch.labels", batch.labels, classes, batch.mask)
+    tables, ids = _checked(params, batch.ids, "batch.ids", batch.mask)
+    return _loss(
+        params._replace(embedding=tables),
+        batch._replace(ids=ids),
+        key,
+        activation=activation,
+        input_dropout=input_dropout,
+        hidden_dropout=hidden_dropout,
+    )
+
+
+@partial(jax.jit, static_argnames=("activation", "input_dropout", "hidden_dropout"))
+def _loss(params, batch, key, **options) -> tuple[jax.Array, Aux]:
+    logits = _apply(params, batch.ids, key, **options)
+    sizes = dict(zip("BC", logits.shape))
+    check("batch.labels", batch.labels, "int", "B", sizes)
+    if batch.mask is not None:
+        check("batch.mask", batch.mask, "bool", "B", sizes)
     if batch.legal is not None:
-        chex.assert_equal_shape([batch.legal, logits])
-        logits = jnp.where(batch.legal, logits, -jnp.inf)
+        legal = check("batch.legal", batch.legal, "bool", "B C", sizes)
+        logits = jnp.where(legal, logits, -jnp.inf)
     nats = softmax_cross_entropy(logits, batch.labels, batch.mask)
-    count = nats.size if batch.mask is None else jnp.maximum(jnp.asarray(batch.mask).sum(), 1)
+    count = nats.size if batch.mask is None else jnp.maximum(batch.mask.sum(), 1)
     return nats.sum() / jnp.asarray(count, nats.dtype), Aux(logits, nats)
-
-
-# --- the hidden layer before its activation ---
-
-
-def window_layer(
-    tables: Sequence[jax.Array], ids: Sequence[jax.Array], w: jax.Array, b: jax.Array
-) -> jax.Array:
-    """``z = x W + b1``, ``x`` being the vectors of a window side by side.
-
-    Gradient: with ``delta`` the cotangent of ``z``, ``dW = x^T delta``, ``db1 = sum delta``, and
-    ``dL_v = sum over places that hold v of delta (W_i)^T``. Of a folded vocabulary with products
-    ``P_i = L W_i``, ``dP_iv`` is the sum of ``delta`` over the windows with v at place i, from
-    which ``dL = sum_i dP_i W_i^T`` and ``dW_i = L^T dP_i``.
-
-    Source: 002, z and the split of W by rows.
-
-    Args:
-        tables: ``[V, E]`` of each vocabulary.
-        ids: integer ``[B, W]`` of each vocabulary, in ``0 .. V-1``.
-        w: ``[sum of W E, H]``.
-        b: ``[H]``.
-
-    Returns:
-        ``[B, H]``. Cost O(B H) times the width of what is not folded plus the places times words
-        of what is; residuals: the arguments.
-
-    Raises:
-        AssertionError: when shapes or dtypes do not match.
-        ValueError: when the windows do not fit ``w``.
-
-    Example:
-        >>> window_layer([jnp.eye(2)], [jnp.array([[1, 0]])], jnp.eye(4), jnp.zeros(4)).tolist()
-        [[0.0, 1.0, 1.0, 0.0]]
-    """
-    tables, ids = _as_tuples(tuple(tables), tuple(ids))
-    w, b = jnp.asarray(w), jnp.asarray(b)
-    chex.assert_rank([w, b], [2, 1])
-    width = sum(i.shape[1] * t.shape[1] for t, i in zip(tables, ids))
-    if w.shape != (width, b.shape[0]):
-        raise ValueError(
-            f"windows of {[i.shape[1] for i in ids]} vectors of width "
-            f"{[t.shape[1] for t in tables]} need weights ({width}, {b.shape[0]}), got {w.shape}"
-        )
-    return _window_layer(tables, ids, w, b)
-
-
-def _as_tuples(tables: Any, ids: Any) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-    several = isinstance(tables, (tuple, list))
-    tables = tuple(map(jnp.asarray, tables)) if several else (jnp.asarray(tables),)
-    ids = tuple(map(jnp.asarray, ids)) if several else (jnp.asarray(ids),)
-    if len(tables) != len(ids):
-        raise ValueError(f"{len(tables)} vocabularies, but ids of {len(ids)}")
-    chex.assert_rank([*tables, *ids], 2)
-    chex.assert_type(list(ids), int)
-    chex.assert_equal_shape_prefix(list(ids), 1)
-    return tables, ids
-
-
-def _side_by_side(tables, ids):
-    """``x [B, sum of W E]``."""
-    return jnp.concatenate([embed(t, i).reshape(len(i), -1) for t, i in zip(tables, ids)], axis=1)
-
-
-def _vectors(table, ids):
-    """``[B, W E]`` of one vocabulary; XLA is quicker at a gather for each place than at one."""
-    if ids.shape[1] > 64:  # but would compile for long
-        return table[ids].reshape(len(ids), -1)
-    return jnp.concatenate([table[own] for own in ids.T], axis=1)
-
-
-def _blocks(tables, ids, w):
-    """Rows ``[W, E, H]`` of the weights that belong to each vocabulary."""
-    blocks, start = [], 0
-    for t, i in zip(tables, ids):
-        places, width = i.shape[1], t.shape[1]
-        blocks.append(w[start : start + places * width].reshape(places, width, w.shape[1]))
-        start += places * width
-    return blocks
-
-
-def _folds(table, ids) -> bool:
-    return 0 < ids.shape[1] * table.shape[0] <= FOLDED
-
-
-def _window_layer_reference(tables, ids, w, b):
-    return _side_by_side(tables, ids) @ w + b[None]
-
-
-def _window_layer_folded(tables, ids, w, b):
-    dtype = accumulator(w, b, *tables)
-    sum_in = partial(jnp.matmul, preferred_element_type=dtype)
-    z = jnp.broadcast_to(b.astype(dtype), (len(ids[0]), w.shape[1]))
-    for t, i, block in zip(tables, ids, _blocks(tables, ids, w)):
-        if _folds(t, i):
-
-            def look_up(z, place, t=t):
-                own, of_place = place
-                return z + sum_in(t, of_place)[own], None
-
-            # One place after the other: XLA would store what is looked up in all of them.
-            z, _ = lax.scan(look_up, z, (i.T, block))
-        elif i.shape[1]:
-            z = z + sum_in(_vectors(t, i), block.reshape(-1, w.shape[1]))
-    return z.astype(jnp.result_type(w, b, *tables))
-
-
-_window_layer = jax.custom_vjp(_window_layer_folded)
-
-
-class _WindowLayerResiduals(NamedTuple):
-    tables: tuple[jax.Array, ...]
-    ids: tuple[jax.Array, ...]
-    w: jax.Array
-    b: jax.Array  # for its dtype only
-
-
-def _window_layer_fwd(tables, ids, w, b):
-    return _window_layer_folded(tables, ids, w, b), _WindowLayerResiduals(tables, ids, w, b)
-
-
-def _window_layer_bwd(res: _WindowLayerResiduals, delta):
-    tables, ids, w, b = res
-    dtype = accumulator(delta)
-    sum_in = partial(jnp.einsum, preferred_element_type=dtype)
-    d_tables, d_w = [], [jnp.zeros((0, w.shape[1]), dtype)]
-    for t, i, block in zip(tables, ids, _blocks(tables, ids, w)):
-        d_t = jnp.zeros(t.shape, dtype)
-        if _folds(t, i):
-
-            def add_up(d_t, place, t=t):
-                own, of_place = place
-                d_products = jnp.zeros((len(t), w.shape[1]), dtype).at[own].add(delta)
-                d_t = d_t + sum_in("vh,eh->ve", d_products, of_place)
-                return d_t, sum_in("ve,vh->eh", t, d_products)
-
-            d_t, d_block = lax.scan(add_up, d_t, (i.T, block))
-            d_w.append(d_block.reshape(-1, w.shape[1]))
-        elif i.shape[1]:
-            d_t = d_t.at[i].add(sum_in("bh,peh->bpe", delta, block))
-            d_w.append(sum_in("bx,bh->xh", _vectors(t, i), delta))
-        d_tables.append(d_t)
-    grads = tuple(d_tables), jnp.concatenate(d_w), delta.sum(0, dtype=dtype)
-    d_tables, d_w, d_b = cast_like(grads, (tables, w, b))
-    return d_tables, None, d_w, d_b
-
-
-_window_layer.defvjp(_window_layer_fwd, _window_layer_bwd)

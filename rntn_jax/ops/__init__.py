@@ -7,7 +7,7 @@ from rntn_jax.ops.cross_entropy import (
     softmax_cross_entropy,
 )
 from rntn_jax.ops.dropout import dropout
-from rntn_jax.ops.embedding import embed, embed_sum
+from rntn_jax.ops.embedding import check_ids, embed, embed_sum
 from rntn_jax.ops.loops import bounded_loop
 from rntn_jax.ops.masking import accumulator, cast_like, masked, masked_mean
 from rntn_jax.ops.pairs import pair_scores
@@ -18,6 +18,7 @@ from rntn_jax.ops.tensor import (
     symmetric_slices,
     tensor_product,
 )
+from rntn_jax.ops.window import side_by_side, window_layer
 
 __all__ = [
     "ACTIVATIONS",
@@ -27,6 +28,7 @@ __all__ = [
     "activate",
     "bounded_loop",
     "cast_like",
+    "check_ids",
     "derivative_from_output",
     "dropout",
     "embed",
@@ -37,10 +39,12 @@ __all__ = [
     "masked_mean",
     "outer_sum",
     "pair_scores",
+    "side_by_side",
     "slice_products",
     "softmax_cross_entropy",
     "sparse_matmul",
     "sparse_matrix",
     "symmetric_slices",
     "tensor_product",
+    "window_layer",
 ]

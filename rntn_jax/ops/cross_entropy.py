@@ -5,28 +5,42 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from rntn_jax.ops.checks import check
 from rntn_jax.ops.masking import accumulator, cast_like, masked
 
 __all__ = ["linear_cross_entropy", "linear_cross_entropy_sum", "softmax_cross_entropy"]
 
 
-def _check(classes: int, rows: tuple[int, ...], labels: jax.Array, where: jax.Array | None):
-    chex.assert_type(labels, int)
-    chex.assert_shape(labels, rows)
-    if where is not None:
-        chex.assert_shape(where, rows)
-        chex.assert_type(where, bool)
+def _check_rows(
+    rows: tuple[int, ...], classes: int, **arrays: tuple[jax.Array | None, str]
+) -> None:
+    """One number of some kind a row, by name; None is not asked."""
+    for name, (x, kind) in arrays.items():
+        if x is not None:
+            check(name, x, kind, " ".join(map(str, rows)))
     if classes < 1:
         raise ValueError("there must be at least one class")
 
 
+def _check_head(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
+    """Checks the linear layer; its bias, zeros for None."""
+    sizes: dict[str, int] = {}
+    check("kernel", kernel, "float", "D C", sizes)
+    rows = " ".join(map(str, x.shape[:-1]))
+    check("x", x, "float", f"{rows} D", sizes)
+    if bias is None:
+        return jnp.zeros(kernel.shape[1], kernel.dtype)
+    return check("bias", bias, "float", "C", sizes)
+
+
+@jax.jit
 def softmax_cross_entropy(
     logits: jax.Array, labels: jax.Array, where: jax.Array | None = None
 ) -> jax.Array:
@@ -55,9 +69,9 @@ def softmax_cross_entropy(
         >>> round(float(loss[0]), 4)  # log 4
         1.3863
     """
-    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
-    where = None if where is None else jnp.asarray(where)
-    _check(logits.shape[-1], logits.shape[:-1], labels, where)
+    *rows, classes = logits.shape or (0,)
+    check("logits", logits, "float", " ".join(map(str, (*rows, "C"))))
+    _check_rows(tuple(rows), classes, labels=(labels, "int"), where=(where, "bool"))
     return _softmax_cross_entropy(logits, labels, where)
 
 
@@ -113,6 +127,7 @@ def _softmax_cross_entropy_bwd(res: _SoftmaxCrossEntropyResiduals, g):
 _softmax_cross_entropy.defvjp(_softmax_cross_entropy_fwd, _softmax_cross_entropy_bwd)
 
 
+@partial(jax.jit, static_argnames=("chunk",))
 def linear_cross_entropy(
     x: jax.Array,
     kernel: jax.Array,
@@ -125,8 +140,8 @@ def linear_cross_entropy(
 
     Computes ``softmax_cross_entropy(x @ kernel + bias, labels, where)``. With
     ``delta = g (y_hat - y)`` the gradients are ``dx = delta kernel^T``, ``dkernel = x^T delta``,
-    ``dbias = sum of delta``. The logits are formed again on the way back instead of being kept;
-    with ``chunk`` only that many rows of them exist at any time.
+    ``dbias = sum of delta``. The logits are formed again in the backward pass instead of being
+    kept; with ``chunk`` only that many rows of them exist at any time.
 
     Source: 000, equations 10 and 12 (classification weight and bias) and the first factor of 4;
     002, identities 5 and 7; 001, dJ/dU.
@@ -153,20 +168,16 @@ def linear_cross_entropy(
         >>> round(float(loss[0]), 4)
         1.3863
     """
-    x, kernel, labels = jnp.asarray(x), jnp.asarray(kernel), jnp.asarray(labels)
-    chex.assert_rank(kernel, 2)
-    chex.assert_axis_dimension(x, -1, kernel.shape[0])
-    bias = jnp.zeros(kernel.shape[1], kernel.dtype) if bias is None else jnp.asarray(bias)
-    chex.assert_shape(bias, (kernel.shape[1],))
+    bias = _check_head(x, kernel, bias)
     rows = x.shape[:-1]
-    where = jnp.ones(rows, bool) if where is None else jnp.asarray(where)
-    _check(kernel.shape[1], rows, labels, where)
+    _check_rows(rows, kernel.shape[1], labels=(labels, "int"), where=(where, "bool"))
+    where = jnp.ones(rows, bool) if where is None else where
     (x, labels, where), unsplit = _in_pieces(chunk, labels.size, x, labels, where)
     return unsplit(_linear_cross_entropy(x, kernel, bias, labels, where)).reshape(rows)
 
 
 def _in_pieces(chunk: int | None, count: int, x, *others):
-    """Rows as ``[pieces, n <= chunk, ...]``, alike in size, padded by zeros; and the way back."""
+    """Rows as ``[pieces, n <= chunk, ...]``, alike in size, padded by zeros; and the inverse."""
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
     pieces = max(1, 1 if chunk is None else -(-count // chunk))
@@ -238,6 +249,7 @@ def _linear_cross_entropy_bwd(res: _LinearCrossEntropyResiduals, g):
 _linear_cross_entropy.defvjp(_linear_cross_entropy_fwd, _linear_cross_entropy_bwd)
 
 
+@partial(jax.jit, static_argnames=("chunk",))
 def linear_cross_entropy_sum(
     x: jax.Array,
     kernel: jax.Array,
@@ -250,7 +262,7 @@ def linear_cross_entropy_sum(
 
     Computes ``sum_n weights_n softmax_cross_entropy(x_n @ kernel + bias, label_n)``. The cotangent
     being one number that multiplies everything, the gradients are formed while the logits are
-    there, on the way forward: three matrix products in place of four.
+    there, in the forward pass: three matrix products in place of four.
 
     Source: as `linear_cross_entropy`.
 
@@ -275,14 +287,9 @@ def linear_cross_entropy_sum(
         >>> round(float(linear_cross_entropy_sum(*args, weights=jnp.full(2, 0.5))), 4)
         1.3863
     """
-    x, kernel, labels = jnp.asarray(x), jnp.asarray(kernel), jnp.asarray(labels)
-    weights = jnp.asarray(weights)
-    chex.assert_rank(kernel, 2)
-    chex.assert_axis_dimension(x, -1, kernel.shape[0])
-    bias = jnp.zeros(kernel.shape[1], kernel.dtype) if bias is None else jnp.asarray(bias)
-    chex.assert_shape(bias, (kernel.shape[1],))
-    chex.assert_shape(weights, x.shape[:-1])
-    _check(kernel.shape[1], x.shape[:-1], labels, None)
+    bias = _check_head(x, kernel, bias)
+    rows = x.shape[:-1]
+    _check_rows(rows, kernel.shape[1], labels=(labels, "int"), weights=(weights, "float"))
     (x, labels, weights), _ = _in_pieces(chunk, labels.size, x, labels, weights)
     return _linear_cross_entropy_sum(x, kernel, bias, labels, weights)
 

@@ -2,15 +2,59 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
+from rntn_jax.ops.checks import check
 from rntn_jax.ops.masking import accumulator, cast_like
 
-__all__ = ["embed", "embed_sum"]
+__all__ = ["check_ids", "embed", "embed_sum"]
+
+
+def check_ids(name: str, ids: Any, size: int, where: Any = None) -> None:
+    """Refuses ids outside of a table, where they can be looked at without cost to a program.
+
+    JAX clamps or wraps them, and the result looks plausible. Traced arrays, under `jax.jit` for
+    example, pass unseen, and so do those that lie on other hosts.
+
+    Args:
+        name: of the argument, as its caller knows it: ``batch.tokens``.
+        ids: integers of any shape.
+        size: ids must lie in ``0 .. size-1``.
+        where: bool, shape of ``ids`` or of its leading axes; false entries may hold anything.
+
+    Raises:
+        ValueError: naming the first wrong id and where it stands.
+
+    Example:
+        >>> check_ids("tokens", np.array([[1, 9]]), size=5)
+        Traceback (most recent call last):
+        ValueError: tokens must lie in 0 .. 4 (the table has 5 rows), got 9 at [0, 1]
+    """
+    if not (is_concrete(ids) and (where is None or is_concrete(where))):
+        return
+    ids = np.asarray(ids)
+    wrong = (ids < 0) | (ids >= size)
+    if where is not None:
+        where = np.asarray(where)
+        wrong &= where.reshape(where.shape + (1,) * (ids.ndim - where.ndim))
+    if wrong.any():
+        at = [int(i) for i in np.argwhere(wrong)[0]]
+        raise ValueError(
+            f"{name} must lie in 0 .. {size - 1} (the table has {size} rows), got "
+            f"{ids[tuple(at)]} at {at}"
+        )
+
+
+def is_concrete(x: Any) -> bool:
+    """Whether the values of an array can be looked at: it is neither traced nor elsewhere."""
+    if isinstance(x, Tracer):
+        return False
+    return not isinstance(x, jax.Array) or x.is_fully_addressable
 
 
 def embed(table: jax.Array, ids: jax.Array) -> jax.Array:
@@ -19,8 +63,8 @@ def embed(table: jax.Array, ids: jax.Array) -> jax.Array:
     Computes ``table[ids]``. Gradient: ``d table[w] = sum of the cotangents of all positions that
     hold w``; a word that occurs several times accumulates, in at least float32.
 
-    Ids must lie in ``0 .. V-1``: JAX clamps or wraps what does not, so check on the host
-    (`rntn_jax.data.Vocabulary.encode` never produces others).
+    Ids must lie in ``0 .. V-1``: JAX clamps or wraps what does not, so what is not traced is
+    checked here (`check_ids`).
 
     Source: 002, the gradient for L_wi; 000, "etc." of equation 16.
 
@@ -33,14 +77,16 @@ def embed(table: jax.Array, ids: jax.Array) -> jax.Array:
 
     Raises:
         AssertionError: when ranks or dtype kinds are wrong.
+        ValueError: for an id outside of the table, where ``ids`` is not traced.
 
     Example:
         >>> embed(jnp.eye(3), jnp.array([2, 0])).tolist()
         [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
-    table, ids = jnp.asarray(table), jnp.asarray(ids)
-    chex.assert_rank(table, 2)
-    chex.assert_type(ids, int)
+    table = check("table", table, "float", "V E")
+    shape = " ".join(map(str, np.shape(ids)))
+    ids = check("ids", ids, "int", shape)
+    check_ids("ids", ids, table.shape[0])
     return _embed(table, ids)
 
 
@@ -67,6 +113,7 @@ def _embed_bwd(res: _EmbedResiduals, g):
 _embed.defvjp(_embed_fwd, _embed_bwd)
 
 
+@jax.jit
 def embed_sum(table: jax.Array, ids: jax.Array) -> jax.Array:
     """Sums of rows: ``sum_p table[p, ids[.., p]]``.
 
@@ -88,10 +135,9 @@ def embed_sum(table: jax.Array, ids: jax.Array) -> jax.Array:
         >>> embed_sum(jnp.arange(6.0).reshape(2, 3, 1), jnp.array([[0, 2], [1, 0]])).tolist()
         [[5.0], [4.0]]
     """
-    table, ids = jnp.asarray(table), jnp.asarray(ids)
-    chex.assert_rank([table, ids], [3, 2])
-    chex.assert_type(ids, int)
-    chex.assert_axis_dimension(ids, 1, table.shape[0])
+    sizes: dict[str, int] = {}
+    check("table", table, "float", "P V H", sizes)
+    check("ids", ids, "int", "N P", sizes)
     return _embed_sum(table, ids)
 
 

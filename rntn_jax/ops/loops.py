@@ -13,6 +13,7 @@ from jax import lax
 __all__ = ["bounded_loop"]
 
 
+@partial(jax.jit, static_argnames=("step", "bound"))
 def bounded_loop(
     step: Callable[[jax.Array, Any, Any], Any],
     bound: int,
@@ -28,19 +29,21 @@ def bounded_loop(
     never ask for it; the derivative *of* such a rule does.
 
     Args:
-        step: a function that closes over no traced array.
+        step: a function that closes over no traced array. Compiled once for each such function.
         bound: static upper limit of ``length``.
         length: integer scalar.
         carry: pytree of arrays.
         operands: pytree of arrays that the steps read.
+
+    Returns:
+        The carry after the last step.
 
     Example:
         >>> double = lambda i, carry, _: 2 * carry
         >>> jax.value_and_grad(lambda x: bounded_loop(double, 8, jnp.int32(3), x, None))(1.0)
         (Array(8., dtype=float32, weak_type=True), Array(8., dtype=float32, weak_type=True))
     """
-    carry, operands = jax.tree.map(jnp.asarray, (carry, operands))
-    return _bounded_loop(step, bound, jnp.asarray(length), carry, operands)
+    return _bounded_loop(step, bound, length, carry, operands)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))

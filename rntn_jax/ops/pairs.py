@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from rntn_jax.ops.checks import check
 from rntn_jax.ops.masking import cast_like
 
 __all__ = ["pair_scores"]
 
 
+@jax.jit
 def pair_scores(left: jax.Array, right: jax.Array, head: jax.Array) -> jax.Array:
     """``s[b, i, j] = relu(left[b, i] + right[b, j]) . head[b]``.
 
@@ -22,7 +23,7 @@ def pair_scores(left: jax.Array, right: jax.Array, head: jax.Array) -> jax.Array
 
         dleft_i = head sum_j d_ij,   dright_j = head sum_i d_ij,   dhead = sum_ij d_ij z_ij
 
-    The hidden layer is formed for one ``i`` at a time, on the way back once more.
+    The hidden layer is formed for one ``i`` at a time, in the backward pass once more.
 
     Source: 002, the gradients for U and delta_2, here of pairs.
 
@@ -41,11 +42,10 @@ def pair_scores(left: jax.Array, right: jax.Array, head: jax.Array) -> jax.Array
         >>> pair_scores(jnp.ones((1, 2, 3)), -jnp.ones((1, 1, 3)), jnp.ones((1, 3))).tolist()
         [[[0.0], [0.0]]]
     """
-    left, right, head = map(jnp.asarray, (left, right, head))
-    chex.assert_rank([left, right, head], [3, 3, 2])
-    batch, _, hidden = left.shape
-    chex.assert_shape([left, right], (batch, None, hidden))
-    chex.assert_shape(head, (batch, hidden))
+    sizes: dict[str, int] = {}
+    check("left", left, "float", "B I H", sizes)
+    check("right", right, "float", "B J H", sizes)
+    check("head", head, "float", "B H", sizes)
     return _pair_scores(left, right, head)
 
 

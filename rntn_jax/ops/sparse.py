@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rntn_jax.ops.checks import check
 from rntn_jax.ops.masking import accumulator, cast_like
 
 __all__ = ["Bags", "SparseMatrix", "sparse_matmul", "sparse_matrix"]
@@ -59,6 +59,9 @@ def sparse_matrix(
         columns: integer ``[E]``.
         values: ``[E]``; None: all 1.
         shape: ``(N, R)``.
+
+    Returns:
+        A `SparseMatrix` of NumPy arrays.
 
     Raises:
         ValueError: for an entry outside of the shape, or arrays of different length.
@@ -129,6 +132,7 @@ def _pack(bags: np.ndarray, ids: np.ndarray, values: np.ndarray | None, count: i
     return Bags(tuple(all_ids), tuple(all_values) if has_values else None, order)
 
 
+@jax.jit
 def sparse_matmul(matrix: SparseMatrix, table: jax.Array) -> jax.Array:
     """``matrix @ table``: for each row of the matrix, a weighted sum of rows of the table.
 
@@ -153,9 +157,7 @@ def sparse_matmul(matrix: SparseMatrix, table: jax.Array) -> jax.Array:
         >>> sparse_matmul(matrix, jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])).tolist()
         [[3.5, 5.0]]
     """
-    table = jnp.asarray(table)
-    chex.assert_rank(table, 2)
-    chex.assert_axis_dimension(table, 0, matrix.shape[1])
+    check("table", table, "float", f"{matrix.shape[1]} C")
     return _sparse_matmul(matrix, table)
 
 

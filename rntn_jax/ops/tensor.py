@@ -16,18 +16,19 @@ import math
 from functools import partial
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from rntn_jax.ops.checks import check
 from rntn_jax.ops.loops import bounded_loop
 from rntn_jax.ops.masking import accumulator, cast_like
 
 __all__ = ["outer_sum", "slice_products", "symmetric_slices", "tensor_product"]
 
 
+@jax.jit
 def tensor_product(x: jax.Array, v: jax.Array) -> jax.Array:
     """``x^T V^[k] x`` for every slice ``k`` and every row of a batch.
 
@@ -44,8 +45,8 @@ def tensor_product(x: jax.Array, v: jax.Array) -> jax.Array:
         v: ``[D, M, M]``.
 
     Returns:
-        ``[..., D]``, dtype of ``x`` and ``v`` combined. Cost O(rows D M^2) forward, twice that on
-        the way back; residuals: the arguments.
+        ``[..., D]``, dtype of ``x`` and ``v`` combined. Cost O(rows D M^2) forward, twice that
+        in the backward pass; residuals: the arguments.
 
     Raises:
         AssertionError: when shapes do not match.
@@ -54,9 +55,9 @@ def tensor_product(x: jax.Array, v: jax.Array) -> jax.Array:
         >>> tensor_product(jnp.array([1.0, 2.0]), jnp.ones((1, 2, 2))).tolist()
         [9.0]
     """
-    x, v = jnp.asarray(x), jnp.asarray(v)
-    chex.assert_rank(v, 3)
-    chex.assert_shape(v, (None, x.shape[-1], x.shape[-1]))
+    rows, sizes = " ".join(map(str, x.shape[:-1])), {}
+    check("x", x, "float", f"{rows} M", sizes)
+    check("v", v, "float", "D M M", sizes)
     return _tensor_product(x, v)
 
 
@@ -94,17 +95,30 @@ _tensor_product.defvjp(_tensor_product_fwd, _tensor_product_bwd)
 
 
 def symmetric_slices(v: jax.Array) -> jax.Array:
-    """``U^[k] = V^[k] + V^[k]T`` laid out ``[M, D * M]``, ready for one matrix product."""
+    """``U^[k] = V^[k] + V^[k]T`` laid out ``[M, D * M]``, ready for one matrix product.
+
+    Args:
+        v: ``[D, M, M]``.
+    """
     d, m, _ = v.shape
     return (v + v.swapaxes(1, 2)).transpose(1, 0, 2).reshape(m, d * m)
 
 
 def slice_products(x: jax.Array, u: jax.Array) -> jax.Array:
-    """``t[n, k] = U^[k] x_n``: ``[N, M]`` and ``[M, D * M]`` give ``[N, D, M]``."""
+    """``t[n, k] = U^[k] x_n`` for all slices and rows: one matrix product.
+
+    Args:
+        x: ``[N, M]`` floating point.
+        u: ``[M, D * M]``, of `symmetric_slices`.
+
+    Returns:
+        ``[N, D, M]`` in at least float32. Cost O(N D M^2).
+    """
     t = jnp.matmul(x, u, preferred_element_type=accumulator(x, u))
     return t.reshape(x.shape[0], u.shape[1] // u.shape[0], x.shape[1])
 
 
+@jax.jit
 def outer_sum(delta: jax.Array, x: jax.Array, count: jax.Array | None = None) -> jax.Array:
     """``sum_n delta[n, k] x[n, i] x[n, j]`` as ``[D, M, M]``: all tensor slices' gradients.
 

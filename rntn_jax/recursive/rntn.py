@@ -1,13 +1,12 @@
-"""Recursive networks: the bottom-up sweep over packed trees, and its hand-derived top-down rule.
+"""The recursive neural tensor network, and the plain recursive network, over packed trees.
 
 One signature serves the recursive neural tensor network and the plain recursive net (no tensor).
 For a node with children ``l`` and ``r`` and ``x = [h_l, h_r]``::
 
     h = f(x^T V^[1:d] x + x W + b)
 
-The way back (source 000, section 6) visits the same steps in reverse. It carries nothing but the
-errors ``delta`` of single nodes; a node gathers the half of its parent's downward error that is
-its own; and all weight gradients are one contraction each, after the sweep.
+This is the cell: what one step computes, forwards and backwards, and the contractions that are its
+weight gradients (source 000, section 6). The sweeps are those of `rntn_jax.recursive.sweep`.
 """
 
 from __future__ import annotations
@@ -15,20 +14,20 @@ from __future__ import annotations
 from functools import partial
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from rntn_jax.ops import (
     activate,
-    bounded_loop,
     cast_like,
     derivative_from_output,
     outer_sum,
     slice_products,
     symmetric_slices,
 )
+from rntn_jax.ops.checks import check
+from rntn_jax.recursive.sweep import downward, gather_children, upward
 from rntn_jax.trees import Forest
 
 __all__ = ["Cell", "sweep"]
@@ -42,6 +41,7 @@ class Cell(NamedTuple):
     b: jax.Array  # [D]
 
 
+@partial(jax.jit, static_argnames=("activation",))
 def sweep(cell: Cell, leaves: jax.Array, forest: Forest, *, activation: str = "tanh") -> jax.Array:
     """States of all nodes of a forest, leaves first, roots last.
 
@@ -82,41 +82,58 @@ def sweep(cell: Cell, leaves: jax.Array, forest: Forest, *, activation: str = "t
         >>> trees.unpack(forest, h)[0].ravel().tolist()
         [1.0, 1.0, 1.0, 2.0, 3.0]
     """
-    leaves = jnp.asarray(leaves)
-    cell = jax.tree.map(jnp.asarray, cell)
-    forest = jax.tree.map(jnp.asarray, forest)
-    d = leaves.shape[-1]
-    chex.assert_shape(leaves, (forest.tokens.shape[0], d))
-    chex.assert_shape(cell.w, (2 * d, d))
-    chex.assert_shape(cell.b, (d,))
+    sizes = {"L": forest.shape.leaves}
+    check("leaves", leaves, "float", "L D", sizes)
+    d = sizes["D"]
+    check("cell.w", cell.w, "float", f"{2 * d} D", sizes)
+    check("cell.b", cell.b, "float", "D", sizes)
     if cell.v is not None:
-        chex.assert_shape(cell.v, (d, 2 * d, 2 * d))
+        check("cell.v", cell.v, "float", f"D {2 * d} {2 * d}", sizes)
     derivative_from_output(activation, jnp.zeros(()))  # an unknown name fails here
     return _sweep(activation, cell, leaves, forest)
 
 
-def _start(leaves, forest: Forest):
-    """States before the sweep: the leaves in their slots, zeros elsewhere."""
-    leaves = jnp.where((forest.tokens > 0)[:, None], leaves, jnp.zeros((), leaves.dtype))
+def _sweep_reference(activation: str, cell: Cell, leaves: jax.Array, forest: Forest) -> jax.Array:
+    """Equation 2 at one step after the other, as anybody would write it."""
+    _, steps, lanes, _ = forest.shape
+    leaves = jnp.where((forest.tokens > 0)[:, None], leaves, 0)
     states = jnp.zeros((forest.shape.slots, leaves.shape[1]), leaves.dtype)
-    return lax.dynamic_update_slice_in_dim(states, leaves, 1, axis=0)
+    states = states.at[1 : forest.shape.first].set(leaves)
 
+    def step(states, i):
+        x = states[forest.children[i]].reshape(lanes, -1)
+        z = x @ cell.w + cell.b[None]
+        if cell.v is not None:
+            z = z + jnp.einsum("ni,kij,nj->nk", x, cell.v, x)
+        h = jnp.where(forest.children[i, :, :1] > 0, activate(activation, z), 0)
+        slots = forest.shape.first + i * lanes + jnp.arange(lanes)
+        return states.at[slots].set(h.astype(states.dtype)), None
 
-def _gather_children(states, children):
-    """``x = [h_left, h_right]``: ``[..., 2]`` slots give ``[rows, 2 D]``."""
-    return states[children.reshape(-1)].reshape(-1, 2 * states.shape[1])
-
-
-def _write_step(states, h, forest: Forest, i):
-    """Puts step ``i``'s states in their slots, zero where a lane is empty."""
-    h = jnp.where(forest.children[i, :, :1] > 0, h, 0).astype(states.dtype)
-    _, _, lanes, _ = forest.shape
-    return lax.dynamic_update_slice_in_dim(states, h, forest.shape.first + i * lanes, axis=0)
+    return lax.scan(step, states, jnp.arange(steps))[0]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _sweep(activation: str, cell: Cell, leaves, forest: Forest):
-    return _upward(activation, cell, leaves, forest, keep=False)[0]
+def _sweep(activation: str, cell: Cell, leaves: jax.Array, forest: Forest) -> jax.Array:
+    return _forward(activation, cell, leaves, forest, keep=False)[0]
+
+
+def _forward(activation: str, cell: Cell, leaves, forest: Forest, keep: bool):
+    """States of all nodes and, with ``keep`` and a tensor, the slice products of all steps."""
+    u = None if cell.v is None else symmetric_slices(cell.v)
+    compose = partial(_compose, activation)
+    return upward(compose, (cell.w, cell.b, u), leaves, forest, keep=keep)
+
+
+def _compose(activation: str, weights, x):
+    """``h`` of a step's nodes from their children, and ``t_k = (V^[k] + V^[k]T) x`` of each."""
+    w, b, u = weights
+    x = x.reshape(len(x), -1)
+    z = x @ w + b[None]
+    if u is None:
+        return activate(activation, z), None
+    t = slice_products(x, u)
+    z = z + 0.5 * jnp.einsum("nkj,nj->nk", t, x)
+    return activate(activation, z), t.astype(jnp.result_type(x, u))
 
 
 class _SweepResiduals(NamedTuple):
@@ -124,76 +141,35 @@ class _SweepResiduals(NamedTuple):
     leaves: jax.Array  # [L, D], for its dtype only
     forest: Forest
     states: jax.Array  # [N, D]
-    t: jax.Array | None  # [S, B, D, 2D], t_k = (V^[k] + V^[k]T) x; None without a tensor
+    t: jax.Array | None  # [S, B, D, 2D], the slice products; None without a tensor
 
 
-def _sweep_fwd(activation: str, cell: Cell, leaves, forest: Forest):
-    states, t = _upward(activation, cell, leaves, forest, keep=True)
+def _sweep_fwd(activation: str, cell: Cell, leaves: jax.Array, forest: Forest):
+    states, t = _forward(activation, cell, leaves, forest, keep=True)
     return states, _SweepResiduals(cell, leaves, forest, states, t)
 
 
-def _upward(activation: str, cell: Cell, leaves, forest: Forest, keep: bool):
-    """States of all nodes and, with ``keep`` and a tensor, the slice products of all steps."""
-    _, steps, lanes, _ = forest.shape
-    d = leaves.shape[1]
-    u = t = None
-    if cell.v is not None:
-        u = symmetric_slices(cell.v)
-        if keep:
-            t = jnp.zeros((steps, lanes, d, 2 * d), jnp.result_type(leaves, cell.v))
-    carry, operands = (_start(leaves, forest), t), (cell._replace(v=None), u, forest)
-    return bounded_loop(partial(_up_step, activation), steps, forest.num_steps, carry, operands)
-
-
-def _up_step(activation: str, i, carry, operands):
-    (states, kept), (cell, u, forest) = carry, operands
-    x = _gather_children(states, forest.children[i])
-    z = x @ cell.w + cell.b[None]
-    if u is not None:
-        t = slice_products(x, u)
-        z = z + 0.5 * jnp.einsum("nkj,nj->nk", t, x)
-        if kept is not None:
-            kept = lax.dynamic_update_index_in_dim(kept, t.astype(kept.dtype), i, axis=0)
-    return _write_step(states, activate(activation, z), forest, i), kept
-
-
-def _sweep_bwd(activation: str, res: _SweepResiduals, g):
+def _sweep_bwd(activation: str, res: _SweepResiduals, g: jax.Array):
     cell, forest, states = res.cell, res.forest, res.states
-    _, steps, lanes, _ = forest.shape
-    slope = derivative_from_output(activation, states)
-    zeros = jnp.zeros((steps * lanes, g.shape[1]), g.dtype)
-    down = jnp.zeros((2 + 2 * steps * lanes, g.shape[1]), g.dtype)  # rows 0, 1: no parent
-    operands = cell.w, res.t, g, slope, forest
-    delta, down = bounded_loop(_down_step, steps, forest.num_steps, (zeros, down), operands)
-    d_leaves = (g + down[forest.parent])[1 : forest.shape.first]
-    x = _gather_children(states, forest.children)
+    backward = partial(_backward, activation)
+    delta, d_leaves = downward(backward, cell.w, states, res.t, forest, g)
+    x = gather_children(states, forest.children).reshape(len(delta), -1)
+    count = forest.num_steps * forest.shape.lanes
     d_cell = Cell(
-        v=None if cell.v is None else outer_sum(delta, x, forest.num_steps * lanes),  # (4), (16)
+        v=None if cell.v is None else outer_sum(delta, x, count),  # (4), (16)
         w=x.T @ delta,  # (6), (16)
         b=delta.sum(0),  # (8), (16)
     )
-    d_leaves = jnp.where((forest.tokens > 0)[:, None], d_leaves, 0)
     return *cast_like((d_cell, d_leaves), (cell, res.leaves)), None
 
 
-def _down_step(i, carry, operands):
-    """Errors of the nodes of step ``num_steps - 1 - i``, and what they send down."""
-    (delta, down), (w, t, g, slope, forest) = carry, operands
-    i = forest.num_steps - 1 - i
-    lanes = forest.shape.lanes
-
-    def rows(a):
-        return lax.dynamic_slice_in_dim(a, forest.shape.first + i * lanes, lanes, axis=0)
-
-    here = (rows(g) + down[rows(forest.parent)]) * rows(slope)  # (15), then f' of (13)
-    # Read before `down` is written: without the barrier XLA copies `down` in every step.
-    here = lax.optimization_barrier(jnp.where(forest.children[i, :, :1] > 0, here, 0))
-    below = here @ w.T  # (13)
+def _backward(activation: str, w, error, h, t):
+    """The deltas of a step's nodes, and what they send down."""
+    delta = error * derivative_from_output(activation, h)  # f' of (13)
+    below = delta @ w.T  # (13)
     if t is not None:
-        below = below + jnp.einsum("nkj,nk->nj", t[i], here)  # (14)
-    below = below.reshape(2 * lanes, -1).astype(down.dtype)
-    delta = lax.dynamic_update_slice_in_dim(delta, here, i * lanes, axis=0)
-    return delta, lax.dynamic_update_slice_in_dim(down, below, 2 + 2 * i * lanes, axis=0)
+        below = below + jnp.einsum("nkj,nk->nj", t, delta)  # (14)
+    return delta, below
 
 
 _sweep.defvjp(_sweep_fwd, _sweep_bwd)

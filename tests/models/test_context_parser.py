@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rntn_jax.models import context_parser, encoder, parser, window
-from rntn_jax.models.context_parser import PLACES, Batch, Config
+from rntn_jax.models.context_parser import POSITIONS, Batch, Config
 from rntn_jax.models.parser import Sentences
 
 RELATIONS, WORDS = 3, 5
@@ -26,7 +26,7 @@ def sentences() -> Sentences:
 
 def batch() -> Batch:
     positions = np.broadcast_to(np.arange(WORDS + 2), (3, WORDS + 2))
-    (places, relations), steps = parser.examples(
+    (places, relations), steps = parser.oracle_transitions(
         Sentences((positions,), LENGTH), HEADS, LABELS, RELATIONS
     )
     return Batch(sentences(), places, relations, steps)
@@ -42,10 +42,10 @@ def params():
 def side_by_side(params, own: Batch) -> np.ndarray:
     """Logits by the window network's plain form: vectors gathered and put side by side."""
     network, words = context_parser.in_context(params, own.sentences)
-    seen = np.asarray(own.places) + np.asarray(words.ids[0])[None, :, :1]
+    seen = np.asarray(own.positions) + np.asarray(words.ids[0])[None, :, :1]
     ids = [
         np.asarray(read)[..., list(places)].reshape(-1, len(places))
-        for read, places in zip((seen, own.relations), PLACES)
+        for read, places in zip((seen, own.relations), POSITIONS)
     ]
     x = [np.asarray(t)[i].reshape(len(i), -1) for t, i in zip(network.embedding, ids)]
     (w, b), (u, c) = (map(np.asarray, layer) for layer in (network.hidden, network.head))
@@ -82,10 +82,10 @@ def test_the_gradient_is_that_of_the_plain_form(params):
 
     def plain(params):
         network, words = context_parser.in_context(params, own.sentences)
-        seen = jnp.asarray(own.places) + words.ids[0][None, :, :1]
+        seen = jnp.asarray(own.positions) + words.ids[0][None, :, :1]
         ids = tuple(
             jnp.asarray(read)[..., np.array(places)].reshape(-1, len(places))
-            for read, places in zip((seen, own.relations), PLACES)
+            for read, places in zip((seen, own.relations), POSITIONS)
         )
         x = [t[i].reshape(len(i), -1) for t, i in zip(network.embedding, ids)]
         z = jnp.concatenate(x, axis=1) @ network.hidden.w + network.hidden.b[None]
@@ -112,14 +112,14 @@ def test_decoding_takes_the_best_legal_step_of_these_logits(params):
         assert (heads[row, 1 : length + 1] >= 0).all() and (heads[row, length + 1 :] == -1).all()
         assert (heads[row, 1 : length + 1] == 0).sum() == 1
     positions = np.broadcast_to(np.arange(WORDS + 2), (3, WORDS + 2))
-    state = parser.start(Sentences((positions,), LENGTH))
+    state = parser.initial_state(Sentences((positions,), LENGTH))
     for _ in range(2 * WORDS):
-        seen, read = parser.read(state, Sentences((positions,), LENGTH))
+        seen, read = parser.extract_features(state, Sentences((positions,), LENGTH))
         gold = Batch(own, np.asarray(seen)[None], np.asarray(read)[None], np.zeros((1, 3), int))
-        allowed = np.asarray(parser.legal(state, LENGTH, RELATIONS, 2))
+        allowed = np.asarray(parser.legal_actions(state, LENGTH, RELATIONS, 2))
         logits = np.where(allowed, side_by_side(params, gold), -np.inf)
         step = np.where(allowed.any(1), logits.argmax(1), -1)
-        state = parser.advance(state, step, RELATIONS)
+        state = parser.apply_action(state, step, RELATIONS)
     np.testing.assert_array_equal(state.heads, heads)
     np.testing.assert_array_equal(state.relations, relations)
 

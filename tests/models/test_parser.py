@@ -103,11 +103,11 @@ class Machine:
 
 def test_every_step_and_everything_seen_is_the_textbooks():
     """Random legal steps, to the end."""
-    state = parser.start(SENTENCES)
+    state = parser.initial_state(SENTENCES)
     machines = [Machine(int(n)) for n in SENTENCES.length]
-    legal = jax.jit(lambda s: parser.legal(s, SENTENCES.length, R, ROOT))
-    advance = jax.jit(lambda s, a: parser.advance(s, a, R))
-    read = jax.jit(lambda s: parser.read(s, SENTENCES))
+    legal = jax.jit(lambda s: parser.legal_actions(s, SENTENCES.length, R, ROOT))
+    advance = jax.jit(lambda s, a: parser.apply_action(s, a, R))
+    read = jax.jit(lambda s: parser.extract_features(s, SENTENCES))
     for _ in range(2 * T):
         allowed, (words, tags, relations) = np.asarray(legal(state)), read(state)
         steps = []
@@ -132,11 +132,11 @@ def test_every_step_and_everything_seen_is_the_textbooks():
 
 
 def test_oracle_rebuilds_every_projective_tree_by_legal_steps():
-    _, steps = jax.jit(parser.examples, static_argnums=3)(SENTENCES, HEADS, RELATIONS, R)
+    _, steps = jax.jit(parser.oracle_transitions, static_argnums=3)(SENTENCES, HEADS, RELATIONS, R)
     assert ((steps >= 0).sum(0) == 2 * SENTENCES.length).all()
-    state = parser.start(SENTENCES)
-    advance = jax.jit(lambda s, a: parser.advance(s, a, R))
-    legal = jax.jit(lambda s: parser.legal(s, SENTENCES.length, R, ROOT))
+    state = parser.initial_state(SENTENCES)
+    advance = jax.jit(lambda s, a: parser.apply_action(s, a, R))
+    legal = jax.jit(lambda s: parser.legal_actions(s, SENTENCES.length, R, ROOT))
     for now in steps:
         allowed = np.asarray(legal(state))
         rows = np.flatnonzero(now >= 0)
@@ -149,7 +149,7 @@ def test_oracle_rebuilds_every_projective_tree_by_legal_steps():
 
 
 def test_examples_show_what_the_machine_sees():
-    ids, steps = parser.examples(SENTENCES, HEADS, RELATIONS, R)
+    ids, steps = parser.oracle_transitions(SENTENCES, HEADS, RELATIONS, R)
     for row in range(5):
         machine = Machine(int(SENTENCES.length[row]))
         for now in range(2 * machine.n):
@@ -211,7 +211,7 @@ def test_sentences_do_not_disturb_each_other():
 def test_the_network_learns_its_examples():
     import optax
 
-    ids, steps = parser.examples(SENTENCES, HEADS, RELATIONS, R)
+    ids, steps = parser.oracle_transitions(SENTENCES, HEADS, RELATIONS, R)
     flat = [column.reshape(-1, column.shape[-1]) for column in ids]
     steps = steps.reshape(-1)
     batch = parser.Batch(tuple(flat), jnp.maximum(steps, 0), steps >= 0)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rntn_jax.models import window
+from rntn_jax.ops import window as window_op
 from tests.helpers import assert_close, check_orders, check_rule
 from tests.oracles import window_numpy
 
@@ -22,6 +23,11 @@ def make(vocab_size=V, places=W, width=E):
     config = window.Config(vocab_size, places, width, H, C)
     params = window.init(jax.random.key(0), config, jnp.float64)
     return jax.tree.map(lambda a: a + 0.3 * RNG.normal(size=a.shape), params)
+
+
+def precompute_up_to(monkeypatch, limit):
+    monkeypatch.setattr(window_op, "PRECOMPUTED", limit)
+    jax.clear_caches()  # programs of the same shapes were made with another limit
 
 
 # --- the identities ---
@@ -78,10 +84,10 @@ def by_the_source(params, ids, labels):
     return np.mean(losses), {name: value / len(ids) for name, value in sums.items()}
 
 
-@pytest.mark.parametrize("folded", [True, False])
+@pytest.mark.parametrize("precomputed", [True, False])
 @pytest.mark.parametrize("places", [W, 1, 0])
-def test_loss_and_gradients_of_the_source(folded, places, monkeypatch):
-    monkeypatch.setattr(window, "FOLDED", 10**6 if folded else 0)
+def test_loss_and_gradients_of_the_source(precomputed, places, monkeypatch):
+    precompute_up_to(monkeypatch, 10**6 if precomputed else 0)
     params, ids = make(places=places), IDS[:, :places]
     batch = window.Batch(ids, LABELS)
     (value, aux), grads = jax.value_and_grad(window.loss, has_aux=True)(params, batch)
@@ -104,23 +110,23 @@ def test_relu_at_zero():
 # --- the rule ---
 
 
-@pytest.mark.parametrize("folded", [True, False])
-def test_rule(folded, monkeypatch):
-    monkeypatch.setattr(window, "FOLDED", 10**6 if folded else 0)
+@pytest.mark.parametrize("precomputed", [True, False])
+def test_rule(precomputed, monkeypatch):
+    precompute_up_to(monkeypatch, 10**6 if precomputed else 0)
     params = make()
 
     def rule(table, w, b):
         return window.window_layer([table], [IDS], w, b)
 
     def plain(table, w, b):
-        return window._window_layer_reference((table,), (jnp.asarray(IDS),), w, b)
+        return window_op._window_layer_reference(0, (table,), (jnp.asarray(IDS),), w, b)
 
     check_rule(rule, plain, (params.embedding, *params.hidden), dtypes=(jnp.float32, jnp.float64))
 
 
-def test_several_vocabularies_some_folded(monkeypatch):
-    """The first is gathered, the others are folded; one has no place."""
-    monkeypatch.setattr(window, "FOLDED", 20)
+def test_several_vocabularies_some_precomputed(monkeypatch):
+    """The first is gathered, the others are precomputed; one has no place."""
+    precompute_up_to(monkeypatch, 20)
     sizes, places = (30, 4, 3), (2, 3, 0)
     params = make(sizes, places, (3, 2, 2))
     ids = tuple(RNG.integers(0, v, (B, p)) for v, p in zip(sizes, places))
@@ -130,7 +136,7 @@ def test_several_vocabularies_some_folded(monkeypatch):
         return window.window_layer(tables, ids, w, b)
 
     def plain(tables, w, b):
-        return window._window_layer_reference(tables, arrays, w, b)
+        return window_op._window_layer_reference(0, tables, arrays, w, b)
 
     check_orders(rule, plain, (params.embedding, *params.hidden))
     assert window.apply(params, ids).shape == (B, C)

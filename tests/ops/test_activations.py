@@ -14,6 +14,7 @@ FORMULAS = {
     "tanh": np.tanh,
     "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
     "relu": lambda z: np.maximum(z, 0),
+    "cube": lambda z: z**3,
     "identity": lambda z: z,
 }
 
@@ -44,6 +45,13 @@ def test_relu_has_slope_zero_at_zero():
     assert float(activate("relu", zero)) == 0
     assert float(jax.grad(lambda z: activate("relu", z))(zero)) == 0
     assert float(derivative_from_output("relu", zero)) == 0
+
+
+def test_cube_has_slopes_zero_at_zero():
+    zero = jnp.zeros(())
+    slope = lambda z: derivative_from_output("cube", activate("cube", z))
+    assert float(slope(zero)) == 0
+    assert float(jax.grad(slope)(zero)) == 0
 
 
 @pytest.mark.parametrize("name", sorted(FORMULAS))
