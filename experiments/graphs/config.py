@@ -20,12 +20,15 @@ METHODS = (
 )
 CHUNKING_METHODS = ("chain", "tree_reweighted", "loopy", "exact")
 
+IMAGES, CHUNKING = {"task": ("images",)}, {"task": ("chunking",)}  # settings of one task only
+DRAWN = IMAGES | {"images": ("blobs",)}
+
 
 @dataclass(frozen=True)
 class Config:
     """What a run depends on; two runs with equal settings give equal parameters."""
 
-    task: str = option("images", "what to learn", ("images", "chunking"))
+    task: str = option("images", "what to learn", ("images", "chunking"), group="task")
     method: str = option(
         "all",
         "how to learn; the baseline (images: unary, without edges; chunking: chain, without skip "
@@ -33,52 +36,75 @@ class Config:
         tuple(dict.fromkeys(("all", *METHODS, *CHUNKING_METHODS))),
     )
 
-    # Images
     images: str = option(
-        "blobs", "blobs: drawn from a known grid; digits: scikit-learn's", ("blobs", "digits")
+        "blobs",
+        "blobs: drawn from a known grid; digits: scikit-learn's",
+        ("blobs", "digits"),
+        group="images",
+        needs=IMAGES,
     )
-    height: int = option(10, "of blobs, in pixels")
-    width: int = option(6, "of blobs, in pixels")
+    height: int = option(10, "of blobs, in pixels", needs=DRAWN)
+    width: int = option(6, "of blobs, in pixels", needs=DRAWN)
     coupling: float = option(
-        0.8, "score of equal neighbours where blobs are drawn; 0.88 is critical"
+        0.8, "score of equal neighbours where blobs are drawn; 0.88 is critical", needs=DRAWN
     )
-    train_images: int = option(400, "how many to learn from")
-    dev_images: int = option(100, "how many to watch the error on")
-    test_images: int = option(400, "how many to report")
-    flip: float = option(0.0, "share of pixels that are turned round")
-    sigma: float = option(1.5, "deviation of the noise on pixels -1 and 1")
-    window: int = option(3, "side of the square of pixels that scores a node; odd")
+    train_images: int = option(400, "how many to learn from", needs=IMAGES)
+    dev_images: int = option(100, "how many to watch the error on", needs=IMAGES)
+    test_images: int = option(400, "how many to report", needs=IMAGES)
+    flip: float = option(0.0, "share of pixels that are flipped", needs=IMAGES)
+    sigma: float = option(1.5, "standard deviation of the noise on pixels -1 and 1", needs=IMAGES)
+    window: int = option(3, "side of the square of pixels that scores a node; odd", needs=IMAGES)
 
-    # Chunking
     corpus: str = option(
-        "names", "names: drawn so that skip edges are needed; conll2000", ("names", "conll2000")
+        "names",
+        "names: drawn so that skip edges are needed; conll2000",
+        ("names", "conll2000"),
+        group="chunking",
+        needs=CHUNKING,
     )
-    data_dir: str | None = option(None, "where the corpus lies; default: a cache, else a download")
-    max_sentences: int | None = option(None, "use only that many sentences of each split")
-    dev_sentences: int = option(500, "without a dev set: hold out that many of the last of train")
-    pos: bool = option(True, "features see the parts of speech, where the corpus has them")
-    min_count: int = option(2, "rarer attributes are left out")
-    c2: float = option(0.5, "L2 penalty, of all training sentences together")
+    data_dir: str | None = option(
+        None,
+        "where the corpus lies; default: a cache, else a download",
+        needs=CHUNKING | {"corpus": ("conll2000",)},
+    )
+    max_sentences: int | None = option(
+        None, "use only that many sentences of each split", needs=CHUNKING
+    )
+    dev_sentences: int = option(
+        500, "without a dev set: hold out that many of the last of train", needs=CHUNKING
+    )
+    pos: bool = option(
+        True, "features see the parts of speech, where the corpus has them", needs=CHUNKING
+    )
+    min_count: int = option(2, "rarer attributes are left out", needs=CHUNKING)
+    c2: float = option(0.5, "L2 penalty, of all training sentences together", needs=CHUNKING)
     max_width: int = option(
-        3, "largest bag of exact inference on sentences; what is wider is left to loopy BP"
+        3,
+        "largest bag of exact inference on sentences; what is wider is left to loopy BP",
+        needs=CHUNKING,
     )
-    granularity: int = option(16, "lengths of sentences are rounded up to multiples")
+    granularity: int = option(
+        16, "lengths of sentences are rounded up to multiples", needs=CHUNKING
+    )
 
-    # Inference
-    iterations: int = option(50, "of messages or mean fields, at most")
-    tolerance: float = option(1e-4, "largest change that counts as converged")
+    iterations: int = option(50, "of messages or mean fields, at most", group="inference")
+    tolerance: float = option(1e-4, "largest change at which messages count as converged")
     damping: float = option(0.0, "share of the old message in the new")
-    sweeps: int = option(1, "Gibbs sweeps from the truth, of contrastive divergence")
+    sweeps: int = option(
+        1,
+        "Gibbs sweeps from the truth, of contrastive divergence",
+        needs=IMAGES | {"method": ("all", "cd")},
+    )
 
-    # Training
-    seed: int = option(0, "of images, noise, names, order and Gibbs sampling")
+    seed: int = option(0, "of images, noise, names, order and Gibbs sampling", group="training")
     epochs: int = option(15, "passes over the training data")
     batch_size: int = option(25, "images or sentences a minibatch")
     learning_rate: float = option(0.05, "step size of Adam, falling to 0 as a cosine")
     average: float = option(0.95, "decay an update of the running mean of weights; 0: none")
 
-    # Execution
-    keep_checkpoints: int = option(2, "how many checkpoints of each method to keep")
+    keep_checkpoints: int = option(
+        2, "how many checkpoints of each method to keep", group="execution"
+    )
 
     def __post_init__(self) -> None:
         check_ranges(

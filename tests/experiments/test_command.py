@@ -125,6 +125,11 @@ MISTAKES: dict[str, list[tuple[list[str], str]]] = {
         (["chunking"], "did you mean --task=chunking?"),
         (["loopy"], "did you mean --method=loopy?"),
         (["something"], "unexpected argument 'something': did you mean --help?"),
+        (["--corpus=names"], "--corpus does nothing with --task=images"),
+        (["--task=chunking", "--flip=0.1"], "--flip does nothing with --task=chunking"),
+        (["--images=digits", "--height=3"], "--height does nothing with --images=digits"),
+        (["--method=loopy", "--sweeps=3"], "--sweeps does nothing with --method=loopy"),
+        (["--task=chunking", "--data_dir=x"], "--data_dir does nothing with --corpus=names"),
     ],
     "tree_builder": [
         (["trees.txt"], "did you mean --evaluate=trees.txt?"),
