@@ -21,9 +21,9 @@ die() {
   exit 1
 }
 
-list() {
+list() { # [FOLDER OF experiments]
   local main name
-  for main in "$root"/experiments/*/main.py; do
+  for main in "$root/experiments${1:+/$1}"/*/main.py; do
     [[ -f $main ]] || continue
     name=$(basename "$(dirname "$main")")
     printf '  %-16s %s\n' "$name" "$(sed -n '/"""/{s/^[^"]*"""//; s/""".*//; p; q;}' "$main")"
@@ -36,8 +36,8 @@ usage: ./launch.sh [VERB] [FLAGS]
 
   (nothing)             train the sentiment model on the embedded corpus: about a minute
   EXPERIMENT [FLAGS]    run an experiment (--help: its flags)
-  benchmark NAME [FLAGS]
-                        run a benchmark; installs PyTorch first, to compare with
+  benchmark [NAME [FLAGS]]
+                        list the benchmarks, or run one (--help: its flags)
   list                  the experiments
   test [PYTEST ARGS]    the tests (-m slow: the long ones)
   check                 ruff and types
@@ -212,19 +212,31 @@ run() { # EXPERIMENT FLAGS...
   shift
   setup
   # What was compiled once is not compiled again, except where compiling is measured.
-  [[ $name == benchmark ]] || export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR-$venv/compiled}
+  [[ $name == benchmark.* ]] || export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR-$venv/compiled}
   exec "$python" -P -m "experiments.$name.main" "$@"
 }
 
-benchmark() { # [NAME] FLAGS...
-  if [[ -n ${1:-} && $1 != -* ]]; then
-    setup
-    if ! "$python" -P -c 'import sys, importlib.util as u; sys.exit(not u.find_spec("torch"))'; then
-      "$root/launch.sh" setup --extras=benchmark || say "no PyTorch: going on without it"
-    fi
-    set -- "--name=$1" "${@:2}"
+benchmark() { # [NAME FLAGS...]
+  local name=${1:-} word
+  case $name in
+    '' | help | --help | -h)
+      printf 'usage: ./launch.sh benchmark NAME [FLAGS]   (--help: the flags of that benchmark)\n\n'
+      list benchmark
+      return
+      ;;
+  esac
+  if [[ ! $name =~ ^[a-z][a-z0-9_]*$ || ! -f $root/experiments/benchmark/$name/main.py ]]; then
+    say "no benchmark '$name'; there are:"
+    list benchmark >&2
+    exit 2
   fi
-  run benchmark "$@"
+  setup
+  for word; do [[ $word != --help ]] || run "benchmark.$@"; done
+  if ! "$python" -P -c 'import sys, importlib.util as u; sys.exit(not u.find_spec("torch"))'; then
+    say "installing PyTorch, to compare with"
+    "$root/launch.sh" setup --extras=benchmark || say "no PyTorch: going on without it"
+  fi
+  run "benchmark.$@"
 }
 
 check() {

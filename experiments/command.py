@@ -54,7 +54,7 @@ def help_text(command: Command) -> str:
     groups: dict[str, list[str]] = {f"what to do{rest}:": list(command.verbs)}
     read = dict.fromkeys(name for names in command.verbs.values() for name in names)
     fields = _fields(command)
-    groups["the run:"] = list(command.run)
+    groups["the run:" if command.verbs or command.settings else "flags:"] = list(command.run)
     groups["flags of the verbs:"] = [n for n in read if n not in command.run and n not in fields]
     heading = ""
     for name, field in fields.items():
@@ -80,6 +80,7 @@ def _flag_help(command: Command, name: str) -> str:
     values = getattr(flag.parser, "enum_values", None)
     text = " ".join((flag.help or "").split())
     text = text.removeprefix(f"<{'|'.join(values)}>: ") if values else text
+    text = re.sub(r"[;:] ?repeat this option to specify a list of values$", "", text)
     choices = f"<{'|'.join(values)}>: " if values else ""
     default = flag.default not in (None, [], "", False) and "(default: " not in text
     value = ",".join(flag.default) if isinstance(flag.default, list) else flag.default

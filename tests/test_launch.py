@@ -68,6 +68,21 @@ def test_help_names_every_verb(verb: str, tmp_path: Path):
     assert not result.stderr
 
 
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["help"]])
+def test_benchmarks_are_listed_and_none_is_started(arguments: list[str], tmp_path: Path):
+    result = launch("benchmark", *arguments, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    names = [line.split()[0] for line in result.stdout.splitlines() if line.startswith("  ")]
+    folders = (ROOT / "experiments" / "benchmark").glob("*/main.py")
+    assert names == sorted(folder.parent.name for folder in folders) and "rntn" in names
+
+
+def test_a_benchmark_that_does_not_exist_is_answered_by_those_that_do():
+    result = launch("benchmark", "rntm", "--rounds=1")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "no benchmark 'rntm'" in result.stderr and "  rntn " in result.stderr
+
+
 def test_list_takes_the_first_docstring_lines(checkout: Path):
     result = launch("list", script=checkout / "launch.sh")
     assert result.returncode == 0

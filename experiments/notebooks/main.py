@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
+from experiments.command import Command, run
 from experiments.flags import entry_point
 from experiments.notebooks import render
 
@@ -13,6 +14,17 @@ _NAME = flags.DEFINE_multi_enum(
     "name", None, render.names(), "notebook to render; may be given several times (default: all)"
 )
 _OUTPUT = flags.DEFINE_string("output", "runs/notebooks", "folder of the notebooks and pages")
+
+COMMAND = Command(
+    name="notebooks",
+    about=__doc__ or "",
+    examples=(
+        ("", "run all and write them"),
+        ("--name=marginals_are_gradients", "only this one"),
+        ("--output=FOLDER", "write elsewhere"),
+    ),
+    run=("name", "output"),
+)
 
 
 def _main() -> None:
@@ -29,7 +41,7 @@ def _main() -> None:
     print(f"{len(wanted)} notebooks: {render.write_index(output, wanted)}")
 
 
-main = entry_point(_main)
+main = entry_point(_main, COMMAND)
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main, COMMAND)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.benchmark import rntn
+from experiments.benchmark.rntn import run as rntn
 
 ARGUMENTS: dict[str, Any] = {
     "corpus": "demo",

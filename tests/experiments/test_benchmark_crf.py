@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.benchmark import crf, crf_baselines
+from experiments.benchmark.crf import baselines as crf_baselines
+from experiments.benchmark.crf import run as crf
 
 ARGUMENTS: dict[str, Any] = {
     "shapes": ["2,5,3"],

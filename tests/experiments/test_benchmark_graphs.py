@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.benchmark import graphs, graphs_baselines
+from experiments.benchmark.graphs import baselines as graphs_baselines
+from experiments.benchmark.graphs import run as graphs
 
 ARGUMENTS: dict[str, Any] = {
     "shapes": ["trees,2,20,3", "grids,2,3,5,2", "loopy,1,4,5,2", "gibbs,3,4,5,2"],
@@ -36,7 +37,7 @@ def _in_this_process(baselines, systems, path, **options):
 def test_systems_agree(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setattr(graphs, "ITERATIONS", 5)
     monkeypatch.setattr(graphs, "SITE_UPDATES", 120)
-    monkeypatch.setattr(graphs.turns, "take_turns", _in_this_process)
+    monkeypatch.setattr(graphs.interleave, "take_turns", _in_this_process)
     output = tmp_path / "figures.json"
     figures = graphs.run(**ARGUMENTS | {"output": str(output)})
     rows = figures["speed"]

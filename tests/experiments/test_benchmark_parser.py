@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.benchmark import parser, parser_baselines
+from experiments.benchmark.parser import baselines as parser_baselines
+from experiments.benchmark.parser import run as parser
 from rntn_jax import data
 
 ARGUMENTS: dict[str, Any] = {
@@ -44,7 +45,7 @@ def _in_this_process(baselines, systems, path, **options):
 @pytest.mark.slow
 def test_systems_agree(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setattr(parser_baselines, "BATCH", 16)
-    monkeypatch.setattr(parser.turns, "take_turns", _in_this_process)
+    monkeypatch.setattr(parser.interleave, "take_turns", _in_this_process)
     output = tmp_path / "figures.json"
     figures = parser.run(**ARGUMENTS | {"output": str(output)})
     ours, autodiff = figures["training"]

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.benchmark import rnn_lm, rnn_lm_baselines
+from experiments.benchmark.rnn_lm import baselines as rnn_lm_baselines
+from experiments.benchmark.rnn_lm import run as rnn_lm
 
 ARGUMENTS: dict[str, Any] = {
     "dims": [8],

@@ -163,6 +163,30 @@ def test_help_and_mistakes(name: str, commands):
     assert start == (1, "", "jax was imported")  # and nothing is said of a command that is right
 
 
+def test_notebooks_have_help_and_no_stray_arguments(commands):
+    shown, stray = commands("experiments.notebooks.main", [["--help"], ["rntn_gradient"]])
+    assert (shown[0], shown[2]) == (0, "") and "  ./launch.sh notebooks" in shown[1]
+    assert "repeat this option" not in shown[1]
+    assert stray[2].endswith("did you mean --name=rntn_gradient?")
+
+
+@pytest.mark.parametrize("name", ["crf", "graphs", "parser", "rnn_lm", "rntn", "tagger"])
+def test_every_benchmark_has_its_own_flags(name: str, commands):
+    calls = [["--help"], ["--output=/none/x"], ["--rounds=0"], ["some word"]]
+    shown, output, rounds, stray = commands(f"experiments.benchmark.{name}.main", calls)
+    assert shown[0] == 0 and shown[2] == ""
+    assert shown[1].count(f"  ./launch.sh benchmark {name}") == 3
+    own = {"crf": "shape", "graphs": "shape", "tagger": "data_dir", "rntn": "dynet_python",
+           "rnn_lm": "vocab_size", "parser": "udpipe_model"}  # fmt: skip
+    defined = re.findall(r"^  --(?:\[no\])?(\w+): ", shown[1], re.M)
+    assert {"systems", "threads", "output", own[name]} <= set(defined)
+    assert not (set(own.values()) - {own[name], "data_dir"}) & set(defined)
+    assert (output[0], output[2]) == (1, "FileNotFoundError: --output=/none/x: there is no folder "
+                                         "/none")  # fmt: skip
+    assert rounds[0] == 1 and "--rounds=0" in rounds[2]
+    assert stray[0] == 1 and stray[2].startswith("unexpected argument 'some word'")
+
+
 def test_outputs_are_looked_at_before_the_work(tmp_path: Path):
     check_output(None)
     check_output(str(tmp_path / "new"))

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is in the extra `benchmark` only")
 
-from experiments.benchmark import other_rntn_baselines, torch_rntn  # noqa: E402
+from experiments.benchmark.rntn import other_baselines, torch_rntn  # noqa: E402
 
 DIM, VOCAB, CLASSES = 4, 11, 3
 TRAINERS = [torch_rntn.LevelHand, torch_rntn.LevelAutograd, torch_rntn.NodeByNode]
@@ -145,9 +145,9 @@ def test_packing_puts_children_before_parents_and_levels_in_order():
 def test_a_saved_problem_reads_back(tmp_path):
     params = _params(np.random.default_rng(4))
     batches = [BATCHES["random"], BATCHES["one leaf"], BATCHES["chains"]]
-    problem = other_rntn_baselines.Problem(batches, params, 0.25, 0.1)
-    other_rntn_baselines.save_problem(tmp_path / "problem.npz", problem)
-    found, found_params, *rates = other_rntn_baselines.load_problem(tmp_path / "problem.npz")
+    problem = other_baselines.Problem(batches, params, 0.25, 0.1)
+    other_baselines.save_problem(tmp_path / "problem.npz", problem)
+    found, found_params, *rates = other_baselines.load_problem(tmp_path / "problem.npz")
     assert rates == [0.25, 0.1]
     assert [len(batch) for batch in found] == [len(batch) for batch in batches]
     for mine, theirs in zip(batches, found, strict=True):
@@ -159,7 +159,7 @@ def test_a_saved_problem_reads_back(tmp_path):
 
 def test_schedule_numbers_children_before_parents():
     batch = BATCHES["one-leaf trees among others"]
-    ids, levels, labels = other_rntn_baselines.schedule(batch)
+    ids, levels, labels = other_baselines.schedule(batch)
     done = len(ids)
     assert done == sum(len(tree[0]) for tree in batch)
     for children in levels:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmark import interleave
-from experiments.benchmark.crf_baselines import Problem, save_problem
+from experiments.benchmark.crf.baselines import Problem, save_problem
 
 __all__ = ["run"]
 
@@ -26,7 +26,6 @@ TASKS = {
     "steps": "loss and gradients, edge scores of every step",
     "decode": "best labelling",
 }
-SHAPES = ["32,50,9", "32,128,32", "16,512,64", "8,1024,128", "1,10000,16"]
 
 
 def _systems(task: str, shape: tuple[int, int, int]) -> list[str]:
@@ -93,7 +92,7 @@ def run(
                 path = Path(folder) / "problem.npz"
                 save_problem(path, problem)
                 rows = interleave.take_turns(
-                    "experiments.benchmark.crf_baselines",
+                    "experiments.benchmark.crf.baselines",
                     names,
                     path,
                     rounds=rounds,

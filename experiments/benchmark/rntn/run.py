@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark import interleave, other_rntn_baselines
+from experiments.benchmark import interleave
+from experiments.benchmark.rntn import other_baselines
 from rntn_jax import data
 
 __all__ = ["run"]
@@ -94,7 +95,7 @@ def run(
                 # Enough minibatches for their shapes to differ as in training; few of the costly.
                 count = max(2, min(20, 540 // size) * 50**2 // max(50, dim) ** 2)
                 batches = _minibatches(corpus_trees, size, count)
-                problem = other_rntn_baselines.Problem(
+                problem = other_baselines.Problem(
                     batches, _initial(vocab_size, dim), LEARNING_RATE, initial_accumulator=0.1
                 )
                 rows = _speed(problem, rounds, threads, systems or list(SYSTEMS), pythons)
@@ -110,9 +111,7 @@ def run(
     return figures
 
 
-def _minibatches(
-    corpus_trees: list[Any], size: int, count: int
-) -> list[other_rntn_baselines.Batch]:
+def _minibatches(corpus_trees: list[Any], size: int, count: int) -> list[other_baselines.Batch]:
     order = np.random.default_rng(0).permutation(len(corpus_trees))
     return [
         [corpus_trees[order[(i * size + j) % len(order)]] for j in range(size)]
@@ -121,7 +120,7 @@ def _minibatches(
 
 
 def _speed(
-    problem: other_rntn_baselines.Problem,
+    problem: other_baselines.Problem,
     rounds: int,
     threads: int,
     systems: list[str],
@@ -130,9 +129,9 @@ def _speed(
     """All systems on the same minibatches."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "problem.npz"
-        other_rntn_baselines.save_problem(path, problem)
+        other_baselines.save_problem(path, problem)
         rows = interleave.take_turns(
-            "experiments.benchmark.rntn_baselines",
+            "experiments.benchmark.rntn.baselines",
             systems,
             path,
             rounds=rounds,
@@ -173,7 +172,7 @@ def _epoch(corpus_trees: list[Any], vocab_size: int) -> dict[str, Any]:
     from rntn_jax.models import rntn
     from rntn_jax.training import init_state, make_train_step
 
-    bank = trees.encode(*other_rntn_baselines.as_corpus([corpus_trees]))
+    bank = trees.encode(*other_baselines.as_corpus([corpus_trees]))
     loader = EpochLoader(bank, 27, 16, 8, seed=0)
     optimizer = optax.adagrad(LEARNING_RATE)
     step = make_train_step(rntn.loss, optimizer, several=True)
@@ -241,14 +240,14 @@ def _growth(corpus_trees: list[Any]) -> list[dict[str, Any]]:
             chosen.append(corpus_trees[i % len(corpus_trees)])
             total += len(chosen[-1][2])
             i += 1
-        packed = trees.pack(*other_rntn_baselines.as_corpus([chosen]))
+        packed = trees.pack(*other_baselines.as_corpus([chosen]))
         measure(f"{len(chosen)} trees", packed, total, 10)
     for leaves in (500, 5_000):
         inner = np.arange(leaves, 2 * leaves - 1)
         children = np.stack([np.append(0, inner[:-1]), np.arange(1, leaves)], 1).astype(np.int32)
         labels = np.full(2 * leaves - 1, 2, np.int32)
         packed = trees.pack(
-            *other_rntn_baselines.as_corpus([[(np.full(leaves, 2, np.int32), children, labels)]])
+            *other_baselines.as_corpus([[(np.full(leaves, 2, np.int32), children, labels)]])
         )
         measure(f"left chain, {leaves} leaves", packed, 2 * leaves - 1, 10)
     return rows

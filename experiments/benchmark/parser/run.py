@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmark import interleave
-from experiments.benchmark.parser_baselines import (
+from experiments.benchmark.parser.baselines import (
     BATCH,
     UDPIPE_OPTIONS,
     Problem,
@@ -99,7 +99,7 @@ def run(
 
     def take_turns(part: str, path: Path) -> list[dict[str, Any]]:
         return interleave.take_turns(
-            "experiments.benchmark.parser_baselines",
+            "experiments.benchmark.parser.baselines",
             [name for name in SYSTEMS[part] if name in (systems or SYSTEMS[part])],
             path,
             rounds=rounds,

@@ -12,16 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark import other_rntn_baselines
+from experiments.benchmark.rntn import other_baselines
 
 Train = Callable[[], list[float]]  # one pass over all minibatches; returns their losses
 
 PYTORCH = {"torch_hand": "LevelHand", "torch_levels": "LevelAutograd", "torch_nodes": "NodeByNode"}
 
 
-def jax_train(
-    problem: other_rntn_baselines.Problem, autodiff: bool, threads: int
-) -> tuple[Train, str]:
+def jax_train(problem: other_baselines.Problem, autodiff: bool, threads: int) -> tuple[Train, str]:
     """Our train step; ``autodiff`` differentiates the same forward sweep by JAX instead."""
     import jax
     import jax.numpy as jnp
@@ -43,7 +41,7 @@ def jax_train(
     state = init_state(params, optimizer, jax.random.key(0))
 
     # Read and encoded once, as the corpus is; packing is part of every pass.
-    bank = trees.encode(*other_rntn_baselines.as_corpus(problem.batches))
+    bank = trees.encode(*other_baselines.as_corpus(problem.batches))
     ends = np.cumsum([len(batch) for batch in problem.batches])
     members = [np.arange(end - len(b), end) for end, b in zip(ends, problem.batches, strict=True)]
     needs = [forest.shape for forest in trees.pack_batches(bank, members)]
@@ -104,7 +102,7 @@ def _autodiff_loss(params: Any, forest: Any) -> tuple[Any, None]:
 
 def make(system: str, path: Path, threads: int) -> tuple[Train, dict[str, Any]]:
     """The baseline of that name, and the version of its library."""
-    problem = other_rntn_baselines.load_problem(path)
+    problem = other_baselines.load_problem(path)
     if system == "torch_nodes":  # takes a hundred times longer: one minibatch says as much
         problem = problem._replace(batches=problem.batches[:1])
     if system in ("ours", "autodiff"):
@@ -114,14 +112,14 @@ def make(system: str, path: Path, threads: int) -> tuple[Train, dict[str, Any]]:
     if system in PYTORCH:
         import torch
 
-        from experiments.benchmark import torch_rntn
+        from experiments.benchmark.rntn import torch_rntn
 
         torch_rntn.set_threads(threads)
         step = getattr(torch_rntn, PYTORCH[system])(problem.params, *rates).step
         version = torch.__version__
     elif system == "dgl":
-        step, version = other_rntn_baselines.dgl_step(problem.params, *rates, threads)
+        step, version = other_baselines.dgl_step(problem.params, *rates, threads)
     else:
         auto = system == "dynet_autobatch"
-        step, version = other_rntn_baselines.dynet_step(problem.params, *rates, auto)
+        step, version = other_baselines.dynet_step(problem.params, *rates, auto)
     return lambda: [step(batch) for batch in problem.batches], {"version": version}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmark import interleave
-from experiments.benchmark.rnn_lm_baselines import Problem, save_problem
+from experiments.benchmark.rnn_lm.baselines import Problem, save_problem
 
 __all__ = ["run"]
 
@@ -87,7 +87,7 @@ def run(
                 path = Path(folder) / "problem.npz"
                 save_problem(path, problem)
                 rows = interleave.take_turns(
-                    "experiments.benchmark.rnn_lm_baselines",
+                    "experiments.benchmark.rnn_lm.baselines",
                     systems or list(SYSTEMS),
                     path,
                     rounds=rounds,

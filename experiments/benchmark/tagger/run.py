@@ -37,7 +37,7 @@ def run(
     interleave.check_words(systems, list(SYSTEMS))
     path = data.corpora.find(corpus, data_dir)["train"]
     rows = interleave.take_turns(
-        "experiments.benchmark.tagger_baselines",
+        "experiments.benchmark.tagger.baselines",
         [name for name in SYSTEMS if name in (systems or SYSTEMS)],
         path,
         rounds=0,

@@ -180,7 +180,7 @@ def dgl_step(
     import dgl  # pyright: ignore[reportMissingImports]
     import torch
 
-    from experiments.benchmark import torch_rntn
+    from experiments.benchmark.rntn import torch_rntn
 
     class Trainer(torch_rntn.Trainer):
         def pack(self, batch: Batch) -> Any:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark import graphs_baselines as baselines
 from experiments.benchmark import interleave
+from experiments.benchmark.graphs import baselines
 from rntn_jax.crf import graph
 
 __all__ = ["run"]
@@ -161,7 +161,7 @@ def run(
             path = Path(folder) / "problem.npz"
             baselines.save_problem(path, problem)
             rows = interleave.take_turns(
-                "experiments.benchmark.graphs_baselines",
+                "experiments.benchmark.graphs.baselines",
                 names,
                 path,
                 rounds=rounds,

@@ -1,0 +1,73 @@
+"""The parser: training steps a second of its network, and words a second of parsing."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from experiments.benchmark.options import COMMON, common, define_common_flags, numbers
+from experiments.command import Command, run
+from experiments.flags import entry_point
+
+define_common_flags()
+_CORPUS = flags.DEFINE_enum("corpus", "demo", ["demo", "ud_ewt"], "whose trees")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "where ud_ewt lies (default: a cache, else a download)"
+)
+_PARTS = flags.DEFINE_list("parts", ["training", "parsing"], "what to measure")
+_DIMS = flags.DEFINE_list("dims", ["200", "400"], "widths of the hidden layer")
+_BATCH_SIZES = flags.DEFINE_list(
+    "batch_sizes", ["1024", "2048"], "steps a minibatch, one for each width"
+)
+_MODEL = flags.DEFINE_string("model", None, "a trained parser (default: random weights)")
+_UDPIPE = flags.DEFINE_string(
+    "udpipe_model", None, "UDPipe's model, made there if absent (default: for this run)"
+)
+_PYTHON = flags.DEFINE_string(
+    "peers_python", None, "a Python with PyTorch and UDPipe (default: this one)"
+)
+
+COMMAND = Command(
+    name="benchmark parser",
+    about=__doc__ or "",
+    examples=(
+        ("", "on the embedded treebank"),
+        ("--corpus=ud_ewt --data_dir=DIR", "on UD English-EWT"),
+        ("--parts=parsing --model=FILE", "parsing alone, by a trained model"),
+    ),
+    run=(
+        "corpus",
+        "data_dir",
+        "parts",
+        "dims",
+        "batch_sizes",
+        *COMMON,
+        "model",
+        "udpipe_model",
+        "peers_python",
+    ),
+)
+
+
+def _main() -> None:
+    if _DATA_DIR.value is not None and _CORPUS.value == "demo":
+        raise ValueError("--data_dir does nothing with --corpus=demo")
+    values = common()
+    from experiments.benchmark.parser.run import run as measure
+
+    measure(
+        **values,
+        corpus=_CORPUS.value,
+        data_dir=_DATA_DIR.value,
+        dims=numbers(_DIMS),
+        batch_sizes=numbers(_BATCH_SIZES),
+        parts=_PARTS.value,
+        model=_MODEL.value,
+        udpipe_model=_UDPIPE.value,
+        python=_PYTHON.value,
+    )
+
+
+main = entry_point(_main, COMMAND)
+
+if __name__ == "__main__":
+    run(main, COMMAND)

@@ -1,0 +1,66 @@
+"""RNTN training: trees a second, peak memory, growth."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from experiments.benchmark.options import COMMON, common, define_common_flags, numbers
+from experiments.command import Command, run
+from experiments.flags import entry_point
+
+define_common_flags()
+_CORPUS = flags.DEFINE_enum("corpus", "demo", ["demo", "sst"], "whose trees")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "where sst lies (default: a cache, else a download)"
+)
+_PARTS = flags.DEFINE_list("parts", ["speed", "epoch", "growth"], "what to measure")
+_DIMS = flags.DEFINE_list("dims", ["25", "50", "100"], "widths of the node states")
+_BATCH_SIZES = flags.DEFINE_list(
+    "batch_sizes", ["1", "27", "256"], "trees a minibatch, each for all widths"
+)
+_DYNET = flags.DEFINE_string("dynet_python", None, "a Python with DyNet (default: this one)")
+_DGL = flags.DEFINE_string("dgl_python", None, "a Python with DGL and PyTorch (default: this one)")
+
+COMMAND = Command(
+    name="benchmark rntn",
+    about=__doc__ or "",
+    examples=(
+        ("", "on the embedded treebank"),
+        ("--corpus=sst --data_dir=DIR --threads=1 --batch_sizes=27", "the table of the README"),
+        ("--parts=speed --dims=25 --systems=ours,autodiff", "two systems, one width"),
+    ),
+    run=(
+        "corpus",
+        "data_dir",
+        "parts",
+        "dims",
+        "batch_sizes",
+        *COMMON,
+        "dynet_python",
+        "dgl_python",
+    ),
+)
+
+
+def _main() -> None:
+    if _DATA_DIR.value is not None and _CORPUS.value == "demo":
+        raise ValueError("--data_dir does nothing with --corpus=demo")
+    values = common()
+    from experiments.benchmark.rntn.run import run as measure
+
+    pythons = {"dynet": _DYNET.value, "dgl": _DGL.value}
+    measure(
+        **values,
+        corpus=_CORPUS.value,
+        data_dir=_DATA_DIR.value,
+        dims=numbers(_DIMS),
+        batch_sizes=numbers(_BATCH_SIZES),
+        parts=_PARTS.value,
+        pythons={name: python for name, python in pythons.items() if python},
+    )
+
+
+main = entry_point(_main, COMMAND)
+
+if __name__ == "__main__":
+    run(main, COMMAND)
