@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments.sentiment import scores
 from experiments.sentiment.inputs import Text, read
-from experiments.tree_builder.baselines import balanced, right_branching_with_stop
+from experiments.tree_baselines import balanced, right_branching_with_stop
 from rntn_jax import data, plots
 from rntn_jax.annotate import (
     Annotator,

@@ -6,7 +6,7 @@ import glob
 import sys
 from pathlib import Path
 
-from experiments.tree_builder.baselines import BASELINES
+from experiments.tree_baselines import BASELINES
 from rntn_jax import data
 from rntn_jax.annotate import build_trees, load_builder, save_builder
 

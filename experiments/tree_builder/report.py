@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from experiments.tree_builder import baselines
+from experiments import tree_baselines as baselines
 from experiments.tree_builder.config import Config
 from experiments.workdir import read_json
 from rntn_jax import data, plots

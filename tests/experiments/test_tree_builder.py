@@ -11,7 +11,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.tree_builder import baselines, predict, train
+from experiments import tree_baselines as baselines
+from experiments.tree_builder import predict, train
 from experiments.tree_builder.config import PRESETS, Config
 from rntn_jax import data
 from rntn_jax.annotate import load_builder
