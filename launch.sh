@@ -250,6 +250,9 @@ check() {
 
 verb=${1:-}
 shift $(($# > 0))
+case "$verb ${1:-}" in
+  'list --help' | 'setup --help' | 'check --help' | 'help '*) verb=help ;;
+esac
 case $verb in
   '') run sentiment --preset=demo ;;
   help | --help | -h) usage ;;

@@ -60,9 +60,11 @@ def test_script_is_executable_bash(script: str):
     assert os.access(ROOT / script, os.X_OK)
 
 
-@pytest.mark.parametrize("verb", ["help", "--help", "-h"])
+@pytest.mark.parametrize(
+    "verb", ["help", "--help", "-h", "list --help", "setup --help", "check --help"]
+)
 def test_help_names_every_verb(verb: str, tmp_path: Path):
-    result = launch(verb, cwd=tmp_path)
+    result = launch(*verb.split(), cwd=tmp_path)
     assert result.returncode == 0
     assert all(re.search(rf"^  {name}\b", result.stdout, re.MULTILINE) for name in VERBS)
     assert not result.stderr

@@ -41,7 +41,7 @@ class Config:
         0, "without a dev set: hold out that many of the last to train on", needs={"dev": (None,)}
     )
     max_sentences: int | None = option(None, "use only that many sentences of each split")
-    scheme: str = option("bio", "of the tags", (*SCHEMES, "none"))
+    scheme: str = option("bio", "scheme of the tags", (*SCHEMES, "none"))
     inner: str | None = option(
         None, "scheme of the model's own labels (default: that of the tags)", ("bio", "bioes")
     )
@@ -59,7 +59,7 @@ class Config:
     c1: float = option(0.0, "L1 penalty of the sparse CRF", needs=SPARSE)
     c2: float = option(1.0, "L2 penalty of the sparse CRF", needs=SPARSE)
     min_freq: float = option(0.0, "rarer sparse features are left out", needs=SPARSE)
-    max_iterations: int = option(1000, "of L-BFGS", needs=SPARSE)
+    max_iterations: int = option(1000, "iterations of L-BFGS, at most", needs=SPARSE)
     word_dim: int = option(64, "width of word vectors", needs=NEURAL)
     column_dim: int = option(
         32, "width of the vectors of affixes, shape and other columns", needs=NEURAL
@@ -76,17 +76,17 @@ class Config:
 
     seed: int = option(
         0,
-        "of initialisation, order and dropout",
+        "seed of initialisation, order and dropout",
         group="training of the neural model",
         needs=NEURAL,
     )
     epochs: int = option(10, "passes over the training sentences", needs=NEURAL)
-    batch_size: int = option(32, "sentences a minibatch", needs=NEURAL)
+    batch_size: int = option(32, "sentences per minibatch", needs=NEURAL)
     learning_rate: float = option(2e-3, "step size of Adam, falling to 0 as a cosine", needs=NEURAL)
     weight_decay: float = option(0.0, "decoupled weight decay, of all weights", needs=NEURAL)
     clip_norm: float | None = option(5.0, "clip the gradient to this global norm", needs=NEURAL)
     average: float = option(
-        0.0, "decay an update of the running mean of weights; 0: none", needs=NEURAL
+        0.0, "decay per update of the running mean of the weights; 0: no mean", needs=NEURAL
     )
 
     granularity: int = option(

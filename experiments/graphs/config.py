@@ -87,7 +87,9 @@ class Config:
         16, "lengths of sentences are rounded up to multiples", needs=CHUNKING
     )
 
-    iterations: int = option(50, "of messages or mean fields, at most", group="inference")
+    iterations: int = option(
+        50, "iterations of messages or mean fields, at most", group="inference"
+    )
     tolerance: float = option(1e-4, "largest change at which messages count as converged")
     damping: float = option(0.0, "share of the old message in the new")
     sweeps: int = option(
@@ -96,11 +98,13 @@ class Config:
         needs=IMAGES | {"method": ("all", "cd")},
     )
 
-    seed: int = option(0, "of images, noise, names, order and Gibbs sampling", group="training")
+    seed: int = option(
+        0, "seed of images, noise, names, order and Gibbs sampling", group="training"
+    )
     epochs: int = option(15, "passes over the training data")
-    batch_size: int = option(25, "images or sentences a minibatch")
+    batch_size: int = option(25, "images or sentences per minibatch")
     learning_rate: float = option(0.05, "step size of Adam, falling to 0 as a cosine")
-    average: float = option(0.95, "decay an update of the running mean of weights; 0: none")
+    average: float = option(0.95, "decay per update of the running mean of the weights; 0: no mean")
 
     keep_checkpoints: int = option(
         2, "how many checkpoints of each method to keep", group="execution"

@@ -19,9 +19,11 @@ _FORMAT = flags.DEFINE_enum("format", "text", ["text", "json"], "what to write")
 _GENERATE = flags.DEFINE_integer("generate", None, "draw that many tokens", lower_bound=1)
 _PROMPT = flags.DEFINE_string("prompt", "", "the words before those that are drawn")
 _TEMPERATURE = flags.DEFINE_float(
-    "temperature", 1.0, "of the distribution; 0: the most probable tokens"
+    "temperature", 1.0, "of the distribution; 0: the most probable tokens", lower_bound=0.0
 )
-_TOP_K = flags.DEFINE_integer("top_k", None, "draw from that many of the most probable tokens only")
+_TOP_K = flags.DEFINE_integer(
+    "top_k", None, "draw from that many of the most probable tokens only", lower_bound=1
+)
 _MODEL = flags.DEFINE_string("model", None, "model file (default: the run's)")
 _CHOICE = ("model", "workdir", "preset")  # which model answers
 

@@ -49,7 +49,7 @@ class Config:
         100, "width of their states, of each direction", needs={"rnn_layers": range(1, 1000)}
     )
     hidden_dim: int = option(200, "width of the hidden layer")
-    activation: str = option("relu", "of the hidden layer", ("relu", "cube", "tanh"))
+    activation: str = option("relu", "activation of the hidden layer", ("relu", "cube", "tanh"))
     word_range: float = option(0.2, "half-width of the initial vectors")
     unknown_rate: float = option(0.0, "rate at which words become unknown in training")
     input_dropout: float = option(
@@ -57,12 +57,14 @@ class Config:
     )
     hidden_dropout: float = option(0.3, "dropout rate on the hidden layer")
 
-    seed: int = option(0, "of initialisation, order and dropout", group="training")
+    seed: int = option(0, "seed of initialisation, order and dropout", group="training")
     epochs: int = option(10, "passes over the training steps")
-    batch_size: int = option(1024, "steps of the parser a minibatch (at most, of sentences)")
+    batch_size: int = option(
+        1024, "steps of the parser per minibatch (with recurrent layers: at most)"
+    )
     learning_rate: float = option(2e-3, "step size of Adam, falling to 0 as a cosine")
     clip_norm: float | None = option(5.0, "clip the gradient to this global norm")
-    average: float = option(0.0, "decay an update of the running mean of weights; 0: none")
+    average: float = option(0.0, "decay per update of the running mean of the weights; 0: no mean")
 
     keep_checkpoints: int = option(2, "how many checkpoints to keep", group="execution")
     tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")

@@ -47,16 +47,20 @@ class Config:
         1.0, "initial scale of the tensor, times CoreNLP's range", needs={"tensor": (True,)}
     )
     word_scale: float = option(0.1, "standard deviation of the initial word vectors")
-    activation: str = option("tanh", "of internal nodes", ("tanh", "sigmoid", "relu", "identity"))
+    activation: str = option(
+        "tanh", "activation of internal nodes", ("tanh", "sigmoid", "relu", "identity")
+    )
     leaf_activation: str = option(
-        "tanh", "of the word vectors; identity: raw", ("tanh", "identity")
+        "tanh", "activation of the word vectors; identity: none", ("tanh", "identity")
     )
     leaf_dropout: float = option(0.0, "dropout rate on the leaves' states")
     hidden_dropout: float = option(0.0, "dropout rate on all states before the classifier")
 
-    seed: int = option(0, "of initialisation, order of the trees, and dropout", group="training")
+    seed: int = option(
+        0, "seed of initialisation, order of the trees, and dropout", group="training"
+    )
     epochs: int = option(10, "passes over the training trees")
-    batch_size: int = option(27, "trees a minibatch")
+    batch_size: int = option(27, "trees per minibatch")
     optimizer: str = option(
         "adagrad", "adagrad as in the paper, or another", ("adagrad", "sgd", "momentum", "adam")
     )
@@ -67,17 +71,19 @@ class Config:
     initial_accumulator: float = option(
         0.0, "AdaGrad's sum of squares at the start", needs={"optimizer": ("adagrad",)}
     )
-    schedule: str = option("constant", "of the learning rate", ("constant", "cosine", "linear"))
+    schedule: str = option(
+        "constant", "how the learning rate changes", ("constant", "cosine", "linear")
+    )
     clip_norm: float | None = option(None, "clip the gradient to this global norm")
     l2_tensor: float = option(1e-3, "L2 weight of the tensor", needs={"tensor": (True,)})
     l2_weights: float = option(1e-3, "L2 weight of W and its bias")
     l2_head: float = option(1e-4, "L2 weight of the classifier, without its bias")
     l2_words: float = option(1e-4, "L2 weight of the word vectors of the minibatch")
-    average: float = option(0.0, "decay an update of the running mean of weights; 0: none")
+    average: float = option(0.0, "decay per update of the running mean of the weights; 0: no mean")
     select: str = option("fine_all", "dev score that chooses the model", SELECTIONS)
     patience: int | None = option(None, "stop after that many epochs without a better dev score")
 
-    lanes: int = option(16, "internal nodes a step", group="execution")
+    lanes: int = option(16, "internal nodes per step", group="execution")
     updates_per_dispatch: int = option(8, "minibatches in one call of the device")
     keep_checkpoints: int = option(2, "how many checkpoints to keep")
     tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")

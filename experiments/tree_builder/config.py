@@ -36,7 +36,7 @@ class Config:
     )
     max_trees: int | None = option(None, "use only that many trees of each split")
 
-    min_count: int = option(2, "words and word shapes that are rarer are unknown", group="model")
+    min_count: int = option(2, "rarer words and word shapes are unknown", group="model")
     word_dim: int = option(50, "width of word vectors")
     look_dim: int = option(25, "width of the vectors of word shapes (capital, last three letters)")
     rnn_layers: int = option(1, "recurrent layers, each in both directions")
@@ -46,9 +46,9 @@ class Config:
     input_dropout: float = option(0.3, "dropout rate on the vectors")
     hidden_dropout: float = option(0.3, "dropout rate on the states and the hidden layer")
 
-    seed: int = option(0, "of initialisation, order and dropout", group="training")
+    seed: int = option(0, "seed of initialisation, order and dropout", group="training")
     epochs: int = option(20, "passes over the training trees")
-    batch_size: int = option(32, "trees a minibatch")
+    batch_size: int = option(32, "trees per minibatch")
     phrase_epochs: int = option(
         12, "how many of the first epochs also learn from phrases", needs={"phrases": GIVEN}
     )
@@ -58,7 +58,9 @@ class Config:
     )
     learning_rate: float = option(2e-3, "step size of Adam, falling to 0 as a cosine")
     clip_norm: float | None = option(1.0, "clip the gradient to this global norm")
-    average: float = option(0.998, "decay an update of the running mean of weights; 0: none")
+    average: float = option(
+        0.998, "decay per update of the running mean of the weights; 0: no mean"
+    )
 
     keep_checkpoints: int = option(2, "how many checkpoints to keep", group="execution")
     tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")
