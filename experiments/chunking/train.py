@@ -154,7 +154,7 @@ def _train_sparse(config: Config, workdir: Path, sentences, dev, info: dict[str,
             bar.advance(1, tokens, f"iteration {row['num']}", loss=row["loss"])
             metrics.write(row["num"], loss=row["loss"], grad_norm=row["error_norm"])
 
-        crf.fit(X, y, report)
+        crf.fit(X, y, report=report)
         last = crf.training_log_[-1]
         bar.say(f"done after {last['num']} iterations, loss {last['loss']:.3f}")
     info |= {"template": config.template, "columns": len(sentences[0][0])}

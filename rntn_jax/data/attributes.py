@@ -4,7 +4,7 @@ The conventions are those of CRFsuite's Python interfaces. A token is a list of 
 attribute of weight 1, or a dictionary:
 
 - `"word=cat": 2.0`: an attribute and its weight; `True` and `False` weigh 1 and 0;
-- `"word": "cat"`: the attribute `word:cat`;
+- `"word": "cat"`: the attribute `word:cat` (bytes are read as UTF-8);
 - `"word": ["a", "b"]` (any list, tuple or set of strings): `word:a` and `word:b`;
 - `"next": {...}`: a dictionary in the same form, its attributes prefixed by `next:`.
 """
@@ -70,6 +70,8 @@ def token_attributes(features: Mapping[str, Any] | Iterable[str]) -> list[tuple[
     for name, value in features.items():
         if not isinstance(name, str):
             raise DataError(f"feature {shown(name)} is no string", value=name)
+        if isinstance(value, bytes):
+            value = _decoded(value)
         if isinstance(value, str):
             pairs.append((f"{name}:{value}", 1.0))
         elif isinstance(value, (numbers.Real, np.bool_)):
@@ -86,6 +88,15 @@ def token_attributes(features: Mapping[str, Any] | Iterable[str]) -> list[tuple[
                 value=value,
             )
     return pairs
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"feature {shown(value)} is no UTF-8: {error.reason}", value=value
+        ) from None
 
 
 def encode_attributes(

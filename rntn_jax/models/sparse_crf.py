@@ -7,12 +7,13 @@ occur in the training data)::
     node[t, c] = sum_a x_a state[a, c],   edge[i, j] = transition[i, j]
     loss = -sum over sentences of ln P(labels) + c2 |weights|^2
 
-Gradient: expected less observed counts of the features, plus ``2 c2 weights`` (model marginals
+Gradient: expected minus observed counts of the features, plus ``2 c2 weights`` (model marginals
 theorem, source 004, summed over the positions that share a weight).
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -24,16 +25,16 @@ from rntn_jax.ops import SparseMatrix, embed, sparse_matmul, sparse_matrix
 from rntn_jax.sequences import pack_rows
 
 __all__ = [
-    "Corpus",
     "Features",
+    "PackedSentences",
+    "PaddedFeatures",
     "Params",
-    "Slots",
-    "corpus",
     "features",
     "init",
     "loss",
-    "slots",
-    "table",
+    "pack_sentences",
+    "padded_features",
+    "weight_matrix",
 ]
 
 
@@ -52,14 +53,14 @@ class Features(NamedTuple):
     transition: Any  # bool [C, C]
 
 
-class Slots(NamedTuple):
-    """Attributes of each token side by side, for minibatches: any rows of a corpus may be taken."""
+class PaddedFeatures(NamedTuple):
+    """Attributes of each token side by side, for minibatches: any rows may be taken."""
 
     ids: Any  # int32 [B, T, S]; A: none
     weights: Any  # float32 [B, T, S], or None: all 1
 
 
-class Corpus(NamedTuple):
+class PackedSentences(NamedTuple):
     """Sentences one after the other in long rows, each followed by a boundary.
 
     The boundary has a label of its own, ``C``, and scores nothing: before and after it a sum over
@@ -67,7 +68,7 @@ class Corpus(NamedTuple):
     sentences fill one array almost without padding, whatever their lengths.
     """
 
-    attributes: SparseMatrix | Slots  # of B T tokens
+    attributes: SparseMatrix | PaddedFeatures  # of B T tokens
     labels: Any  # int32 [B, T], C at boundaries
 
 
@@ -98,6 +99,9 @@ def features(
         all_states: every attribute with every label, seen or not.
         all_transitions: the same for transitions.
 
+    Returns:
+        the features, sorted. Cost O(E ln E).
+
     Example:
         >>> found = features(
         ...     np.array([0, 1]), np.array([0, 0]), np.array([0, 1]), np.array([2]), 1, 2
@@ -125,7 +129,7 @@ def features(
     )
 
 
-def corpus(
+def pack_sentences(
     bags: np.ndarray,
     ids: np.ndarray,
     labels: np.ndarray,
@@ -136,14 +140,26 @@ def corpus(
     weights: np.ndarray | None = None,
     num_rows: int | None = None,
     minibatches: bool = False,
-) -> Corpus:
-    """Packs sentences; on the host. Arguments as in `features`.
+) -> PackedSentences:
+    """Packs sentences; on the host.
 
-    ``num_rows`` is ``B`` (by default some 100 steps long); with ``minibatches`` the attributes are
-    `Slots`.
+    Args:
+        bags: integer ``[E]``, the token of each entry.
+        ids: integer ``[E]``, its attribute.
+        labels: integer ``[N]``, the label of each token.
+        lengths: integer ``[S]``, tokens of each sentence.
+        num_attributes: ``A``.
+        num_labels: ``C``.
+        weights: ``[E]``; None: all 1.
+        num_rows: ``B``; by default, as many as make the rows some 100 steps long.
+        minibatches: the attributes become `PaddedFeatures`, of which any rows may be taken, in
+            place of a `SparseMatrix` of all rows.
+
+    Returns:
+        the rows, ``T`` steps each.
 
     Example:
-        >>> packed = corpus(
+        >>> packed = pack_sentences(
         ...     np.array([0, 1, 2]), np.array([0, 0, 0]), np.array([0, 1, 1]), np.array([2, 1]),
         ...     1, 2, num_rows=1,
         ... )
@@ -161,23 +177,33 @@ def corpus(
     packed = np.full(num_rows * steps, num_labels, np.int32)
     packed[at] = labels
     if minibatches:
-        attributes = slots(at[bags], ids, weights, (num_rows, steps), num_attributes)
+        attributes = padded_features(at[bags], ids, weights, (num_rows, steps), num_attributes)
     else:
         attributes = sparse_matrix(at[bags], ids, weights, (len(packed), num_attributes))
-    return Corpus(attributes, packed.reshape(num_rows, steps))
+    return PackedSentences(attributes, packed.reshape(num_rows, steps))
 
 
-def slots(
+def padded_features(
     places: np.ndarray,
     ids: np.ndarray,
     weights: np.ndarray | None,
     shape: tuple[int, int],
     num_attributes: int,
-) -> Slots:
-    """Attribute ``ids[e]`` of the token at ``places[e]`` (of all, one row after the other).
+) -> PaddedFeatures:
+    """Attributes of tokens in an array, padded to the largest number that a token has.
+
+    Args:
+        places: integer ``[E]``, the token of each entry, counted over one row after the other.
+        ids: integer ``[E]``, its attribute.
+        weights: ``[E]``; None: all 1.
+        shape: ``(B, T)``.
+        num_attributes: ``A``, the padding.
+
+    Returns:
+        ids and weights ``[B, T, S]``.
 
     Example:
-        >>> slots(np.array([0, 1, 1]), np.array([5, 6, 7]), None, (1, 2), 9).ids.tolist()
+        >>> padded_features(np.array([0, 1, 1]), np.array([5, 6, 7]), None, (1, 2), 9).ids.tolist()
         [[[5, 9], [6, 7]]]
     """
     order = np.argsort(places, kind="stable")
@@ -192,20 +218,40 @@ def slots(
         values = np.zeros(filled.shape, np.float32)
         values[where] = weights[order]
         values = values.reshape(*shape, width)
-    return Slots(filled.reshape(*shape, width), values)
+    return PaddedFeatures(filled.reshape(*shape, width), values)
 
 
 def init(features: Features, dtype: jnp.dtype = jnp.float32) -> Params:
-    """All weights 0, where CRFsuite starts (the loss is convex)."""
+    """All weights 0, where CRFsuite starts (the loss is convex).
+
+    Args:
+        features: of `features`.
+        dtype: of the weights.
+
+    Example:
+        >>> features_ = Features(np.zeros(3, int), np.arange(3), np.ones((3, 3), bool))
+        >>> [leaf.shape for leaf in init(features_)]
+        [(3,), (3, 3)]
+    """
     return Params(
         jnp.zeros(features.label.shape, dtype), jnp.zeros(features.transition.shape, dtype)
     )
 
 
-def table(params: Params, features: Features, num_attributes: int) -> jax.Array:
+def weight_matrix(params: Params, features: Features, num_attributes: int) -> jax.Array:
     """Weights ``[A, C + 1]`` of all attributes with all labels, 0 where there is no feature.
 
     The last column is the boundary's.
+
+    Args:
+        params: the weights.
+        features: of `features`.
+        num_attributes: ``A``.
+
+    Example:
+        >>> features_ = Features(np.array([0, 1]), np.array([1, 0]), np.ones((2, 2), bool))
+        >>> weight_matrix(Params(jnp.array([3.0, 4.0]), jnp.zeros((2, 2))), features_, 2).tolist()
+        [[0.0, 3.0, 0.0], [4.0, 0.0, 0.0]]
     """
     empty = jnp.zeros((num_attributes, len(params.edge) + 1), params.state.dtype)
     return empty.at[features.attribute, features.label].set(
@@ -213,47 +259,58 @@ def table(params: Params, features: Features, num_attributes: int) -> jax.Array:
     )
 
 
-def _node_scores(attributes: SparseMatrix | Slots, params: Params, features: Features, size):
+def _node_scores(
+    attributes: SparseMatrix | PaddedFeatures,
+    params: Params,
+    features: Features,
+    num_attributes: int | None,
+) -> jax.Array:
     """Scores ``[B T, C + 1]`` or ``[B, T, C + 1]``, the last column 0."""
     if isinstance(attributes, SparseMatrix):
-        return sparse_matmul(attributes, table(params, features, attributes.shape[1]))
-    weights = table(params, features, size + 1)  # the last row, of no attribute, is 0
-    rows = embed(weights, attributes.ids)
+        return sparse_matmul(attributes, weight_matrix(params, features, attributes.shape[1]))
+    if num_attributes is None:
+        raise ValueError("num_attributes must be given where the attributes are PaddedFeatures")
+    # The last row, of the padding, is 0.
+    rows = embed(weight_matrix(params, features, num_attributes + 1), attributes.ids)
     return (rows if attributes.weights is None else rows * attributes.weights[..., None]).sum(-2)
 
 
+@partial(jax.jit, static_argnames=("num_attributes",))
 def loss(
     params: Params,
-    corpus: Corpus,
+    sentences: PackedSentences,
     features: Features,
     c2: float = 0.0,
     num_attributes: int | None = None,
 ) -> jax.Array:
     """``-ln P(labels)`` of all sentences in nats, summed, plus ``c2 |weights|^2``.
 
-    Gradient: expected less observed counts, plus ``2 c2 weights``.
+    Gradient: expected minus observed counts, plus ``2 c2 weights``.
 
     Source: 004, L and the model marginals theorem.
 
     Args:
         params: the weights.
-        corpus: of `corpus`.
+        sentences: of `pack_sentences`.
         features: of `features`.
         c2: strength of the L2 penalty.
-        num_attributes: ``A``, needed when the attributes are `Slots`; static.
+        num_attributes: ``A``, needed where the attributes are `PaddedFeatures`; static.
 
     Returns:
         a scalar. Cost O(entries C + tokens C^2).
 
+    Raises:
+        ValueError: when the attributes are `PaddedFeatures` and ``num_attributes`` is not given.
+
     Example:
         >>> arrays = np.array([0, 1]), np.array([0, 0]), np.array([0, 1]), np.array([2]), 1, 2
         >>> found = features(*arrays)
-        >>> round(float(jnp.exp(-loss(init(found), corpus(*arrays), found))), 4)
+        >>> round(float(jnp.exp(-loss(init(found), pack_sentences(*arrays), found))), 4)
         0.25
     """
-    labels = jnp.asarray(corpus.labels)
+    labels = jnp.asarray(sentences.labels)
     classes = len(params.edge)
-    node = _node_scores(corpus.attributes, params, features, num_attributes)
+    node = _node_scores(sentences.attributes, params, features, num_attributes)
     node = node.reshape(*labels.shape, classes + 1)
     # A boundary has its own label, and only that; no token has it.
     forbidden = (labels == classes)[..., None] != (jnp.arange(classes + 1) == classes)[None, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -53,16 +54,41 @@ class Lbfgs(NamedTuple):
     step: Callable[..., LbfgsState]  # step(state, *data)
 
 
-def lbfgs(evaluate: Callable[..., tuple[jax.Array, Any]], memory: int = 6) -> Lbfgs:
+@partial(jax.jit, static_argnames=("memory",))
+def _direct(grad: Any, opt_state: Any, params: Any, memory: int) -> tuple[Any, Any, Any]:
+    """Direction, state, and slope along the direction."""
+    preconditioner = optax.scale_by_lbfgs(memory_size=memory)
+    direction, opt_state = preconditioner.update(grad, opt_state, params)
+    direction = optax.tree.scale(-1, direction)
+    return direction, opt_state, optax.tree.vdot(direction, grad)
+
+
+@jax.jit
+def _move(params: Any, direction: Any, length: jax.Array) -> Any:
+    return jax.tree.map(lambda p, d: p + length * d, params, direction)
+
+
+_slope_along = jax.jit(optax.tree.vdot)
+
+
+def lbfgs(
+    evaluate: Callable[..., tuple[jax.Array, Any]],
+    memory: int = 6,
+    *,
+    max_trials: int = 20,
+    strong: bool = False,
+) -> Lbfgs:
     """L-BFGS with a line search on the host, so that the loss is compiled once.
 
     The direction is that of `optax.scale_by_lbfgs`. A step's length is found by bisection until it
-    satisfies both (weak) conditions of Wolfe; most often the first, 1, does. Where rounding leaves
-    none, the parameters stay, and the next step starts with the steepest descent.
+    satisfies both conditions of Wolfe; most often the first, 1, does. Where rounding leaves none,
+    the parameters stay, and the next step starts with the steepest descent.
 
     Args:
         evaluate: ``evaluate(params, *data) -> (value, gradient)``, jitted.
         memory: pairs that L-BFGS remembers.
+        max_trials: lengths that are tried at most.
+        strong: the conditions are the strong ones: the slope must not be much above 0, either.
 
     Example:
         >>> evaluate = jax.jit(jax.value_and_grad(lambda x, center: jnp.square(x - center).sum()))
@@ -76,34 +102,24 @@ def lbfgs(evaluate: Callable[..., tuple[jax.Array, Any]], memory: int = 6) -> Lb
     """
     preconditioner = optax.scale_by_lbfgs(memory_size=memory)
 
-    @jax.jit
-    def direct(grad, opt_state, params):
-        """Direction, state, and slope along the direction."""
-        direction, opt_state = preconditioner.update(grad, opt_state, params)
-        direction = optax.tree.scale(-1, direction)
-        return direction, opt_state, optax.tree.vdot(direction, grad)
-
-    @jax.jit
-    def move(params, direction, length):
-        return jax.tree.map(lambda p, d: p + length * d, params, direction)
-
-    slope_along = jax.jit(optax.tree.vdot)
-
     def init(params: Any, *data) -> LbfgsState:
         value, grad = evaluate(params, *data)
         return LbfgsState(params, preconditioner.init(params), value, grad)
 
     def step(state: LbfgsState, *data) -> LbfgsState:
-        direction, opt_state, slope = direct(state.grad, state.opt_state, state.params)
+        direction, opt_state, slope = _direct(state.grad, state.opt_state, state.params, memory)
         start, slope = float(state.value), float(slope)
         low, high, length = 0.0, np.inf, 1.0
-        for _ in range(20):
-            params = move(state.params, direction, jnp.asarray(length, state.value.dtype))
+        for _ in range(max_trials):
+            params = _move(state.params, direction, jnp.asarray(length, state.value.dtype))
             value, grad = evaluate(params, *data)
+            after = float(_slope_along(direction, grad))
             if not float(value) <= start + 1e-4 * length * slope:  # NaN is too far, too
                 high = length
-            elif float(slope_along(direction, grad)) < 0.9 * slope:
+            elif after < 0.9 * slope:
                 low = length
+            elif strong and after > -0.9 * slope:
+                high = length
             else:
                 return LbfgsState(params, opt_state, value, grad)
             length = (low + high) / 2 if high < np.inf else 2 * length
@@ -120,7 +136,8 @@ def minimize_l1(
     stopping: Stopping,
     *,
     memory: int = 6,
-    report: Callable[[int, float, float], None] | None = None,
+    max_trials: int = 20,
+    report: Callable[[int, float, float, Any], None] | None = None,
 ) -> tuple[Any, list[float]]:
     """Minimises a loss ``+ l1 |params|_1``: most weights end at exactly 0.
 
@@ -134,7 +151,9 @@ def minimize_l1(
         l1: strength of the penalty, positive.
         stopping: when to stop; the norms are those of the projected gradient.
         memory: pairs that L-BFGS remembers.
-        report: called after each iteration with its number, the loss and the gradient's norm.
+        max_trials: lengths that a line search tries at most.
+        report: called after each iteration with its number, the loss, the gradient's norm and the
+            parameters.
 
     Returns:
         the parameters, and the loss, penalty included, after each iteration.
@@ -151,9 +170,11 @@ def minimize_l1(
     values: list[float] = []
     last: dict[str, Any] = {}
 
-    def objective(parts: np.ndarray):
-        x = (parts[:size] - parts[size:]).astype(start.dtype)
-        value, grad = evaluate(unravel(jnp.asarray(x)), *data)
+    def joined(parts: np.ndarray) -> np.ndarray:
+        return (parts[:size] - parts[size:]).astype(start.dtype)
+
+    def objective(parts: np.ndarray) -> tuple[float, np.ndarray]:
+        value, grad = evaluate(unravel(jnp.asarray(joined(parts))), *data)
         grad = np.asarray(ravel_pytree(grad)[0], np.float64)
         last.update(value=float(value) + l1 * parts.sum(), grad=grad, parts=parts)
         return last["value"], np.concatenate([grad + l1, l1 - grad])
@@ -165,7 +186,7 @@ def minimize_l1(
         projected = np.where(parts > 0, both, np.minimum(both, 0))
         grad_norm = float(np.linalg.norm(projected))
         if report is not None:
-            report(len(values), values[-1], grad_norm)
+            report(len(values), values[-1], grad_norm, unravel(jnp.asarray(joined(parts))))
         if stopping.done(values, grad_norm, float(np.linalg.norm(parts))):
             raise StopIteration
 
@@ -177,7 +198,13 @@ def minimize_l1(
         method="L-BFGS-B",
         bounds=scipy.optimize.Bounds(0, np.inf),
         callback=callback,
-        options={"maxcor": memory, "maxiter": stopping.max_iterations, "ftol": 0, "gtol": 0},
+        options={
+            "maxcor": memory,
+            "maxiter": stopping.max_iterations,
+            "maxfun": np.inf,
+            "maxls": max_trials,
+            "ftol": 0,
+            "gtol": 0,
+        },
     )
-    x = (result.x[:size] - result.x[size:]).astype(start.dtype)
-    return unravel(jnp.asarray(x)), values
+    return unravel(jnp.asarray(joined(result.x))), values

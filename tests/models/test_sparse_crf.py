@@ -56,15 +56,17 @@ def by_hand(params, features, c2):
 @pytest.mark.parametrize(("num_rows", "minibatches"), [(1, False), (2, True)])
 def test_loss_is_the_sum_over_sentences(num_rows, minibatches):
     features, params = make()
-    corpus = sparse_crf.corpus(*ARRAYS, weights=WEIGHTS, num_rows=num_rows, minibatches=minibatches)
+    corpus = sparse_crf.pack_sentences(
+        *ARRAYS, weights=WEIGHTS, num_rows=num_rows, minibatches=minibatches
+    )
     actual = jax.jit(sparse_crf.loss, static_argnums=4)(params, corpus, features, 0.3, A)
     assert_close(actual, by_hand(params, features, 0.3))
 
 
-def test_gradient_is_expected_less_observed_counts():
+def test_gradient_is_expected_minus_observed_counts():
     """The model marginals theorem, with the observed counts counted by hand."""
     features, params = make()
-    corpus = sparse_crf.corpus(*ARRAYS, weights=WEIGHTS)
+    corpus = sparse_crf.pack_sentences(*ARRAYS, weights=WEIGHTS)
     differentiate = jax.jit(jax.grad(sparse_crf.loss))
     gradient = differentiate(params, corpus, features, 0.3)
     eps, found = 1e-6, []

@@ -137,8 +137,8 @@ def test_penalties():
 
 
 def test_minibatches():
-    crf = tagger.CRF(algorithm="l2sgd", c2=0.1, max_iterations=12, batch_size=100).fit(X, Y)
-    again = tagger.CRF(algorithm="l2sgd", c2=0.1, max_iterations=12, batch_size=100).fit(X, Y)
+    crf = tagger.CRF(algorithm="adagrad", c2=0.1, max_iterations=12, batch_size=100).fit(X, Y)
+    again = tagger.CRF(algorithm="adagrad", c2=0.1, max_iterations=12, batch_size=100).fit(X, Y)
     assert crf.score(X, Y) > 0.9 and len(crf.training_log_) == 12
     assert again.state_features_ == crf.state_features_
 
@@ -149,27 +149,30 @@ def test_features_asked_for():
     crf.fit(X, Y)
     labels = len(crf.classes_)
     assert len(crf.transition_features_) == labels**2
-    assert len(crf._features.label) == labels * crf.num_attributes_
+    assert len(crf.state_features_) == labels * crf.num_attributes_
     rare = tagger.CRF(min_freq=3, max_iterations=3).fit(X, Y)
     assert 0 < len(rare.state_features_) < len(crf.state_features_)
-
-
-def test_scikit_learn_can_copy_it():
-    crf = tagger.CRF(c1=0.2, period=None)
-    copy = type(crf)(**crf.get_params()).set_params(c1=0.3)
-    assert (crf.c1, copy.c1, copy.period) == (0.2, 0.3, None)
-    with pytest.raises(ValueError, match="no parameter 'c3'"):
-        crf.set_params(c3=1)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"algorithm": "ap"}, "algorithm must be 'lbfgs' or 'l2sgd', got 'ap'"),
+        ({"algorithm": "foo"}, "algorithm must be 'lbfgs', 'l2sgd', .* or 'adagrad', got 'foo'"),
         ({"c2": -1.0}, "c2 must not be negative, got -1.0"),
         ({"max_iterations": 0}, "max_iterations must be at least 1"),
         ({"algorithm": "l2sgd", "c1": 0.1}, "c1 needs algorithm='lbfgs'"),
         ({"learning_rate": 0.0}, "learning_rate must be positive"),
+        ({"algorithm": "pa", "c2": 0.0}, "c2 needs algorithm='lbfgs', 'l2sgd' or 'adagrad', got"),
+        ({"algorithm": "pa", "gamma": 0.5}, "gamma needs algorithm='arow'"),
+        ({"algorithm": "l2sgd", "c2": 0.0}, "c2 must be positive for algorithm='l2sgd'"),
+        ({"variance": 0}, "variance must be positive, got 0"),
+        ({"calibration_rate": 1.0}, "calibration_rate must be above 1"),
+        ({"pa_type": 3}, "pa_type must be 0, 1 or 2, got 3"),
+        ({"c1": "much"}, "c1 must be a number, got 'much'"),
+        ({"linesearch": "Armijo"}, "linesearch must be 'MoreThuente', 'Backtracking' or"),
+        ({"linesearch": "Backtracking", "c1": 1.0}, "linesearch must be 'MoreThuente' or None"),
+        ({"keep_tempfiles": True}, "no temporary files .* model_filename"),
+        ({"trainer_cls": object}, r"fit\(X, y, report=function\)"),
     ],
 )
 def test_bad_arguments(options, message):
@@ -190,6 +193,8 @@ def test_bad_arguments(options, message):
             r"sentence 0, token 0 \(from 0\): feature 'a' weighs nan",
         ),
         ([], [], "no token"),
+        ("ab", [["x"]], "sentences must be a list of sentences, got 'ab'"),
+        (["ab"], [["x", "y"]], r"sentence 0 \(from 0\) is no list of tokens: 'ab'"),
     ],
 )
 def test_bad_data(x, y, message):
@@ -200,6 +205,123 @@ def test_bad_data(x, y, message):
 def test_not_trained_yet():
     with pytest.raises(ValueError, match="not trained"):
         tagger.CRF().predict(X)
+    for name in ("classes_", "attributes_", "size_", "tagger_", "training_log_", "modelfile"):
+        assert not hasattr(tagger.CRF(), name)
+
+
+def test_whatever_is_iterable(crf):
+    """Sentences and tokens from generators, tuples and arrays."""
+    expected = tagger.CRF("ap", max_iterations=2).fit(X, Y)
+    found = tagger.CRF("ap", max_iterations=2).fit(((t for t in s) for s in X), map(tuple, Y))
+    assert found.state_features_ == expected.state_features_
+    rows = np.empty(len(XT), object)
+    rows[:] = XT
+    assert crf.predict(rows) == crf.predict(iter(XT)) == crf.predict(XT)
+    assert crf.score((s for s in XT), iter(YT)) == crf.score(XT, YT)
+
+
+def test_weights_of_sentences_in_the_score(crf):
+    first = [crf.score(XT[:1], YT[:1]), crf.score(XT[1:], YT[1:])]
+    assert crf.score(XT, YT, sample_weight=[1] + [0] * (len(XT) - 1)) == pytest.approx(first[0])
+    assert crf.score(XT, YT, sample_weight=[0] + [1] * (len(XT) - 1)) == pytest.approx(first[1])
+    with pytest.raises(data.DataError, match=r"sample_weight must be \[20\], got \[1\]"):
+        crf.score(XT, YT, sample_weight=[1])
+
+
+def test_held_out_sentences_are_scored_after_each_iteration(capsys):
+    seen = []
+    crf = tagger.CRF("pa", max_iterations=3, verbose=True)
+    crf.fit(X, Y, XT, YT, report=seen.append)
+    assert seen == crf.training_log_ == crf.training_log_.iterations
+    last = crf.training_log_.last_iteration
+    assert last["item_accuracy_float"] == pytest.approx(crf.score(XT, YT))
+    predicted = crf.predict(XT)
+    whole = sum(a == b for a, b in zip(predicted, YT))
+    assert last["instance_accuracy"] * len(YT) == whole
+    of_noun = last["scores"]["B-NP"]
+    pairs = [pair for rows in zip(YT, predicted) for pair in zip(*rows)]
+    assert of_noun.match == pairs.count(("B-NP", "B-NP"))
+    assert of_noun.ref == sum(gold == "B-NP" for gold, _ in pairs)
+    assert of_noun.model == sum(guess == "B-NP" for _, guess in pairs)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and "avg f1" in lines[0]
+    with pytest.raises(ValueError, match="X_dev and y_dev must be given together"):
+        crf.fit(X, Y, XT)
+
+
+def test_a_model_keeps_what_has_a_weight(tmp_path):
+    """An attribute whose features are all rare is none of the model's."""
+    crf = tagger.CRF("l2sgd", min_freq=2, max_iterations=3)
+    crf.fit([[["a", "rare"], ["b"]], [["a"], ["b"]]], [["x", "y"]] * 2)
+    assert crf.attributes_ == ["a", "b"] and crf.num_attributes_ == 2
+    crf.save(tmp_path / "m")
+    assert 0 < (tmp_path / "m").stat().st_size - crf.size_ < 3000
+
+
+def test_files_whose_contents_are_mad(crf, tmp_path):
+    """The checksum is right, and what is in the file is not."""
+    from rntn_jax.tagger import model as files
+    from rntn_jax.training import read_info
+
+    path = tmp_path / "model.safetensors"
+    crf.save(path)
+    model, _ = files.read(path)
+    whole = files._arrays(model)
+    info = read_info(path)
+    for change in (
+        {"sizes": [10**18, 10**18, 10**18]},
+        {"sizes": None},
+        {"sizes": [-1, 2, 3]},
+        {"classes": 7},
+        {"classes": [1] * len(model.classes)},
+        {"arguments": []},
+    ):
+        save_pytree(path, whole, info | change)
+        with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+            tagger.CRF.load(path)
+    wild = model.features._replace(attribute=model.features.attribute + 10**6)
+    save_pytree(path, whole._replace(features=wild), info)
+    with pytest.raises(CheckpointError, match="that there are not"):
+        tagger.CRF.load(path)
+    path.write_bytes(b"lCRF" + bytes(100))
+    with pytest.raises(CheckpointError, match="is a model of CRFsuite"):
+        tagger.CRF.load(path)
+
+
+def test_line_searches():
+    """Stronger conditions on the steps lead to the same minimum."""
+    losses = [
+        tagger.CRF(c2=0.1, linesearch=name, max_linesearch=30).fit(X, Y).training_log_[-1]["loss"]
+        for name in ("Backtracking", "MoreThuente")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3) and losses[0] != losses[1]
+
+
+def test_a_second_call_compiles_nothing(crf):
+    """Sentences of the same padded shapes, and another model of the same size."""
+    count = []
+
+    def listen(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            count.append(duration)
+
+    calls = (
+        crf.predict,
+        crf.predict_marginals,
+        lambda x: crf.log_prob(x, [["O"] * len(s) for s in x]),
+    )
+    for call in calls:
+        call(XT[:10])
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for call in calls:
+            call(XT[10:])
+        tagger.CRF(c2=0.2, max_iterations=3).fit(X, Y)
+        before = len(count)
+        tagger.CRF(c2=0.3, max_iterations=4).fit(X, Y)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert before == len(count) == 0
 
 
 def test_neural_functions_are_at_hand():
