@@ -108,7 +108,7 @@ def k_best(s: jax.Array, length: jax.Array, k: int) -> tuple[jax.Array, jax.Arra
         corner, shape = (0, size - 1 - width, 0, width), (k, hi, batch, size - lo)
         lefts, rights = x[:, :hi, :, : size - lo], lax.dynamic_slice(y, corner, shape)
         both = lefts[pairs[:, 0]] + rights[pairs[:, 1]] if k > 1 else lefts + rights
-        return both.reshape(-1, *both.shape[2:])
+        return both.reshape(both.shape[0] * both.shape[1], *both.shape[2:])
 
     def step(segment, tables: Tables, inputs):
         width, own = inputs

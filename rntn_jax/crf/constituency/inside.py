@@ -247,6 +247,13 @@ def _log_partition_bwd(res: _LogPartitionResiduals, cotangent: Nats) -> tuple[ja
 log_partition.defvjp(_log_partition_fwd, _log_partition_bwd)
 
 
+def _near_one(log_p: jax.Array) -> jax.Array:
+    """``ln p`` of splits, of one above a half by what the others leave: right to all digits."""
+    likely = log_p > -0.69
+    others = jnp.where(likely, 0, jnp.exp(log_p)).sum(axis=0)
+    return jnp.where(likely, jnp.log1p(-jnp.minimum(others, 0.75))[None], log_p)
+
+
 def sum_over_splits(
     f: Callable[..., jax.Array], *distributions: tuple[jax.Array, Tables]
 ) -> jax.Array:
@@ -266,7 +273,7 @@ def sum_over_splits(
     def step(segment, inputs, tables):
         width, spans = inputs
         logs = [
-            log_conditionals(_parts(own, width, segment), value, score)
+            _near_one(log_conditionals(_parts(own, width, segment), value, score))
             for own, (value, score) in zip(tables, spans)
         ]
         return f(*logs)
