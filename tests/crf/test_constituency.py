@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, PartitionSpec
 from jax.test_util import check_grads
 
 from rntn_jax import data
 from rntn_jax.crf import constituency
-from rntn_jax.crf.constituency import Scores, inside
+from rntn_jax.crf.constituency import Scores, inside, tables
 from rntn_jax.crf.constituency.scores import by_width
 
 WORDS = 6
@@ -58,10 +59,8 @@ def marginals_of(span: np.ndarray, length: int) -> np.ndarray:
     return found
 
 
-log_partition = jax.jit(constituency.log_partition)
-marginals = jax.jit(constituency.marginals)
-argmax = jax.jit(constituency.argmax)
-entropy = jax.jit(constituency.entropy)
+log_partition, marginals = constituency.log_partition, constituency.marginals
+argmax, entropy = constituency.argmax, constituency.entropy
 CASES = [(0, 1.0, 0.0), (1, 30.0, 0.0), (2, 1e4, 0.0), (3, 1.0, 0.15), (4, 1.0, 0.5)]
 cases = pytest.mark.parametrize("case", CASES, ids=str)
 
@@ -125,10 +124,11 @@ def test_the_rule_is_the_gradient_of_the_plain_recursion_twice():
     def ruled(span):
         return (weights * constituency.log_partition(Scores(span, LENGTHS))).sum()
 
-    np.testing.assert_allclose(
-        jax.grad(ruled)(scores.span), jax.grad(plain)(scores.span), rtol=1e-10, atol=1e-13
+    gradient, right = jax.jit(lambda span: (jax.grad(ruled)(span), jax.grad(plain)(span)))(
+        scores.span
     )
-    check_grads(ruled, (scores.span,), order=2, modes=("rev",), rtol=1e-5)
+    np.testing.assert_allclose(gradient, right, rtol=1e-10, atol=1e-13)
+    check_grads(jax.jit(ruled), (scores.span,), order=2, modes=("rev",), rtol=1e-5)
 
 
 def test_the_loss_s_gradient_is_marginals_minus_indicators():
@@ -166,14 +166,20 @@ def test_what_is_not_read_may_hold_anything():
 def test_sentences_swept_in_segments_have_the_same_answers(monkeypatch):
     rng = np.random.default_rng(4)
     span, length = rng.normal(size=(3, 21, 21)), np.array([20, 13, 7])
-    queries = constituency.log_partition, constituency.marginals, constituency.argmax
-    whole = [f(Scores(span[:2], length[:2])) for f in queries]
-    monkeypatch.setattr(inside, "SMALL", 1)
-    assert len(inside.segments(21, 2)) == 2
-    monkeypatch.setattr(inside, "LARGE", 1)
-    assert len(inside.segments(21, 2)) == 4
-    found = [f(Scores(span, length)) for f in queries]  # another shape: compiled anew
-    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(whole), strict=True):
+
+    def ask(span, length):
+        value = lambda span: constituency.log_partition(Scores(span, length)).sum()
+        return *jax.value_and_grad(value)(span), *constituency.argmax(Scores(span, length))
+
+    whole = jax.jit(ask)(span[:2], length[:2])
+    monkeypatch.setattr(tables, "SMALL", 1)
+    assert len(tables.segments(21, 2)) == 2
+    monkeypatch.setattr(tables, "LARGE", 1)
+    assert len(tables.segments(21, 2)) == 4
+    found = jax.jit(ask)(span, length)  # another shape: compiled anew
+    extra = log_partition(Scores(span[2:], length[2:]))[0]
+    np.testing.assert_allclose(found[0], whole[0] + extra, rtol=1e-12)
+    for one, other in zip(found[1:], whole[1:], strict=True):
         np.testing.assert_allclose(one[:2], other, rtol=1e-12)
 
 
@@ -229,3 +235,82 @@ def test_single_precision_is_right_for_long_sentences():
 def test_wrong_shapes_are_refused(span, length, error):
     with pytest.raises(error):
         constituency.log_partition(Scores(span, np.array(length)))
+
+
+def test_trees_that_are_found_can_be_scored():
+    """Children and spans are two ways to write the same tree."""
+    scores = random(10)
+    best, most = argmax(scores)
+    np.testing.assert_allclose(constituency.score(scores, best), most)
+    drawn = constituency.sample(jax.random.key(0), scores, 3)
+    spans = jax.vmap(lambda own: constituency.to_spans(own, LENGTHS))(drawn)
+    each = jax.jit(jax.vmap(lambda own: constituency.log_prob(scores, own)))
+    nats = each(spans)
+    np.testing.assert_array_equal(each(drawn), nats)
+    for row, length in enumerate(LENGTHS):
+        for own, pairs, found in zip(drawn[:, row], spans[:, row], nats[:, row]):
+            assert not pairs[max(length - 1, 0) :].any()
+            if length > 1:
+                tree = data.Tree(("w",) * length, own[: length - 1], [0] * (2 * length - 1))
+                np.testing.assert_array_equal(tree.spans()[length:], pairs[: length - 1])
+            s = sum(scores.span[row][i, j] for i, j in pairs.tolist() if j)
+            np.testing.assert_allclose(found, s - log_partition(scores)[row], atol=1e-12)
+    wrong = np.zeros((BATCH, WORDS - 1, 2), int)
+    wrong[:, 0] = (0, 6), (0, 4), (0, 0), (0, 0), (3, 2), (-1, 2)
+    lost = np.isnan(constituency.score(scores, wrong))
+    assert lost.tolist() == [False, True, False, False, True, True]
+
+
+def test_divergence_from_what_forbids_more_is_infinite():
+    p, q = random(11), random(12)
+    span = q.span.copy()
+    span[0, 0, 2] = -np.inf  # some trees of row 0
+    span[1, 0, 3] = -np.inf  # all of row 1
+    found = constituency.kl(p, Scores(span, LENGTHS))
+    assert found[0] == np.inf and np.isnan(found[1]) and np.isfinite(found[2:]).all()
+    never = p.span.copy()
+    never[0, 0, 2] = -np.inf
+    assert np.isfinite(constituency.kl(Scores(never, LENGTHS), Scores(span, LENGTHS))[0])
+    np.testing.assert_allclose(constituency.kl(p, p), 0, atol=1e-12)
+
+
+def test_within_shard_map_with_its_checks():
+    if not hasattr(jax, "shard_map"):
+        pytest.skip("this JAX checks other things")
+    mesh = Mesh(np.array(jax.devices()[:2]), ("rows",))
+    scores, rows = random(13), PartitionSpec("rows")
+
+    def ask(scores):
+        return constituency.marginals(scores).span, *constituency.top_k(scores, 2)
+
+    # Scores that all devices have.
+    shared = lambda span: jax.grad(
+        lambda span: constituency.log_partition(Scores(span[None], np.array([6]))).sum()
+    )(span)
+    sharded = jax.jit(jax.shard_map(ask, mesh=mesh, in_specs=rows, out_specs=rows))(scores)
+    for one, other in zip(sharded, ask(scores), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
+    alone = jax.jit(
+        jax.shard_map(shared, mesh=mesh, in_specs=PartitionSpec(), out_specs=PartitionSpec())
+    )(scores.span[0])
+    np.testing.assert_allclose(alone, sharded[0][0], rtol=1e-12)
+
+
+def test_wrong_arguments_are_named():
+    good = Scores(np.zeros((2, 4, 4)), np.array([3, 2]))
+    with pytest.raises(AssertionError, match=r"scores\.span must be float \[B, T\+1, T\+1\]"):
+        constituency.entropy(Scores(np.zeros((4, 4)), np.array([3])))
+    with pytest.raises(AssertionError, match=r"scores\.length must be int \[B\] = \[2\]"):
+        constituency.log_partition(good._replace(length=np.zeros(3, int)))
+    with pytest.raises(AssertionError, match=r"q\.span must be float .* got float64 \[2, 5, 5\]"):
+        constituency.kl(good, Scores(np.zeros((2, 5, 5)), np.array([3, 2])))
+    with pytest.raises(AssertionError, match=r"values\.span must be float"):
+        constituency.expected_score(good, good._replace(span=np.zeros((2, 4, 4), int)))
+    with pytest.raises(AssertionError, match=r"spans must be int \[B, T-1, 2\] = \[2, 2, 2\]"):
+        constituency.log_prob(good, np.zeros((2, 3, 2), int))
+    with pytest.raises(AssertionError, match="allowed must be bool"):
+        constituency.constrain(good, np.ones((2, 4, 4)))
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+        constituency.top_k(good, 0)
+    with pytest.raises(ValueError, match="num_samples must not be negative, got -1"):
+        constituency.sample(jax.random.key(0), good, -1)

@@ -2,7 +2,6 @@
 
 from rntn_jax.crf.constituency.queries import (
     argmax,
-    constrain,
     entropy,
     expected_score,
     kl,
@@ -13,7 +12,7 @@ from rntn_jax.crf.constituency.queries import (
     score,
     top_k,
 )
-from rntn_jax.crf.constituency.scores import Scores, to_spans
+from rntn_jax.crf.constituency.scores import Scores, constrain, to_spans
 
 __all__ = [
     "Scores",

@@ -17,7 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from rntn_jax.crf.constituency.inside import Nats, Tables, initial_tables, segments, to_nats
+from rntn_jax.crf.constituency.tables import (
+    Nats,
+    Tables,
+    initial_tables,
+    of_widths,
+    segments,
+    to_nats,
+)
 from rntn_jax.ops.logspace import finite_max
 
 __all__ = ["k_best", "random_trees"]
@@ -41,7 +48,7 @@ def _top_down(choose: Choose, rank: jax.Array, length: jax.Array, nodes: int) ->
     its own, and the left part, that number minus the words of the right one.
     """
     rows, length = jnp.arange(len(length)), length.astype(jnp.int32)
-    empty = jnp.zeros((len(length), nodes + 1), jnp.int32)  # the last for what is not there
+    empty = jnp.zeros_like(length, shape=(len(length), nodes + 1))  # the last: what is not there
     root = rows, jnp.maximum(length - 2, 0)
     spans = empty, empty.at[root].set(length), empty.at[root].set(rank.astype(jnp.int32))
 
@@ -128,16 +135,15 @@ def k_best(s: jax.Array, length: jax.Array, k: int) -> tuple[jax.Array, jax.Arra
         by_end = map(partial(put, (0, size - 1 - width, 0, width)), tables.by_end, value)
         return Tables(Nats(*by_begin), Nats(*by_end)), (at % segment[1], at // segment[1])
 
-    def first_of(x):
+    def first_of(x: Nats) -> Nats:
         """Of a word there is one tree."""
-        fill = jnp.full((k - 1, *x.shape), -jnp.inf, x.dtype)
-        return jnp.concatenate([x[None], fill])
+        fill = jnp.full_like(x.whole, -jnp.inf, shape=(k - 1, *x.whole.shape))
+        whole = jnp.concatenate([x.whole[None], fill])
+        return Nats(whole, jnp.zeros_like(whole))
 
-    once, own, splits = initial_tables(s), to_nats(s), []
-    tables = jax.tree.map(lambda x: jnp.zeros((k, *x.shape), x.dtype), once)
-    tables = Tables(*(Nats(first_of(x.whole), zero.fraction) for x, zero in zip(once, tables)))
+    tables, own, splits = Tables(*map(first_of, initial_tables(s))), to_nats(s), []
     for lo, hi in segments(size, batch):
-        inputs = jnp.arange(lo, hi), Nats(*(x[lo:hi, :, : size - lo] for x in own))
+        inputs = jnp.arange(lo, hi), of_widths(own, (lo, hi))
         tables, found = lax.scan(partial(step, (lo, hi)), tables, inputs)
         wide = ((0, 0),) * 3 + ((0, size - found[0].shape[-1]),)
         splits.append([jnp.pad(x.astype(jnp.int32), wide) for x in found])

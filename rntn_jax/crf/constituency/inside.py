@@ -14,68 +14,35 @@ to both parts of each split the probability of the span times that of the split 
 These are the marginals, ``g(i, j) = P(i .. j - 1 is a span)``, and the gradient of ``ln Z`` (source
 004, the model marginals theorem).
 
-``I`` grows with the number of words, up to a million nats where scores are of 1e4, and float32
-would leave nothing of the differences that decide a split. So every score is held as `Nats`: a
-whole number, whose sums and differences are exact, and the fraction of at most a half. Tables are
-stored by width; nothing is kept of single splits, so memory is O(T^2) a sentence where autodiff of
-the recursion takes O(T^3).
+Nothing is kept of single splits, so memory is O(T^2) a sentence where autodiff of the recursion
+takes O(T^3). How float32 stays right over +-1e4: see `rntn_jax.crf.constituency.tables`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from rntn_jax.crf.constituency.tables import (
+    Nats,
+    Tables,
+    initial_tables,
+    of_widths,
+    segments,
+    sums_of_parts,
+    to_nats,
+    whole_sentences,
+    widen,
+)
 from rntn_jax.ops import cast_like
 from rntn_jax.ops.logspace import finite_max, logsumexp, safe_log
 
-__all__ = [
-    "Nats",
-    "Tables",
-    "initial_tables",
-    "log_conditionals",
-    "log_partition",
-    "reference",
-    "segments",
-    "sum_over_splits",
-    "sweep",
-    "to_nats",
-    "whole_sentences",
-]
-
-SMALL, LARGE = 1 << 20, 1 << 22  # splits of a batch, from which on its sweep is compiled in pieces
-
-
-class Nats(NamedTuple):
-    """A score as ``whole + fraction``: ``whole`` is exact up to 1.6e7 nats in float32."""
-
-    whole: jax.Array  # integral, -inf where forbidden; its derivative is 0
-    fraction: jax.Array  # within +-0.5, 0 where forbidden; carries the derivative
-
-    @property
-    def value(self) -> jax.Array:
-        """Both together."""
-        return self.whole + self.fraction
-
-
-class Tables(NamedTuple):
-    """``I`` of all spans, found by width and begin, and by width and end."""
-
-    by_begin: Nats  # [T + 1, B, T + 1]: of width w from i, at [w, :, i]
-    by_end: Nats  # [2 T + 1, B, 2 T + 1]: of width w to j, at [T - w, :, j]
-
-
-def to_nats(x: jax.Array, whole: jax.Array | float = 0.0) -> Nats:
-    """``whole + x`` as `Nats`; NaN stays NaN."""
-    nearest = jnp.round(x)
-    total = whole + nearest
-    return Nats(total, jnp.where(total == -jnp.inf, 0, x - nearest))
+__all__ = ["log_conditionals", "log_partition", "reference", "sum_over_splits", "sweep"]
 
 
 def reference(s: jax.Array, length: jax.Array) -> jax.Array:
@@ -95,51 +62,11 @@ def reference(s: jax.Array, length: jax.Array) -> jax.Array:
     return wholes[length, jnp.arange(len(length))]
 
 
-def segments(size: int, batch: int) -> list[tuple[int, int]]:
-    """Ranges of widths ``lo .. hi - 1``, for each of which a sweep is compiled.
-
-    Spans of these widths begin below ``size - lo``, and their parts have widths below ``hi``: with
-    two ranges half of the whole tables is worked on, with four a third, but each takes its time to
-    compile, which small tables are not worth.
-    """
-    work = batch * size**3
-    count = 1 if work < SMALL else 2 if work < LARGE else 4
-    return list(pairwise([2, *(size * k // count for k in range(1, count)), size]))
-
-
-def _parts(tables: Tables, width: jax.Array, segment: tuple[int, int]) -> Nats:
-    """``I(i, i + a) + I(i + a, i + width)`` at ``[a, :, i]``; ``-inf`` where there is no split."""
-    size, batch, _ = tables.by_begin.whole.shape[-3:]
-    lo, hi = segment
-
-    def add(by_begin: jax.Array, by_end: jax.Array) -> jax.Array:
-        rest = lax.dynamic_slice(by_end, (size - 1 - width, 0, width), (hi, batch, size - lo))
-        return by_begin[:hi, :, : size - lo] + rest
-
-    return Nats(*map(add, tables.by_begin, tables.by_end))
-
-
-def _widen(values: jax.Array, size: int) -> jax.Array:
-    """Zeros for the places where no span of these widths begins."""
-    return jnp.pad(values, ((0, 0), (0, 0), (0, size - values.shape[2])))
-
-
 def _sum_splits(parts: Nats, own: Nats) -> Nats:
     """``I`` of the spans of one width."""
     top = finite_max(parts.whole, axis=0)
     total = jnp.exp((parts.whole - top) + parts.fraction).sum(axis=0)
     return to_nats(safe_log(total) + own.fraction, top[0] + own.whole)
-
-
-def initial_tables(s: jax.Array) -> Tables:
-    """Tables that know spans of one word only."""
-    size, batch, _ = s.shape
-    begin, forbidden = jnp.arange(size), jnp.full((), -jnp.inf, s.dtype)
-    words = jnp.broadcast_to(jnp.where(begin < size - 1, 0, forbidden)[None], (batch, size))
-    by_begin = jnp.full((size, batch, size), forbidden).at[1].set(words)
-    by_end = jnp.full((2 * size - 1, batch, 2 * size - 1), forbidden)
-    by_end = by_end.at[size - 2, :, 1 : size + 1].set(words)
-    return Tables(*(Nats(whole, jnp.zeros_like(whole)) for whole in (by_begin, by_end)))
 
 
 def sweep(s: jax.Array) -> Tables:
@@ -148,7 +75,7 @@ def sweep(s: jax.Array) -> Tables:
 
     def step(segment, tables: Tables, inputs):
         width, own = inputs
-        value = _sum_splits(_parts(tables, width, segment), own)
+        value = _sum_splits(sums_of_parts(tables, width, segment), own)
 
         def put(at, table, value):
             return lax.dynamic_update_slice(table, value[None], at)
@@ -159,7 +86,7 @@ def sweep(s: jax.Array) -> Tables:
 
     tables, own = initial_tables(s), to_nats(s)
     for lo, hi in segments(size, batch):
-        inputs = jnp.arange(lo, hi), Nats(*(x[lo:hi, :, : size - lo] for x in own))
+        inputs = jnp.arange(lo, hi), of_widths(own, (lo, hi))
         tables, _ = lax.scan(partial(step, (lo, hi)), tables, inputs)
     return tables
 
@@ -181,12 +108,6 @@ def log_conditionals(parts: Nats, value: Nats, own: Nats) -> jax.Array:
 def log_partition(s: jax.Array, length: jax.Array) -> Nats:
     """``ln Z [B]``; arguments as in `reference`. The cotangent is that of the fraction."""
     return whole_sentences(sweep(s), length)
-
-
-def whole_sentences(tables: Tables, length: jax.Array) -> Nats:
-    """``I`` of each sentence's span of all its words."""
-    at = jnp.maximum(length, 1), jnp.arange(len(length)), 0
-    return Nats(*(x[at] for x in tables.by_begin))
 
 
 class _LogPartitionResiduals(NamedTuple):
@@ -219,7 +140,7 @@ def _log_partition_bwd(res: _LogPartitionResiduals, cotangent: Nats) -> tuple[ja
     def step(segment, carry, inputs):
         at_begin, at_end, here = carry
         width, own, value = inputs
-        parts = _parts(tables, width, segment)
+        parts = sums_of_parts(tables, width, segment)
         share = jnp.exp(log_conditionals(parts, value, own)) * here[None]
         corner = size - 1 - width, 0, width
         before = lax.dynamic_slice(at_end, corner, share.shape)
@@ -232,14 +153,10 @@ def _log_partition_bwd(res: _LogPartitionResiduals, cotangent: Nats) -> tuple[ja
 
     own, found = to_nats(s), []
     for lo, hi in segments(size, batch)[::-1]:
-        inputs = (
-            jnp.arange(lo, hi),
-            Nats(*(x[lo:hi, :, : size - lo] for x in own)),
-            Nats(*(x[lo:hi, :, : size - lo] for x in tables.by_begin)),
-        )
+        inputs = jnp.arange(lo, hi), *of_widths((own, tables.by_begin), (lo, hi))
         carry = at_begin, at_end, reached(at_begin, at_end, hi - 1, size - lo)
         (at_begin, at_end, _), here = lax.scan(partial(step, (lo, hi)), carry, inputs, reverse=True)
-        found.append(_widen(here, size))
+        found.append(widen(here, size))
     grad = jnp.concatenate([jnp.zeros_like(s[:2]), *found[::-1]])
     return cast_like(grad, s), None
 
@@ -270,20 +187,18 @@ def sum_over_splits(
     size, batch, _ = distributions[0][0].shape
 
     @partial(jax.checkpoint, static_argnums=0)
-    def step(segment, inputs, tables):
+    def step(segment, tables, inputs):
         width, spans = inputs
         logs = [
-            _near_one(log_conditionals(_parts(own, width, segment), value, score))
-            for own, (value, score) in zip(tables, spans)
+            _near_one(log_conditionals(sums_of_parts(own, width, segment), value, score))
+            for own, (value, score) in zip(tables, spans, strict=True)
         ]
         return f(*logs)
 
-    found, tables = [jnp.zeros_like(distributions[0][0][:2])], [own for _, own in distributions]
+    tables = [own for _, own in distributions]
+    spans = [(own.by_begin, to_nats(s)) for s, own in distributions]
+    found = [jnp.zeros_like(distributions[0][0][:2])]
     for lo, hi in segments(size, batch):
-        spans = jax.tree.map(
-            lambda x: x[lo:hi, :, : size - lo],
-            [(own.by_begin, to_nats(s)) for s, own in distributions],
-        )
-        one = lambda inputs: step((lo, hi), inputs, tables)
-        found.append(_widen(lax.map(one, (jnp.arange(lo, hi), spans)), size))
+        inputs = jnp.arange(lo, hi), of_widths(spans, (lo, hi))
+        found.append(widen(lax.map(partial(step, (lo, hi), tables), inputs), size))
     return jnp.concatenate(found)

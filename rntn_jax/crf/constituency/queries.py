@@ -26,11 +26,11 @@ from rntn_jax.crf.constituency.scores import (
     readable,
     tree_score,
 )
+from rntn_jax.crf.constituency.tables import whole_sentences
 from rntn_jax.ops.checks import check
 
 __all__ = [
     "argmax",
-    "constrain",
     "entropy",
     "expected_score",
     "kl",
@@ -127,35 +127,6 @@ def log_prob(scores: Scores, spans: jax.Array) -> jax.Array:
     total = inside.log_partition(by_width(span), length)
     whole = own.whole - jnp.where(total.whole == -jnp.inf, 0, total.whole)
     return expectations.log_prob(whole + own.fraction, total.fraction)
-
-
-@jax.jit
-def constrain(scores: Scores, allowed: jax.Array) -> Scores:
-    """Forbids spans, by ``-inf``.
-
-    So one learns from a tree of which only some spans are known: forbid those that cross them, and
-    ``log_partition(constrain(scores, allowed)) - log_partition(scores)`` is ``ln P`` of all trees
-    that it may be; the gradient is a difference of marginals.
-
-    Args:
-        scores: of spans.
-        allowed: bool ``[B, T + 1, T + 1]``, spans that a tree may have.
-
-    Returns:
-        The scores, ``-inf`` where not allowed.
-
-    Raises:
-        AssertionError: when shapes or dtypes do not match.
-
-    Example:
-        >>> allowed = jnp.ones((1, 5, 5), bool).at[0, 1, 3].set(False)
-        >>> scores = constrain(Scores(jnp.zeros((1, 5, 5)), jnp.array([4])), allowed)
-        >>> round(float(jnp.exp(log_partition(scores)[0])), 3)  # without [a [b c] d]
-        3.0
-    """
-    span, length, words = check_scores(scores)
-    allowed = check("allowed", allowed, "bool", "B T+1 T+1", {"B": len(span), "T": words})
-    return Scores(jnp.where(allowed, span, -jnp.inf), length)
 
 
 @jax.jit
@@ -387,7 +358,7 @@ def kl(p: Scores, q: Scores) -> jax.Array:
     tables_q = inside.sweep(s_q)
     both = (s_p, inside.sweep(s_p)), (s_q, tables_q)
     mean = _mean(probabilities, inside.sum_over_splits(of_splits, *both))
-    none = (total == -jnp.inf) | (inside.whole_sentences(tables_q, length).whole == -jnp.inf)
+    none = (total == -jnp.inf) | (whole_sentences(tables_q, length).whole == -jnp.inf)
     return jnp.where(none, jnp.nan, mean)
 
 

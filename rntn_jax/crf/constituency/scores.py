@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rntn_jax.crf.constituency.inside import Nats, to_nats
+from rntn_jax.crf.constituency.tables import Nats, to_nats
 from rntn_jax.ops import accumulator
 from rntn_jax.ops.checks import check
 
-__all__ = ["Scores", "by_width", "check_scores", "check_trees", "readable", "to_spans", "tree_score"]
+__all__ = [
+    "Scores",
+    "by_width",
+    "check_scores",
+    "check_trees",
+    "readable",
+    "to_spans",
+    "tree_score",
+]
 
 
 class Scores(NamedTuple):
@@ -39,6 +46,36 @@ def check_scores(scores: Scores, name: str = "scores") -> tuple[jax.Array, jax.A
     return span, check(f"{name}.length", scores.length, "int", "B", sizes), sizes["T"]
 
 
+@jax.jit
+def constrain(scores: Scores, allowed: jax.Array) -> Scores:
+    """Forbids spans, by ``-inf``.
+
+    So one learns from a tree of which only some spans are known: forbid those that cross them, and
+    ``log_partition(constrain(scores, allowed)) - log_partition(scores)`` is ``ln P`` of all trees
+    that it may be; the gradient is a difference of marginals.
+
+    Args:
+        scores: of spans.
+        allowed: bool ``[B, T + 1, T + 1]``, spans that a tree may have.
+
+    Returns:
+        The scores, ``-inf`` where not allowed.
+
+    Raises:
+        AssertionError: when shapes or dtypes do not match.
+
+    Example:
+        >>> from rntn_jax.crf.constituency import log_partition
+        >>> allowed = jnp.ones((1, 5, 5), bool).at[0, 1, 3].set(False)
+        >>> scores = constrain(Scores(jnp.zeros((1, 5, 5)), jnp.array([4])), allowed)
+        >>> round(float(jnp.exp(log_partition(scores)[0])), 3)  # without [a [b c] d]
+        3.0
+    """
+    span, length, words = check_scores(scores)
+    allowed = check("allowed", allowed, "bool", "B T+1 T+1", {"B": len(span), "T": words})
+    return Scores(jnp.where(allowed, span, -jnp.inf), length)
+
+
 def readable(span: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Scores in at least float32, ``-inf`` where not read; room for two words at least.
 
@@ -52,7 +89,8 @@ def readable(span: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
     span = span.astype(accumulator(span))
     span = jnp.pad(span, ((0, 0), (0, extra), (0, extra)))
     possible = (length >= 0) & (length <= room)
-    length = jnp.where(possible, length, span.shape[1] - 1)
+    length = jnp.where(possible, length, span.shape[1] - 1).astype(jnp.int32)
+    length = length + jnp.zeros_like(span[:, 0, 0], jnp.int32)  # within shard_map: as varying
     at = jnp.arange(span.shape[1])
     read = (at[None] > at[:, None] + 1)[None] & (at[None, None] <= length[:, None, None])
     lost = (jnp.isnan(span) & read).any(axis=(1, 2)) | ~possible

@@ -21,7 +21,17 @@ import numpy as np
 import pytest
 
 from tests.crf import battery
-from tests.crf.battery.case import Case, Listed, exact, field_slice, fill, flatten, mean, total
+from tests.crf.battery.case import (
+    Case,
+    Listed,
+    exact,
+    field_slice,
+    fill,
+    flatten,
+    is_float,
+    mean,
+    total,
+)
 from tests.helpers import enable_x64
 
 CASES: list[Case] = [
@@ -104,7 +114,7 @@ class Problem:
             labels, _ = case.verb("argmax", scores)
         key = jax.random.key(self.rng.integers(1000))
         got = self.run(scores, others, labels, self.allowed, key)
-        got = jax.tree.map(lambda x: np.asarray(x).astype(np.promote_types(x.dtype, int)), got)
+        got = jax.tree.map(lambda x: np.asarray(x, np.float64 if is_float(x) else x.dtype), got)
         self._compare(got, theta, other, chosen, what)
 
     def _compare(self, got, theta, other, chosen, what):

@@ -1,0 +1,108 @@
+"""Tables of all spans of sentences, by width, and the numbers in them.
+
+The logarithms of sums over trees grow with the number of words, up to a million nats where scores
+are of 1e4, and float32 would leave nothing of the differences that decide a split. So every number
+is held as `Nats`: a whole number, whose sums and differences are exact, and a fraction of at most a
+half. A difference of such sums is as right as if the sums were small.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+__all__ = [
+    "Nats",
+    "Tables",
+    "initial_tables",
+    "of_widths",
+    "segments",
+    "sums_of_parts",
+    "to_nats",
+    "whole_sentences",
+    "widen",
+]
+
+SMALL, LARGE = 1 << 20, 1 << 22  # splits of a batch, from which on its sweep is compiled in pieces
+
+
+class Nats(NamedTuple):
+    """A score as ``whole + fraction``: ``whole`` is exact up to 1.6e7 nats in float32."""
+
+    whole: jax.Array  # integral, -inf where forbidden; its derivative is 0
+    fraction: jax.Array  # within +-0.5, 0 where forbidden; carries the derivative
+
+    @property
+    def value(self) -> jax.Array:
+        """Both together."""
+        return self.whole + self.fraction
+
+
+class Tables(NamedTuple):
+    """``I`` of all spans, found by width and begin, and by width and end."""
+
+    by_begin: Nats  # [T + 1, B, T + 1]: of width w from i, at [w, :, i]
+    by_end: Nats  # [2 T + 1, B, 2 T + 1]: of width w to j, at [T - w, :, j]
+
+
+def to_nats(x: jax.Array, whole: jax.Array | float = 0.0) -> Nats:
+    """``whole + x`` as `Nats`; NaN stays NaN."""
+    nearest = jnp.round(x)
+    total = whole + nearest
+    return Nats(total, jnp.where(total == -jnp.inf, 0, x - nearest))
+
+
+def segments(size: int, batch: int) -> list[tuple[int, int]]:
+    """Ranges of widths ``lo .. hi - 1``, for each of which a sweep is compiled.
+
+    Spans of these widths begin below ``size - lo``, and their parts have widths below ``hi``: with
+    two ranges half of the whole tables is worked on, with four a third, but each takes its time to
+    compile, which small tables are not worth.
+    """
+    work = batch * size**3
+    count = 1 if work < SMALL else 2 if work < LARGE else 4
+    return list(pairwise([2, *(size * k // count for k in range(1, count)), size]))
+
+
+def of_widths(values: Any, segment: tuple[int, int]) -> Any:
+    """Values ``[T + 1, B, T + 1]`` of the spans of some widths, of a pytree of them."""
+    lo, hi = segment
+    return jax.tree.map(lambda x: x[lo:hi, :, : len(x) - lo], values)
+
+
+def initial_tables(s: jax.Array) -> Tables:
+    """Tables that know spans of one word only."""
+    size, batch, _ = s.shape
+    begin, forbidden = jnp.arange(size), jnp.full_like(s, -jnp.inf, shape=())
+    words = jnp.broadcast_to(jnp.where(begin < size - 1, 0, forbidden)[None], (batch, size))
+    by_begin = jnp.full((size, batch, size), forbidden).at[1].set(words)
+    by_end = jnp.full((2 * size - 1, batch, 2 * size - 1), forbidden)
+    by_end = by_end.at[size - 2, :, 1 : size + 1].set(words)
+    return Tables(*(Nats(whole, jnp.zeros_like(whole)) for whole in (by_begin, by_end)))
+
+
+def sums_of_parts(tables: Tables, width: jax.Array, segment: tuple[int, int]) -> Nats:
+    """``I(i, i + a) + I(i + a, i + width)`` at ``[a, :, i]``; ``-inf`` where there is no split."""
+    size, batch, _ = tables.by_begin.whole.shape[-3:]
+    lo, hi = segment
+
+    def add(by_begin: jax.Array, by_end: jax.Array) -> jax.Array:
+        rest = lax.dynamic_slice(by_end, (size - 1 - width, 0, width), (hi, batch, size - lo))
+        return by_begin[:hi, :, : size - lo] + rest
+
+    return Nats(*map(add, tables.by_begin, tables.by_end))
+
+
+def widen(values: jax.Array, size: int) -> jax.Array:
+    """`of_widths` undone: zeros for the places where no span of these widths begins."""
+    return jnp.pad(values, ((0, 0), (0, 0), (0, size - values.shape[2])))
+
+
+def whole_sentences(tables: Tables, length: jax.Array) -> Nats:
+    """``I`` of each sentence's span of all its words."""
+    at = jnp.maximum(length, 1), jnp.arange(len(length)), 0
+    return Nats(*(x[at] for x in tables.by_begin))
