@@ -1,4 +1,4 @@
-"""Pictures: sentiment trees, learning curves, heat maps, confusion matrices, reports.
+"""Pictures: sentiment trees, dependency arcs, learning curves, heat maps, matrices, reports.
 
 Everything returns text (SVG, HTML or plain) that needs no other file and no network. Importing
 this package imports numpy only; learning curves import matplotlib when they are drawn.
@@ -17,6 +17,7 @@ A report of a run, with whatever parts it has:
     ... )
 """
 
+from rntn_jax.plots.arcs import arcs_svg
 from rntn_jax.plots.curves import Curves, curves_svg
 from rntn_jax.plots.heatmap import heatmap_html
 from rntn_jax.plots.page import (
@@ -27,8 +28,9 @@ from rntn_jax.plots.page import (
     pictures_html,
     trees_html,
 )
+from rntn_jax.plots.palette import line_colors
 from rntn_jax.plots.report import report_html
-from rntn_jax.plots.tables import confusion_html, scores_html
+from rntn_jax.plots.tables import confusion_html, scores_html, texts_html
 from rntn_jax.plots.tree import tree_svg, tree_text
 from rntn_jax.plots.view import TreeLike
 
@@ -37,14 +39,17 @@ __all__ = [
     "Section",
     "TreeLike",
     "TreePicture",
+    "arcs_svg",
     "confusion_html",
     "curves_svg",
     "heatmap_html",
+    "line_colors",
     "most_confident_mistakes",
     "page_html",
     "pictures_html",
     "report_html",
     "scores_html",
+    "texts_html",
     "tree_svg",
     "tree_text",
     "trees_html",

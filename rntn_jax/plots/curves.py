@@ -25,6 +25,7 @@ class Curves(NamedTuple):
     ylabel: str
     mark: float | None = None
     percent: bool = False
+    colors: Mapping[str, str] | None = None
 
 
 def curves_svg(
@@ -36,6 +37,7 @@ def curves_svg(
     ylabel: str,
     mark: float | None = None,
     percent: bool = False,
+    colors: Mapping[str, str] | None = None,
 ) -> str:
     """Draws columns of a training history against one of its columns.
 
@@ -53,6 +55,8 @@ def curves_svg(
         ylabel: Label of the vertical axis, with the unit.
         mark: Value of `x` to mark (the chosen epoch), or None.
         percent: Whether the values are fractions to be shown as percent.
+        colors: Column -> colour of its curve, as from `line_colors`, so that a column has the same
+            one in every chart; others get the colours of `palette.LINES` in turn.
 
     Returns:
         An `<svg>` element; the same arguments give the same text.
@@ -81,7 +85,7 @@ def curves_svg(
             xs, values = _points(history, x, column)
             integral = integral and all(value == int(value) for value in xs)
             label = text.clean(label).lstrip("_") or "value"
-            color = palette.LINES[index % len(palette.LINES)]
+            color = (colors or {}).get(column, palette.LINES[index % len(palette.LINES)])
             _draw(axes, xs, values, label, color)
             if mark is not None and mark in xs and len(xs) <= _SMOOTH_FROM:
                 axes.plot([mark], [values[xs.index(mark)]], "o", color=color, ms=7, mec="white")
@@ -113,7 +117,9 @@ _STYLE: Any = {
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.titlepad": 10,
-    "axes.labelcolor": "#4b5563",
+    "axes.titlecolor": "#111827",
+    "text.color": "#111827",
+    "axes.labelcolor": "#6b7280",
     "axes.edgecolor": "#9aa5b4",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -122,11 +128,22 @@ _STYLE: Any = {
     "grid.color": "#e8ebef",
     "xtick.color": "#9aa5b4",
     "ytick.color": "#9aa5b4",
-    "xtick.labelcolor": "#4b5563",
-    "ytick.labelcolor": "#4b5563",
+    "xtick.labelcolor": "#6b7280",
+    "ytick.labelcolor": "#6b7280",
     "lines.linewidth": 1.8,
     "legend.frameon": False,
     "legend.fontsize": 9,
+}
+
+
+# As the style sheet of the pages has them.
+_VARIABLES = {
+    "#111827": "ink",
+    "#9aa5b4": "axis",
+    "#e8ebef": "grid",
+    "#ffffff": "card",
+    "#6b7280": "soft",
+    **{color: f"line-{index}" for index, color in enumerate(palette.LINES)},
 }
 
 
@@ -166,10 +183,15 @@ def _draw(axes: Any, xs: list[float], ys: list[float], label: str, color: str) -
 
 
 def _inline(document: str, title: str) -> str:
-    """The `<svg>` element of a document, its ids made unlike those of other charts of a page."""
+    """The `<svg>` element of a document, its ids made unlike those of other charts of a page.
+
+    Colours become those of the page where it has others, as it has on dark screens.
+    """
     svg = document[document.index("<svg") :].strip()
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
     prefix = "c" + hashlib.sha256(svg.encode()).hexdigest()[:8] + "-"
     svg = re.sub(r'(<[^<>]*? id=")', rf"\g<1>{prefix}", svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}", svg)
+    for color, name in _VARIABLES.items():
+        svg = svg.replace(f": {color}", f": var(--rj-{name}, {color})")
     return svg.replace("<svg ", f'<svg role="img" aria-label="{text.escape(title)}" ', 1)

@@ -10,10 +10,14 @@ from typing import NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from rntn_jax.plots import editor, palette, text, viewer
-from rntn_jax.plots.assets import SCRIPT, STYLE
+from rntn_jax.plots import assets, editor, palette, text
 from rntn_jax.plots.tree import render
 from rntn_jax.plots.view import TreeLike, View, view
+
+_VIEWER_HELP = (
+    "Drag to move a tree, pinch or Ctrl + wheel to zoom."
+    " Keys: arrows, +, \u2212, 0 for the whole tree."
+)
 
 
 class TreePicture(NamedTuple):
@@ -53,10 +57,13 @@ def page_html(*, title: str, header: str = "", sections: Sequence[Section] = ())
         >>> page.startswith("<!doctype html>")
         True
     """
-    return _document(title, header, sections, STYLE, SCRIPT)
+    return _document(title, header, sections, ("page",))
 
 
-def _document(title: str, header: str, sections: Sequence[Section], style: str, script: str) -> str:
+def _document(title: str, header: str, sections: Sequence[Section], parts: Sequence[str]) -> str:
+    """The page, with the style sheets and scripts of these names."""
+    style = assets.read(*(f"{part}.css" for part in parts))
+    script = assets.read(*(f"{part}.js" for part in parts))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     links = "".join(
@@ -73,7 +80,7 @@ def _document(title: str, header: str, sections: Sequence[Section], style: str, 
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light">\n'
+        '<meta name="color-scheme" content="light dark">\n'
         f"<title>{text.escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n"
         f"<header><h1>{text.escape(title)}</h1>{header}{nav}</header>\n{body}\n</main>\n"
         f"<script>{script}</script>\n</body>\n</html>\n"
@@ -98,7 +105,7 @@ def trees_html(
       lets a page keep something (they belong to these words and shapes, whatever the file).
     - "Copy" and "Download" give all trees, or the corrected ones, in the brackets that
       `rntn_jax.data.read_trees` reads. A node has its corrected label, else the gold one, else the
-      predicted one, else -1.
+      predicted one, else -1; or, for the corrected trees, its corrected label, else -1.
 
     Trees outside the window are not laid out until they are scrolled to, so that pages of
     hundreds of trees open quickly.
@@ -135,9 +142,8 @@ def trees_html(
     pictures = [TreePicture(*pair) for pair in zip(many, arrays, strict=True)]
     content = _trees(pictures, class_names, "rj-view rj-edit" if editable else "rj-view")
     count = "1 tree" if len(many) == 1 else f"{len(many)} trees"
-    style = STYLE + viewer.VIEWER_STYLE + (editor.EDITOR_STYLE if editable else "")
-    script = SCRIPT + viewer.VIEWER_SCRIPT + (editor.EDITOR_SCRIPT if editable else "")
-    return _document(title, "", [Section(count, content)], style, script)
+    parts = ("page", "viewer", "editor") if editable else ("page", "viewer")
+    return _document(title, "", [Section(count, content)], parts)
 
 
 def pictures_html(
@@ -180,9 +186,10 @@ def _trees(
     ]
     facts = f'class="{f"rj-trees {abilities}".strip()}"'
     facts += f' data-classes="{text.escape(editor.classes(seen[0].names))}"'
-    top = _legend(seen, editable)
+    labelled = any(label >= 0 for item in seen for label in item.shown)
+    top = _legend(seen, editable) if labelled or editable else ""
     if abilities:
-        help_text = f"{viewer.HELP} {editor.HELP}" if editable else viewer.HELP
+        help_text = f"{_VIEWER_HELP} {editor.HELP}" if editable else _VIEWER_HELP
         top += f'<p class="rj-note rj-help" hidden>{help_text}</p>'
     if editable:
         facts += f' data-key="{editor.key([picture.tree for picture in pictures])}"'
@@ -196,6 +203,7 @@ def most_confident_mistakes(
     *,
     count: int = 6,
     class_names: Sequence[str] | None = None,
+    everywhere: bool = False,
 ) -> list[TreePicture]:
     """Returns the trees whose roots are misclassified with the highest probability.
 
@@ -204,9 +212,11 @@ def most_confident_mistakes(
         probabilities: Predicted distributions `[2L-1, C]`, one array a tree.
         count: How many to return at most.
         class_names: Names of the classes, for the captions.
+        everywhere: Look at all labelled nodes of a tree, not at its root alone.
 
     Returns:
-        Pictures with captions, the most confident mistake first (ties in the given order).
+        Pictures with captions, the most confident mistake first (ties in the given order); a tree
+        appears once, for its most confident mistake.
 
     Raises:
         ValueError: If the numbers of trees and arrays differ.
@@ -221,33 +231,41 @@ def most_confident_mistakes(
         raise ValueError(f"{len(trees)} trees but {len(probabilities)} arrays of probabilities")
     wrong = []
     for index, (tree, array) in enumerate(zip(trees, probabilities, strict=True)):
-        root, gold = np.asarray(array, dtype=np.float64)[-1], int(tree.labels[-1])
-        if gold >= 0 and np.isfinite(root).all() and root.argmax() != gold:
-            wrong.append((-float(root.max()), index))
-    chosen = [index for _, index in sorted(wrong)[:count]]
+        rows, gold = np.asarray(array, dtype=np.float64), np.asarray(tree.labels)
+        usable = np.isfinite(rows).all(axis=1) & (gold >= 0)
+        rows = np.where(usable[:, None], rows, -1.0)
+        sizes = np.where(usable & (rows.argmax(axis=1) != gold), rows.max(axis=1), -1.0)
+        if not everywhere:
+            sizes[:-1] = -1.0
+        if sizes.max() >= 0:  # of equal ones the last node, the highest
+            node = len(sizes) - 1 - int(sizes[::-1].argmax())
+            wrong.append((-float(sizes[node]), index, node))
     return [
         TreePicture(
             trees[index],
             probabilities[index],
-            _root_caption(view(trees[index], probabilities[index], class_names)),
+            _caption(view(trees[index], probabilities[index], class_names), node),
         )
-        for index in chosen
+        for _, index, node in sorted(wrong)[:count]
     ]
 
 
-def _root_caption(seen: View) -> str:
-    root = len(seen.gold) - 1
-    gold = "gold " + seen.names[seen.gold[root]] if seen.gold[root] >= 0 else "no gold label"
-    shares = seen.distribution(root)
+def _caption(seen: View, node: int) -> str:
+    """How a node is labelled, and where it is not the root what it spans."""
+    gold = "gold " + seen.names[seen.gold[node]] if seen.gold[node] >= 0 else "no gold label"
+    shares = seen.distribution(node)
     if shares is None:
         return gold if seen.predicted is None else f"no finite prediction, {gold}"
-    label = seen.shown[root]
-    return f"predicted {seen.names[label]} ({shares[label]:.1%}), {gold}"
+    label = seen.shown[node]
+    words = "" if node == len(seen.gold) - 1 else f"“{seen.span(node)}”: "
+    return f"{words}predicted {seen.names[label]} ({shares[label]:.1%}), {gold}"
 
 
 def _figure(seen: View, item: TreePicture, number: int, total: int, editable: bool) -> str:
     picture = render(seen)
-    words = text.escape(_root_caption(seen) if item.caption is None else item.caption)
+    words = text.escape(
+        _caption(seen, len(seen.gold) - 1) if item.caption is None else item.caption
+    )
     prefix = f"{number}. " if total > 1 else ""
     tokens = f' data-tokens="{text.escape(editor.tokens(item.tree))}"' if editable else ""
     height = picture.split(' height="', 1)[1].split('"', 1)[0]

@@ -12,7 +12,26 @@ _SYMBOLS = ("--", "-", "0", "+", "++")
 _SENTIMENTS = ("very negative", "negative", "neutral", "positive", "very positive")
 
 #: Colours of lines in charts, distinguishable with any common colour-vision deficiency.
-LINES = ("#1b4f94", "#cf5a1d", "#1f8a70", "#8a4fa3", "#b08900", "#4b5563")
+LINES = (
+    *("#1b4f94", "#cf5a1d", "#1f8a70", "#8a4fa3", "#b08900", "#4b5563"),
+    *("#c03a70", "#2391b5"),
+)
+
+
+def line_colors(names: Sequence[str]) -> dict[str, str]:
+    """Returns a colour for each name, the same in every chart that takes it from the same names.
+
+    Args:
+        names: All names, in a fixed order.
+
+    Returns:
+        Name -> colour; there are eight, which repeat after that.
+
+    Example:
+        >>> line_colors(["ours", "theirs"])
+        {'ours': '#1b4f94', 'theirs': '#cf5a1d'}
+    """
+    return {name: LINES[index % len(LINES)] for index, name in enumerate(names)}
 
 
 def class_names(num_classes: int, names: Sequence[str] | None = None) -> list[str]:

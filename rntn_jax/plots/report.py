@@ -50,7 +50,8 @@ def report_html(
             its name and one of the other numeric columns, against "epoch" (else "step").
         confusion: Counts `[C, C]`, gold by predicted.
         confusion_note: Remark below the matrix (which split, which nodes).
-        mistakes: Trees with wrong roots, as from `most_confident_mistakes`.
+        mistakes: Trees with wrong labels, as from `most_confident_mistakes`; left out where there
+            are none.
         examples: Further trees.
         class_names: Names of the C classes, for matrix and trees.
         sections: Further sections, ready made.
@@ -86,7 +87,7 @@ def report_html(
     if confusion is not None:
         matrix = tables.confusion_html(confusion, class_names, note=confusion_note)
         add("Confusion matrix", matrix)
-    if mistakes is not None:
+    if mistakes:
         add("Most confident mistakes", pictures_html(mistakes, class_names=class_names))
     if examples is not None:
         add("Example trees", pictures_html(examples, class_names=class_names))

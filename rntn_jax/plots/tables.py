@@ -141,6 +141,29 @@ def _flatten(facts: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]
             yield f"{prefix}{name}", format_value(value)
 
 
+def texts_html(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> str:
+    """Returns a table whose first column is text that runs over lines, as sentences do.
+
+    Args:
+        rows: Each a text and values; see `format_value`.
+        names: Of the columns.
+
+    Returns:
+        HTML for a page made by `page_html`.
+
+    Example:
+        >>> ">12.5</td>" in texts_html([("a long sentence", 12.5)], ["sentence", "perplexity"])
+        True
+    """
+    head = "".join(f'<th scope="col">{text.escape(name)}</th>' for name in names)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{text.escape(format_value(cell))}</td>" for cell in row) + "</tr>"
+        for row in rows
+    )
+    table = f'<table class="rj-texts"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return scroll_html("Texts", table)
+
+
 def figures_html(figures: Mapping[str, Any]) -> str:
     """Returns key figures as a row of cards.
 

@@ -25,6 +25,7 @@ def tree_svg(
     *,
     class_names: Sequence[str] | None = None,
     title: str | None = None,
+    legend: bool = True,
 ) -> str:
     """Draws a sentiment tree as a standalone SVG picture.
 
@@ -40,6 +41,7 @@ def tree_svg(
             them and without probabilities the tree has five classes, or as many as its labels
             ask for.
         title: Drawn above the tree.
+        legend: Whether to explain the colours below the tree.
 
     Returns:
         An `<svg>` element with its namespace: a file, or a part of an HTML page.
@@ -53,7 +55,7 @@ def tree_svg(
         >>> picture.startswith("<svg") and "film" in picture
         True
     """
-    return render(view(tree, probabilities, class_names), title=title, legend=True)
+    return render(view(tree, probabilities, class_names), title=title, legend=legend)
 
 
 def render(seen: View, *, title: str | None = None, legend: bool = False) -> str:
@@ -164,7 +166,8 @@ def _nodes(seen: View, placed: layout.Layout) -> list[str]:
 
 
 _NO_LABEL = (
-    f'<circle r="{layout.RADIUS - 1:g}" fill="#ffffff" stroke="#8a94a3" stroke-width="1.5" '
+    f'<circle class="rj-none" r="{layout.RADIUS - 1:g}" fill="#ffffff" stroke="#8a94a3" '
+    'stroke-width="1.5" '
     'stroke-dasharray="3 2.5"/>'
 )
 
@@ -211,7 +214,7 @@ def _legend(seen: View, width: float) -> tuple[str, float]:
             x, y = 0.0, y + 24
         parts.append(
             f'<g transform="translate({_n(x + 10)} {_n(y)})">{picture}'
-            f'<text x="15" y="4" font-size="{_LEGEND_SIZE:g}" fill="#374151">'
+            f'<text class="rj-name" x="15" y="4" font-size="{_LEGEND_SIZE:g}" fill="#374151">'
             f"{text.escape(name)}</text></g>"
         )
         x += needed + 12

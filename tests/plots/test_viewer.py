@@ -185,6 +185,21 @@ def test_correcting_with_the_mouse(page: Path, driver: Driver, tmp_path: Path) -
     assert take(driver, tmp_path, "fixed") == [first]
 
 
+def test_only_the_corrections(page: Path, driver: Driver, tmp_path: Path) -> None:
+    assert take_nothing(driver, "mine") and take_nothing(driver, "fixed")
+    correct(driver, 5 + 3, 2)
+    correct(driver, 5 + 1, 1)
+    assert take(driver, tmp_path, "mine") == [relabelled(SPECIAL, [-1, 1, -1, 2, -1])]
+
+
+def take_nothing(driver: Driver, which: str) -> bool:
+    """Whether no tree would be copied."""
+    driver.script("document.querySelector('.rj-bar select').value = arguments[0]", which)
+    driver.script("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
+    driver.click("[data-do=copy]")
+    return driver.script("return window.copied") == ""
+
+
 def test_correcting_with_the_keyboard(page: Path, driver: Driver, tmp_path: Path) -> None:
     focus = "return document.activeElement.dataset.node ?? document.activeElement.className"
     driver.script("document.querySelector('.rj-scroll').focus()")

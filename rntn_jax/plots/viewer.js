@@ -1,34 +1,5 @@
-"""The viewer of pages of trees: style sheet and script for moving and zooming."""
-
-HELP = (
-    "Drag to move a tree, pinch or Ctrl + wheel to zoom."
-    " Keys: arrows, +, \u2212, 0 for the whole tree."
-)
-
-VIEWER_STYLE = """
-main{max-width:1480px}
-.rj-help{max-width:none;margin:0 0 6px}
-.rj-live{position:relative;overflow:clip;cursor:grab;touch-action:pan-y;border-radius:8px;
--webkit-user-select:none;user-select:none}
-.rj-live:active{cursor:grabbing}
-.rj-live.rj-free{touch-action:none}
-.rj-live .rj-tree{margin:0;max-width:none;transform-origin:0 0}
-.rj-live .rj-node:focus{outline:none}
-.rj-live .rj-node:focus-visible>circle:first-of-type{stroke:#111827;stroke-width:3.5;
-stroke-dasharray:none}
-figure{position:relative}
-.rj-tools{position:absolute;right:0;top:10px;display:flex;gap:4px;z-index:1}
-figcaption{padding-right:124px;min-height:30px;margin-bottom:4px}
-.rj-tools button,.rj-bar button,.rj-bar select,.rj-menu button{font:inherit;color:var(--ink);
-background:#fff;border:1px solid #cbd2da;border-radius:7px;cursor:pointer}
-.rj-tools button{min-width:32px;height:28px;padding:0 8px;font-size:.82rem;line-height:1}
-.rj-tools button:hover,.rj-bar button:hover:enabled{border-color:#6b7683}
-@media print{.rj-bar,.rj-tools,.rj-help,.rj-menu,.rj-text{display:none!important}
-.rj-live{height:auto!important}.rj-live .rj-tree{transform:none!important;max-width:100%}}
-"""
-
-# One set of listeners for all trees. The picture moves by a CSS transform in a frame that clips it.
-VIEWER_SCRIPT = """
+// Moving and zooming the trees of a page. One set of listeners for all trees. The picture moves by
+// a CSS transform in a frame that clips it.
 (() => {
   const root = document.querySelector(".rj-trees.rj-view");
   if (!root) return;
@@ -101,7 +72,7 @@ VIEWER_SCRIPT = """
   for (const frame of frames) {
     frame.classList.add("rj-live");
     const tools = make(frame.parentNode, "div", undefined, { class: "rj-tools" });
-    for (const [sign, name] of [["\\u2212", "Zoom out"], ["+", "Zoom in"], ["Fit", "Whole tree"]]) {
+    for (const [sign, name] of [["\u2212", "Zoom out"], ["+", "Zoom in"], ["Fit", "Whole tree"]]) {
       const facts = { type: "button", title: name, "aria-label": name, tabindex: -1 };
       make(tools, "button", sign, facts);
     }
@@ -207,4 +178,3 @@ VIEWER_SCRIPT = """
   });
   root.querySelector(".rj-help").hidden = false;
 })();
-"""
