@@ -82,6 +82,7 @@ def write(
         if config.corpus == "conll2000" and config.train is None:
             scores |= {name: {"F1": f1} for name, f1 in PUBLISHED.items()}
         sections += _sentences(splits[split], tags, marginals, model)
+    figures["labels"] = len(model.labels)
     seen = "loss" if config.model == "crf" else "train_nats"
     curves = [plots.Curves("Loss", "step", [seen], "nats")]
     if any("dev_f1" in row for row in history):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.graphs.config import METHODS, Config
+from experiments.graphs.config import CHUNKING_METHODS, METHODS, Config
 from experiments.graphs.images import Images
 from experiments.workdir import read_json
 from rntn_jax import plots
@@ -29,6 +29,7 @@ NAMES = {
     "exact": "exact",
     "known": "the known distribution",
 }
+COLORS = plots.line_colors(list(dict.fromkeys((*METHODS, *CHUNKING_METHODS))))  # in all charts
 SHOWN = 8  # images
 NOTE = (
     "Shares of wrong pixels on test, with standard errors; own inference: that of training, loopy "
@@ -88,9 +89,11 @@ def write(workdir: Path, config: Config, page: Page) -> None:
     for row in read_metrics(workdir / "metrics.jsonl"):
         columns = rows.setdefault(row["epoch"], {"epoch": row["epoch"]})
         columns |= {f"{row['model']} {kind}": row[kind] for kind in ("dev_error", "train_loss")}
+    first = next(column for row in page.scores.values() for column in row)
     html = plots.report_html(
         title="Learning on graphs",
         summary=page.summary,
+        figures={name: (row[first], first) for name, row in page.scores.items() if first in row},
         scores=page.scores,
         scores_note=page.note,
         history=list(rows.values()),
@@ -106,7 +109,9 @@ def write(workdir: Path, config: Config, page: Page) -> None:
 def curves(title: str, kind: str, names: dict[str, str], label: str) -> plots.Curves:
     """A chart of models, by the names that they have there; kind: train_loss, dev_error."""
     columns = {f"{name} {kind}": shown for name, shown in names.items()}
-    return plots.Curves(title, "epoch", columns, label, percent=kind == "dev_error")
+    colors = {f"{name} {kind}": COLORS[name] for name in names}
+    percent = kind == "dev_error"
+    return plots.Curves(title, "epoch", columns, label, percent=percent, colors=colors)
 
 
 def images_page(

@@ -116,7 +116,7 @@ def _sentences(
     ]
     note = (
         "<p>The sentences that skip edges change most: arcs join equal words, and each model gives "
-        "the likeliest label of each word, its probability, and in dark red what is wrong.</p>"
+        "the likeliest label of each word, its probability, and in orange what is wrong.</p>"
     )
     html = "".join(f'<div class="rj-scroll">{picture}</div>' for picture in pictures)
     return Section("Sentences with skip edges", note + html)
@@ -132,7 +132,7 @@ def sentence_svg(sentence: Sentence, labels: list[str], models: dict[str, np.nda
         reach = left - 8 - min(12 + 5 * (j - i), left - 14)
         parts.append(
             f'<path d="M{left - 6} {top} C{reach} {top} {reach} {bottom} {left - 6} {bottom}" '
-            'fill="none" stroke="#1b4f94" stroke-width="1.5"/>'
+            'fill="none" stroke="#3f7fd0" stroke-width="1.5"/>'
         )
 
     def say(x: float, row: float, words: str, style: str = "") -> None:
@@ -149,12 +149,12 @@ def sentence_svg(sentence: Sentence, labels: list[str], models: dict[str, np.nda
             best = int(p[t].argmax())
             wrong = labels[best] != row[-1]
             x, y = left + column * k, line * (t + 1)
-            colour = "#b3261e" if wrong else "#1b4f94"
+            colour = "#cf5a1d" if wrong else "#3f7fd0"
             parts.append(
                 f'<rect x="{x}" y="{y + 3}" width="{0.8 * column * p[t, best]:.1f}" '
                 f'height="{line - 5}" fill="{colour}" opacity="0.2"/>'
             )
-            style = 'fill="#b3261e"' if wrong else ""
+            style = 'fill="#cf5a1d"' if wrong else ""
             say(x + 3, t + 1, f"{labels[best]} {p[t, best]:.2f}", style)
     width, height = left + column * (2 + len(models)), line * (len(sentence.rows) + 1) + 6
     return (

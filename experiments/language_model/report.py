@@ -59,30 +59,32 @@ def write(
         figures["best possible on test"] = f"{result['best_test_perplexity']:.2f}"
     elif config.corpus == "ptb" and config.train is None:
         figures |= {name: f"{value:.1f}" for name, value in PUBLISHED.items()}
+    figures["parameters"] = result["parameters"]
     norms = vanishing(model, sentences[:60])
     lags = [{"lag": lag, "norm": float(norm)} for lag, norm in enumerate(norms)]
     drawn = " ".join(generate(model, [], 80, 1.0, None, config.seed))
     nats = sentence_nats(model, sentences[:12])
-    lines = "".join(
-        f'<tr><td style="text-align: left">{escape(" ".join(sentence))}</td>'
-        f"<td>{float(np.exp(costs.mean())):.1f}</td></tr>"
+    lines = [
+        (" ".join(sentence), f"{float(np.exp(costs.mean())):.1f}")
         for sentence, costs in zip(sentences[:12], nats, strict=True)
-    )
+    ]
     sections = [
         plots.Section(
             "The vanishing gradient",
-            plots.curves_svg(
+            '<div class="rj-curves">'
+            + plots.curves_svg(
                 lags,
                 "lag",
                 {"norm": "norm of ds(t) / ds(t - lag)"},
                 title="How much of an error survives",
                 ylabel="Frobenius norm / sqrt(D)",
-            ),
+            )
+            + "</div>",
         ),
         plots.Section("Text drawn from the model", f"<p>{escape(drawn)}</p>"),
         plots.Section(
             f"{shown.capitalize()} sentences",
-            f"<table><tr><th>sentence</th><th>perplexity</th></tr>{lines}</table>",
+            plots.texts_html(lines, ["sentence", "perplexity"]),
         ),
     ]
     page = plots.report_html(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,12 @@ from experiments.parsing.config import Config
 from experiments.parsing.pipeline import Model, parse
 from experiments.workdir import read_json
 from rntn_jax import data, plots
+from rntn_jax.plots.arcs import legend_html
+from rntn_jax.plots.tables import scroll_html
 
 __all__ = ["PUBLISHED", "write"]
+
+SHOWN = 8  # sentences
 
 # UD English-EWT, test, gold tokens.
 PUBLISHED = {
@@ -31,7 +34,8 @@ def write(
     splits: dict[str, Sequence[data.ConlluSentence]],
 ) -> None:
     """Writes ``report.html``; its sentences are those of test, or of dev if there is no test."""
-    sentences = splits.get("test", splits["dev"])
+    last = "test" if "test" in splits else "dev"
+    sentences = splits[last]
     environment = read_json(workdir / "environment.json")
     command = environment.pop("command")
     scores = {
@@ -41,12 +45,17 @@ def write(
     }
     if config.corpus == "ud_ewt" and config.train is None:
         scores |= {name: {"UAS": u, "LAS": v} for name, (u, v) in PUBLISHED.items()}
+    figures: dict[str, Any] = {
+        f"{last} {name}": f"{100 * scores[last][name]:.2f}" for name in ("UAS", "LAS", "CLAS")
+    }
+    figures["parameters"] = result["parameters"]
     answers = parse(model, sentences)
     page = plots.report_html(
         title="A transition parser",
         summary=f"Corpus {config.train or config.corpus}, model chosen on dev after epoch "
         f"{result['epoch']} of {result['epochs_run']}; {result['seconds']:.0f} s of training; "
         f"{result['parameters']:,} parameters.",
+        figures=figures,
         scores=scores,
         scores_note="All words count, punctuation too; LAS without subtypes of relations.",
         decimals=2,
@@ -84,31 +93,24 @@ def _by_relation(gold: Sequence[data.ConlluSentence], answers: Sequence[Any]) ->
 
 
 def _sentences(gold: Sequence[data.ConlluSentence], answers: Sequence[Any]) -> str:
-    """The first sentences as tables: word, tag, head, relation; what is wrong in bold."""
-    tables = []
-    for sentence, (heads, names) in zip(gold[:6], answers):
-        words = ("root", *sentence.forms)
-        rows = []
-        for n, (form, tag, h, r, g, name) in enumerate(
-            zip(
-                sentence.forms,
-                sentence.upos,
-                sentence.heads,
-                sentence.relations,
-                heads,
-                names,
-            ),
-            1,
-        ):
-            shown = f"{escape(name)} \u2190 {g} {escape(words[g])}"
-            if (h, r) != (g, name):
-                shown = f"<b>{shown}</b> (gold: {escape(r)} \u2190 {h} {escape(words[h])})"
-            rows.append(
-                f"<tr><td>{n}</td><td>{escape(form)}</td><td>{escape(tag)}</td>"
-                f'<td style="text-align:left">{shown}</td></tr>'
-            )
-        tables.append(
-            "<table><thead><tr><th></th><th>word</th><th>tag</th><th>relation \u2190 head</th>"
-            f"</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    """The first sentences as arcs, and what is wrong in them."""
+    pictures = []
+    for number, (sentence, (heads, names)) in enumerate(zip(gold[:SHOWN], answers), 1):
+        picture = plots.arcs_svg(
+            sentence.forms,
+            heads,
+            names,
+            gold_heads=sentence.heads,
+            gold_labels=sentence.relations,
+            tags=sentence.upos,
         )
-    return "".join(tables)
+        wrong = sum(
+            (h, r) != (g, name)
+            for h, r, g, name in zip(sentence.heads, sentence.relations, heads, names)
+        )
+        said = "all arcs right" if not wrong else f"{wrong} of {len(heads)} arcs wrong"
+        pictures.append(
+            f"<figure><figcaption>{number}. {said}</figcaption>"
+            f"{scroll_html(f'Sentence {number}', picture)}</figure>"
+        )
+    return legend_html() + "".join(pictures)

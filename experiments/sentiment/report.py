@@ -64,6 +64,11 @@ def write(
     command = environment.pop("command")
     dev_columns = {f"dev_{c}": TITLES[c] for c in COLUMNS if f"dev_{c}" in history[0]}
     examples = sorted(range(len(forest)), key=lambda i: abs(len(forest[i].tokens) - 14))[:4]
+    mistakes = plots.most_confident_mistakes(forest, probabilities, class_names=names)
+    if not mistakes:  # all roots are right: look inside of the trees
+        mistakes = plots.most_confident_mistakes(
+            forest, probabilities, class_names=names, everywhere=True
+        )
     page = plots.report_html(
         title="Sentiment trees by a recursive neural tensor network"
         if config.tensor
@@ -84,7 +89,7 @@ def write(
         ],
         confusion=scores.confusion_matrix(predictions),
         confusion_note=f"{last.capitalize()}, all labelled nodes.",
-        mistakes=plots.most_confident_mistakes(forest, probabilities, count=6, class_names=names),
+        mistakes=mistakes,
         examples=[
             plots.TreePicture(forest[i], probabilities[i], f"{last} tree {i}") for i in examples
         ],

@@ -6,6 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from experiments import tree_baselines as baselines
 from experiments.tree_builder.config import Config
 from experiments.workdir import read_json
@@ -40,15 +42,21 @@ def write(
         scores[f"{last}, {name}"] = dict(zip(NAMES, data.bracket_scores(trees, built)))
     shown = trees[:6]
     built = build_trees(builder, [tree.tokens for tree in shown])
-    pictures = "".join(
-        f"<h3>{number}. Gold, and built</h3>{plots.tree_svg(gold)}{plots.tree_svg(guess)}"
-        for number, (gold, guess) in enumerate(zip(shown, built), 1)
-    )
+    pictures = [
+        plots.TreePicture(picture, caption=f"{kind}: {picture.text}")
+        for gold, guess in zip(shown, built)
+        for kind, picture in (("gold", _marked(gold, guess)), ("built", _marked(guess, gold)))
+    ]
+    figures: dict[str, Any] = {
+        f"{last}, {name}": f"{100 * value:.2f}" for name, value in scores[last].items()
+    }
+    figures["parameters"] = result["parameters"]
     page = plots.report_html(
         title="A tree builder",
         summary=f"Corpus {config.train or config.corpus}, model chosen on dev after epoch "
         f"{result['epoch']} of {result['epochs_run']}; {result['seconds']:.0f} s of training; "
         f"{result['parameters']:,} parameters.",
+        figures=figures,
         scores=scores,
         scores_note="Unlabelled brackets; precision, recall and F1 are one number.",
         decimals=2,
@@ -57,9 +65,23 @@ def write(
             plots.Curves("Loss", "epoch", ["train_nats"], "nats a tree"),
             plots.Curves("Dev", "epoch", ["dev_f1", "dev_root"], "fraction", result["epoch"]),
         ],
-        sections=[plots.Section("Trees", f'<div class="rj-scroll">{pictures}</div>')],
+        sections=[
+            plots.Section(
+                "Trees, gold and built",
+                plots.pictures_html(pictures, class_names=["in this tree only", "in both"]),
+            )
+        ],
         config=dataclasses.asdict(config),
         command=command,
         environment=environment,
     )
     (workdir / "report.html").write_text(page, encoding="utf-8")
+
+
+def _marked(tree: data.Tree, other: data.Tree) -> data.Tree:
+    """A tree whose nodes say whether the other one has them too (1) or not (0), its words aside."""
+    spans = {tuple(span) for span in other.spans().tolist()}
+    labels = [int(tuple(span) in spans) for span in tree.spans().tolist()]
+    return data.Tree(
+        tree.tokens, tree.children, np.array([-1] * tree.num_leaves + labels[tree.num_leaves :])
+    )

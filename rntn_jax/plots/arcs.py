@@ -95,12 +95,12 @@ def arcs_svg(
     wrong = {arc.word: arc for arc in below}
     gold_of = {arc.word: arc for arc in gold} if gold_heads is not None else {}
     parts = []
-    for arc, level in zip(above, levels[0]):
+    for arc, level in _longest_first(above, levels[0]):
         ends = _ends(arc, slots[0], centres)
         bad = arc.word in wrong
         about = _about(arc, words, gold_of.get(arc.word) if bad else None)
         parts.append(_arc(ends, line, -1, level, arc.label, WRONG if bad else RIGHT, bad, about))
-    for arc, level in zip(below, levels[1]):
+    for arc, level in _longest_first(below, levels[1]):
         ends = _ends(arc, slots[1], centres)
         about = "gold: " + _about(arc, words, None)
         parts.append(_arc(ends, foot, 1, level, arc.label, GOLD, True, about))
@@ -167,6 +167,11 @@ def _levels(arcs: Sequence[_Arc]) -> list[int]:
             ]
             levels[index] = max(touching, default=-1) + 1
     return levels
+
+
+def _longest_first(arcs: Sequence[_Arc], levels: Sequence[int]) -> list[tuple[_Arc, int]]:
+    """Arcs and their levels, so that the lines of the long ones lie behind other labels."""
+    return sorted(zip(arcs, levels), key=lambda pair: pair[0].first - pair[0].last)
 
 
 def _places(
@@ -259,7 +264,8 @@ def _arc(
         weight = ' font-weight="700"' if bold else ""
         words = (
             f'<text x="{_n(middle)}" y="{_n(y)}" font-size="{_LABEL:g}"{weight} '
-            f'fill="{color}">{text.escape(label)}</text>'
+            f'fill="{color}" stroke="#ffffff" stroke-width="3" paint-order="stroke">'
+            f"{text.escape(label)}</text>"
         )
     return (
         f'<g class="rj-arc"><title>{text.escape(about)}</title>'

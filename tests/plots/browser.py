@@ -113,6 +113,12 @@ class Driver:
         command = {"cmd": "Emulation.setDeviceMetricsOverride", "params": size}
         _call("POST", f"{self._base}/goog/cdp/execute", command)
 
+    def color_scheme(self, name: str) -> None:
+        """Makes the page believe that the reader prefers "light" or "dark"."""
+        features = [{"name": "prefers-color-scheme", "value": name}]
+        command = {"cmd": "Emulation.setEmulatedMedia", "params": {"features": features}}
+        _call("POST", f"{self._base}/goog/cdp/execute", command)
+
     def script(self, code: str, *arguments: Any) -> Any:
         """Runs `code` as the body of a function in the page and returns what it returns."""
         return _call(

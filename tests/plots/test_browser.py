@@ -109,11 +109,53 @@ def test_hostile_words_neither_run_nor_overlap(tmp_path: Path, driver: Driver) -
 
 
 @needs_driver
-@pytest.mark.parametrize("width", [400, 1600])
+def test_light_and_dark_screens(tmp_path: Path, driver: Driver) -> None:
+    """Every text on a page differs from what is behind it."""
+    tree = random_tree(["not", "a", "bad", "film"])._replace(labels=np.full(7, -1))
+    arcs = plots.arcs_svg(["It", "works"], [2, 0], ["nsubj", "root"], gold_heads=[0, 1])
+    sections = [plots.Section("Trees", plots.tree_svg(tree) + arcs)]
+    page = _write(tmp_path / "report.html", full_report(sections=sections))
+    driver.resize(1200, 900)
+    grounds = {}
+    for scheme in ("light", "dark"):
+        driver.color_scheme(scheme)
+        driver.open(page)
+        words, ground = driver.script(
+            "const style = (e) => getComputedStyle(e);"
+            "const all = (query) => [...document.querySelectorAll(query)];"
+            "return [[...all('p, h1, h2, th, dt, dd').map(e => style(e).color),"
+            " ...all('.rj-word, .rj-tree .rj-name, .rj-curves text').map(e => style(e).fill)],"
+            " style(document.querySelector('section')).backgroundColor]"
+        )
+        grounds[scheme] = _hex(ground)
+        assert len(words) > 80
+        for color in {_hex(word) for word in words}:
+            assert plots.palette.contrast(color, _hex(ground)) > 4  # type: ignore[attr-defined]
+    driver.color_scheme("")
+    contrast = plots.palette.contrast  # type: ignore[attr-defined]
+    assert contrast(grounds["light"], "#ffffff") < 1.2 < 14 < contrast(grounds["dark"], "#ffffff")
+
+
+def _hex(color: str) -> str:
+    """`rgb(1, 2, 3)` as `#010203`."""
+    return "#" + "".join(f"{int(part):02x}" for part in color[4:-1].split(","))
+
+
+@needs_driver
+@pytest.mark.parametrize("width", [375, 1600])
 def test_the_report_fits_the_window_and_loads_nothing(
     tmp_path: Path, driver: Driver, width: int
 ) -> None:
-    page = _write(tmp_path / "report.html", full_report())
+    words = [f"word{i}" for i in range(30)]
+    wide = [
+        plots.texts_html([(" ".join(words), "12.5"), ("x" * 300, 1)], ["sentence", "perplexity"]),
+        f'<div class="rj-scroll">{plots.arcs_svg(words, range(30), words)}</div>',
+        plots.heatmap_html(np.ones((2, 30)), ["a", "b"], words, label="wide"),
+        plots.scores_html({"a long name of a system": dict.fromkeys(words, 0.5)}),
+    ]
+    config = {"a_very_long_name_of_a_setting_of_a_run": "x" * 200}
+    sections = [plots.Section("Wide", html) for html in wide]
+    page = _write(tmp_path / "report.html", full_report(sections=sections, config=config))
     driver.resize(width, 900)
     driver.open(page)
     assert driver.script("return document.documentElement.scrollWidth <= innerWidth")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rntn_jax import plots
+from rntn_jax.plots import assets
 from tests.plots.samples import HOSTILE, history, random_probabilities, random_tree
 
 NAMES = ["very negative", "negative", "neutral", "positive", "very positive"]
@@ -169,6 +170,51 @@ def test_most_confident_mistakes_are_sorted_and_only_mistakes() -> None:
     assert len(plots.most_confident_mistakes(trees, rows, count=1)) == 1
     with pytest.raises(ValueError, match="6 trees but 5"):
         plots.most_confident_mistakes(trees, rows[:5])
+
+
+def test_mistakes_inside_of_trees() -> None:
+    tree = random_tree(["not", "bad"])._replace(labels=np.array([2, 1, 3]))
+    right = np.eye(5)[[2, 1, 3]]
+    wrong = np.eye(5)[[0, 4, 3]] * [[0.6], [0.8], [1]] + [[0.08], [0.04], [0]]
+    assert plots.most_confident_mistakes([tree, tree], [right, wrong]) == []
+    (found,) = plots.most_confident_mistakes([tree, tree], [right, wrong], everywhere=True)
+    assert found.caption == "“bad”: predicted very positive (84.0%), gold negative"
+    assert plots.most_confident_mistakes([tree], [right], everywhere=True) == []
+    page = plots.report_html(title="t", mistakes=[])
+    assert "mistakes" not in page.split("</style>")[1] and "No trees" not in page
+
+
+def test_trees_without_labels_need_no_legend() -> None:
+    tree = random_tree(["not", "bad"])._replace(labels=np.full(3, -1))
+    unlabelled, labelled = plots.TreePicture(tree), plots.TreePicture(random_tree(["a", "b"]))
+    assert "rj-legend" not in plots.pictures_html([unlabelled])
+    assert "very negative" in plots.pictures_html([unlabelled, labelled])
+    assert "very negative" in plots.trees_html(tree, title="t")  # labels can be given there
+    assert "very negative" not in plots.tree_svg(tree, legend=False)
+    assert "very negative" in plots.tree_svg(tree)
+
+
+def test_a_column_keeps_its_colour() -> None:
+    colors = plots.line_colors(["a", "b", "c"])
+    assert len(set(plots.line_colors([str(i) for i in range(8)]).values())) == 8
+    rows = [{"x": 1, "a": 1.0, "b": 2.0, "c": 3.0}, {"x": 2, "a": 2.0, "b": 1.0, "c": 0.0}]
+    used = []
+    for columns in (["a", "b"], ["c", "b"]):
+        picture = plots.curves_svg(rows, "x", columns, title="t", ylabel="y", colors=colors)
+        used.append([color in picture for color in colors.values()])
+    assert used == [[True, True, False], [False, True, True]]
+
+
+def test_texts_run_over_lines() -> None:
+    table = plots.texts_html([("<a> long", 12.5), ("b", None)], ["text", "n"])
+    assert re.findall("<td>(.*?)</td>", table) == ["&lt;a&gt; long", "12.5", "b", "\u2013"]
+
+
+def test_style_sheets_and_scripts_are_files_of_the_package() -> None:
+    for name in ("page", "viewer", "editor"):
+        assert assets.read(f"{name}.css").startswith("/*")
+        script = assets.read(f"{name}.js")
+        assert script.isascii() and script.startswith("//") and "</script" not in script
 
 
 def test_pages_of_trees() -> None:
