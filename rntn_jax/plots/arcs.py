@@ -73,6 +73,7 @@ def arcs_svg(
     if not count:
         raise ValueError("there are no words to draw")
     above = _checked("heads", heads, "labels", labels, count)
+    gold: list[_Arc] = []
     below: list[_Arc] = []
     if gold_heads is not None:
         gold = _checked("gold_heads", gold_heads, "gold_labels", gold_labels, count)
@@ -93,7 +94,7 @@ def arcs_svg(
     foot = line + _WORD + 9 + (_TAG + 4 if small else 0)
     width, height = centres[-1] + _half(words, small, count - 1) + _MARGIN, foot + heights[1] + 8
     wrong = {arc.word: arc for arc in below}
-    gold_of = {arc.word: arc for arc in gold} if gold_heads is not None else {}
+    gold_of = {arc.word: arc for arc in gold}
     parts = []
     for arc, level in _longest_first(above, levels[0]):
         ends = _ends(arc, slots[0], centres)

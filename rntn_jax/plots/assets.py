@@ -23,5 +23,5 @@ def read(*names: str) -> str:
         >>> read("page.css", "viewer.css").startswith("/* All pages")
         True
     """
-    folder = resources.files(__package__)
+    folder = resources.files("rntn_jax.plots")
     return "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names)
