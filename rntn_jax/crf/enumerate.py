@@ -11,7 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from rntn_jax.crf.chain import Scores
+from rntn_jax.crf.chain.scores import Scores
 
 __all__ = ["LIMIT", "log_partition", "marginal", "of_chain", "table"]
 

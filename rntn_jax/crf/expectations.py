@@ -17,8 +17,10 @@ def log_prob(own_score: jax.Array, log_z: jax.Array) -> jax.Array:
         own_score: scores of one structure each, ``-inf`` where it is forbidden.
         log_z: log-partitions, of the same shape.
     """
-    forbidden = own_score == -jnp.inf
-    return jnp.where(forbidden, -jnp.inf, own_score - jnp.where(forbidden, 0, log_z))
+    forbidden = (own_score == -jnp.inf) & ~jnp.isnan(log_z)
+    own_score = jnp.where(forbidden, 0, own_score)
+    log_z = jnp.where(log_z == -jnp.inf, 0, log_z)
+    return jnp.where(forbidden, -jnp.inf, own_score - log_z)
 
 
 def weighted_sum(p: jax.Array, values: jax.Array, axes: tuple[int, ...]) -> jax.Array:

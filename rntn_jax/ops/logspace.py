@@ -6,6 +6,7 @@ not NaN before; NaN stays NaN.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -15,8 +16,12 @@ from jax import lax
 __all__ = [
     "MIN_PROB",
     "einsum",
+    "entropy_terms",
     "finite_max",
+    "kl_terms",
+    "log_normalize",
     "logsumexp",
+    "long_sum",
     "matmul",
     "normalize",
     "safe_log",
@@ -64,6 +69,57 @@ def logsumexp(x: jax.Array, axis: Axes = -1) -> jax.Array:
     """
     top = finite_max(x, axis)
     return safe_log(jnp.exp(x - top).sum(axis=axis)) + top.squeeze(axis)
+
+
+def log_normalize(x: jax.Array, axis: Axes = -1) -> jax.Array:
+    """``x - logsumexp(x)``: logarithms of probabilities; ``-inf`` all where ``x`` is.
+
+    Example:
+        >>> log_normalize(jnp.array([[0.0, -jnp.inf], [-jnp.inf, -jnp.inf]])).tolist()
+        [[0.0, -inf], [-inf, -inf]]
+    """
+    x = x - finite_max(x, axis)
+    total = jnp.exp(x).sum(axis=axis, keepdims=True)
+    return x - jnp.log(jnp.where(total == 0, 1, total))
+
+
+def entropy_terms(log_p: jax.Array) -> jax.Array:
+    """``-p ln p`` of logarithms of probabilities, 0 where they are ``-inf``."""
+    return -jnp.exp(log_p) * jnp.where(log_p == -jnp.inf, 0, log_p)
+
+
+def kl_terms(log_p: jax.Array, log_q: jax.Array) -> jax.Array:
+    """``p ln (p / q) - p + q``, whose sum is ``KL(p || q)`` where both sum to 1.
+
+    Each is at least 0, so that no digits cancel where ``p`` and ``q`` are nearly equal: with
+    ``x = ln q - ln p`` it is ``p (exp(x) - 1 - x)``, near 0 by its series. Where ``q`` is 0 and
+    ``p`` is not, it should be infinite and is ``p``: what is forbidden is the caller's to find.
+    """
+    nothing = log_p == -jnp.inf, log_q == -jnp.inf
+    both = ~(nothing[0] | nothing[1])
+    p, q = jnp.exp(log_p), jnp.exp(log_q)
+    x = jnp.where(both, log_q, 0) - jnp.where(both, log_p, 0)
+    near = abs(x) < 0.5
+    small = jnp.where(near, x, 0)
+    series = jnp.zeros_like(x)
+    for n in range(14, 1, -1):  # x^2/2! + x^3/3! + ..., by Horner's rule
+        series = (series + 1 / math.factorial(n)) * (small if n > 2 else small * small)
+    return jnp.where(near & both, p * series, q - p * jnp.where(both, 1 + x, -1))
+
+
+def long_sum(x: jax.Array) -> jax.Array:
+    """The sum over the first axis, in blocks of 64.
+
+    Added one by one, 100,000 equal numbers lose up to three digits in float32.
+
+    Example:
+        >>> round(float(long_sum(jnp.full(100_000, 1.1))), 1)
+        110000.0
+    """
+    while len(x) > 64:
+        x = jnp.pad(x, ((0, -len(x) % 64), *((0, 0),) * (x.ndim - 1)))
+        x = x.reshape(-1, 64, *x.shape[1:]).sum(axis=1)
+    return x.sum(axis=0)
 
 
 def normalize(p: jax.Array) -> jax.Array:

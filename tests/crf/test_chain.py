@@ -13,8 +13,9 @@ import pytest
 
 from rntn_jax import crf
 from rntn_jax.crf import chain
-from rntn_jax.crf.chain import Scores, associative_scan, forward, per_step_edges
+from rntn_jax.crf.chain import Scores, associative_scan, per_step_edges
 from rntn_jax.crf.chain._steps import has_edge
+from rntn_jax.crf.chain.queries import rule_of
 from rntn_jax.crf.chain.shared_edges import run as run_shared
 from tests.helpers import assert_close, check_orders, check_rule, residual_bytes
 from tests.oracles import crf_numpy as eq
@@ -236,7 +237,7 @@ def test_rule(shared, wide):
     run = run_shared if shared else per_step_edges.run
 
     def rule(node, edge):
-        return forward.log_partition(node, edge, mask)
+        return rule_of(edge).log_partition(node, edge, mask)
 
     def plain(node, edge):
         if edge.ndim == 2:
@@ -258,7 +259,7 @@ def test_parallel_rule(shared):
     mask = jnp.asarray(MASK[:3])
     check_orders(
         lambda node, edge: associative_scan.log_partition(node, edge, mask),
-        lambda node, edge: forward.log_partition(node, edge, mask),
+        lambda node, edge: rule_of(edge).log_partition(node, edge, mask),
         (scores.node, scores.edge),
     )
     low = scores._replace(edge=scores.edge.astype(jnp.bfloat16), start=None, end=None, mask=mask)
@@ -427,7 +428,7 @@ def test_residuals_are_two_node_scores():
     node, edge = jnp.zeros((2, 50, 5)), jnp.zeros((2, 49, 5, 5))
     mask = jnp.ones((2, 50), bool)
     for e in (edge, edge[0, 0]):
-        kept = residual_bytes(lambda n, e: forward.log_partition(n, e, mask), node, e)
+        kept = residual_bytes(lambda n, e: rule_of(e).log_partition(n, e, mask), node, e)
         assert kept <= 3 * node.nbytes + (e.ndim // 2) * e.nbytes + 200
 
 

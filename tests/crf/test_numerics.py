@@ -246,3 +246,34 @@ def test_chains_that_nearly_decouple(shared):
         np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5, err_msg=str(seed))
         np.testing.assert_allclose(probabilities.node, want_node, atol=1e-4, err_msg=str(seed))
         assert np.isfinite(probabilities.edge).all(), seed
+
+
+@pytest.mark.usefixtures("float32")
+def test_entropy_and_divergence_are_no_differences_of_large_sums():
+    """``T ln C`` where all labellings are alike, whatever the scores have in common."""
+    for length, edge in ((1000, jnp.full((3, 3), 1e4)), (100_000, jnp.full((3, 3), -1e4))):
+        alike = Scores(jnp.zeros((1, length, 3)), edge)
+        np.testing.assert_allclose(chain.entropy(alike), [length * np.log(3)], rtol=2e-6)
+        np.testing.assert_allclose(chain.kl(alike, alike._replace(edge=-edge)), [0.0], atol=1e-6)
+    own = Scores(jnp.zeros((1, 1000, 3)), jnp.full((1, 999, 3, 3), 1e4))
+    np.testing.assert_allclose(chain.entropy(own), [1000 * np.log(3)], rtol=2e-6)
+    low = Scores(jnp.zeros((1, 30, 3), jnp.bfloat16), jnp.full((3, 3), 50, jnp.bfloat16))
+    np.testing.assert_allclose(chain.entropy(low), [30 * np.log(3)], rtol=2e-6)
+    # Independent positions, so that the right value is a sum; q nearly p, all scores near 10,000.
+    rng = np.random.default_rng(0)
+    node = (1e4 + rng.normal(size=(1, 1000, 3))).astype(np.float32)
+    near = (node + rng.choice([-2, 0, 3], node.shape) / 1024).astype(np.float32)
+    log_p, log_q = (np.float64(x) - 1e4 for x in (node, near))
+    log_p, log_q = (x - np.log(np.exp(x).sum(-1, keepdims=True)) for x in (log_p, log_q))
+    want = (np.exp(log_p) * (log_p - log_q)).sum()
+    found = chain.kl(Scores(node, jnp.full((3, 3), 1e4)), Scores(near, jnp.full((3, 3), 1e4)))
+    np.testing.assert_allclose(found, [want], rtol=1e-3)  # 1e-3 of 1e-6 of the scores' sum
+
+
+@pytest.mark.usefixtures("float32")
+def test_second_order_where_the_result_is_small():
+    """The gradient of the entropy where all is alike is 0, and stays 0 at scores of 10,000."""
+    node, edge = jnp.zeros((1, 200, 3)), jnp.full((3, 3), 1e4)
+    d_node, d_edge = jax.grad(lambda n, e: chain.entropy(Scores(n, e)).sum(), (0, 1))(node, edge)
+    np.testing.assert_allclose(d_node, 0, atol=1e-6)
+    np.testing.assert_allclose(d_edge, 0, atol=1e-4)

@@ -1,7 +1,7 @@
 """Pieces of the recursions on chains, in logarithms (``a``, the largest 0) and in products.
 
 Products are good when every label that can be reached is entered by at least `MIN_PROB`, of
-states that sum to 1, the ways from label to label being at most 1. For states are held `SCALE`
+states that sum to 1, the exponentials of edge scores being at most 1. For states are held `SCALE`
 times as large: what is below ``exp(-87)`` and gets lost is 1e-38 of that mass at most before the
 next step, and 1e-8 after it.
 """
@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-from rntn_jax.ops.logspace import finite_max, logsumexp, safe_log
+from rntn_jax.ops.logspace import finite_max, logsumexp, long_sum
 
 __all__ = [
     "SCALE",
-    "advance",
+    "divide_by_sum",
+    "edge_into",
     "edge_posterior",
-    "ending",
+    "forward_step",
     "has_edge",
-    "log_sum",
-    "log_total",
-    "over_sums",
-    "weights",
+    "log_matmul",
+    "log_z",
+    "scaled_exp",
 ]
 
 SCALE = 2.0**100
@@ -35,32 +36,43 @@ def has_edge(mask: jax.Array) -> jax.Array:
     return mask & (at > first)
 
 
-def log_sum(a: jax.Array, edge: jax.Array) -> jax.Array:
-    """``ln sum_i exp(a[.., i] + edge[.., i, j])`` over ``[B, C, C]``, without a range."""
+def edge_into(edge: jax.Array, t: jax.Array) -> jax.Array:
+    """Scores ``[B or 1, C, C]`` of the edges into position ``t``; at 0, where none is, any."""
+    if edge.ndim == 2:
+        return edge[None]
+    return lax.dynamic_index_in_dim(edge, jnp.maximum(t - 1, 0), axis=1, keepdims=False)
+
+
+def log_matmul(a: jax.Array, edge: jax.Array) -> jax.Array:
+    """``ln sum_i exp(a[.., i] + edge[.., i, j])`` over ``[B, C, C]``, whatever their range."""
     return logsumexp(a[:, :, None] + edge, axis=1)
 
 
-def advance(a, entering, u, here, inner):
-    """The next state, its entering mass, and what the normalisation took off, ``-inf`` included."""
-    entering = jnp.where(inner[:, None], entering, 0)
+def forward_step(
+    a: jax.Array, entering: jax.Array, u: jax.Array, mask: jax.Array, has_edge: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The next state, what it is entered by, and what was subtracted from it (``-inf`` as it is).
+
+    Args:
+        a: ``[B, C]``, the state before.
+        entering: ``[B, C]``, what the edges bring: `log_matmul`.
+        u: ``[B, C]``, node scores.
+        mask: ``[B]``; elsewhere the state stays.
+        has_edge: ``[B]``; elsewhere nothing is brought.
+    """
+    entering = jnp.where(has_edge[:, None], entering, 0)
     n = entering + u
-    top = n.max(axis=-1)
     new = n - finite_max(n)
-    return jnp.where(here[:, None], new, a), entering, jnp.where(here, top, 0)
+    return jnp.where(mask[:, None], new, a), entering, jnp.where(mask, n.max(axis=-1), 0)
 
 
-def log_total(state: jax.Array) -> jax.Array:
-    """``ln`` of what a state, normalised to at most 0, sums to."""
-    return safe_log(jnp.exp(state).sum(axis=-1))
+def log_z(states: jax.Array, subtracted: jax.Array, mask: jax.Array) -> jax.Array:
+    """``ln Z [B]``: the parts subtracted ``[T, B]``, and what the last state sums to."""
+    rest = jnp.where(mask.any(axis=0), logsumexp(states[-1]), 0)
+    return long_sum(jnp.where(mask, subtracted, 0)) + rest
 
 
-def ending(states, taken, here):
-    """``ln Z``: the parts taken off, and what the last state sums to."""
-    rest = jnp.where(here.any(axis=0), log_total(states[-1]), 0)
-    return jnp.where(here, taken, 0).sum(axis=0) + rest
-
-
-def weights(u: jax.Array) -> jax.Array:
+def scaled_exp(u: jax.Array) -> jax.Array:
     """``w = SCALE exp(u)``, of scores of at most 0, down to ``exp(-174)``."""
     root = jnp.exp(u / 2)
     return root * SCALE * root
@@ -79,14 +91,16 @@ def _quotient_jvp(primals, tangents):
     return ratio, _quotient(dx - ratio * dy, y)
 
 
-def over_sums(x: jax.Array | float, states: jax.Array) -> jax.Array:
-    """``x [.., 1 or C]`` over the sums of states ``[.., C]``, 0 counting 1."""
+def divide_by_sum(x: jax.Array | float, states: jax.Array) -> jax.Array:
+    """``x [.., 1 or C]`` divided by the sums of states ``[.., C]``, 0 counting 1."""
     total = states.sum(axis=-1, keepdims=True)
     return _quotient(x, jnp.where(total == 0, 1, total))
 
 
-def edge_posterior(before, edge, entering, g, inner):
+def edge_posterior(
+    before: jax.Array, edge: jax.Array, entering: jax.Array, g: jax.Array, has_edge: jax.Array
+) -> jax.Array:
     """``w[i, j] g[j]``, ``[B, C, C]``: the probability of the labels i before and j here."""
     entering = jnp.where(entering == -jnp.inf, 0, entering)  # of labels whose posterior is 0
     w = jnp.exp(before[:, :, None] + edge - entering[:, None, :])
-    return jnp.where(inner[:, None, None], w * g[:, None, :], 0)
+    return jnp.where(has_edge[:, None, None], w * g[:, None, :], 0)

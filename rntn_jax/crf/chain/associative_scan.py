@@ -16,13 +16,19 @@ from jax import lax
 
 from rntn_jax.crf.chain._steps import has_edge
 from rntn_jax.ops import accumulator, cast_like, masked
-from rntn_jax.ops.logspace import safe_log
+from rntn_jax.ops.logspace import finite_max, logsumexp
 
 __all__ = ["log_partition"]
 
 
 def log_partition(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Array:
-    """``ln Z [B]``; arguments, value and gradient as `rntn_jax.crf.chain.forward.log_partition`."""
+    """``ln Z [B]``. Gradient: the marginals. Residuals: the arguments and one array like ``node``.
+
+    Args:
+        node: float ``[B, T, C]``, T at least 1.
+        edge: float ``[C, C]`` or ``[B, T-1, C, C]``.
+        mask: bool ``[B, T]``.
+    """
     return _log_partition(node, edge, mask)
 
 
@@ -30,12 +36,9 @@ def _product(left, right):
     """``ln sum_k exp(left[.., i, k] + right[.., k, j])`` with the largest taken off."""
     (x, x_off), (y, y_off) = left, right
     z = x[..., :, :, None] + y[..., None, :, :]
-    top = z.max(axis=-2, keepdims=True)
-    top = jnp.where(top == -jnp.inf, 0, top)
-    product = safe_log(jnp.exp(z - top).sum(axis=-2)) + top[..., 0, :]
+    product = logsumexp(z, axis=-2)
     off = product.max(axis=(-2, -1))
-    kept = jnp.where(off == -jnp.inf, 0, off)
-    return product - kept[..., None, None], x_off + y_off + off
+    return product - finite_max(product, (-2, -1)), x_off + y_off + off
 
 
 def _matrices(node, edge, mask):
@@ -58,7 +61,7 @@ def _states(node, edge, mask):
     nothing = jnp.zeros(mask.shape, matrices.dtype)
     prefix, off = lax.associative_scan(_product, (matrices, nothing), axis=1)
     states = prefix[..., 0, :]  # from the first position on all rows are alike
-    rest = safe_log(jnp.exp(states[:, -1]).sum(axis=-1))
+    rest = logsumexp(states[:, -1])
     return states, jnp.where(mask.any(axis=1), off[:, -1] + rest, 0)
 
 
@@ -89,9 +92,7 @@ def _log_partition_bwd(res: _LogPartitionResiduals, ct):
     suffix, _ = lax.associative_scan(
         lambda later, earlier: _product(earlier, later), (matrices, nothing), axis=1, reverse=True
     )
-    top = suffix.max(axis=-1, keepdims=True)
-    top = jnp.where(top == -jnp.inf, 0, top)
-    to_end = safe_log(jnp.exp(suffix - top).sum(axis=-1)) + top[..., 0]
+    to_end = logsumexp(suffix)
     to_end = jnp.concatenate([to_end[:, 1:], jnp.zeros_like(to_end[:, :1])], axis=1)
 
     ct = ct.astype(states.dtype)
@@ -108,7 +109,6 @@ _log_partition.defvjp(_log_partition_fwd, _log_partition_bwd)
 
 def _probabilities(logits, axes):
     """Softmax over several axes; all 0 where everything is ``-inf``."""
-    top = logits.max(axis=axes, keepdims=True)
-    p = jnp.exp(logits - jnp.where(top == -jnp.inf, 0, top))
+    p = jnp.exp(logits - finite_max(logits, axes))
     total = p.sum(axis=axes, keepdims=True)
     return p / jnp.where(total == 0, 1, total)

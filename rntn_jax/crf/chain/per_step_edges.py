@@ -1,7 +1,18 @@
 """Chains with edge scores of their own for every step.
 
-The recursion is that of `shared_edges`, with ``E_t = exp(A_t - max A_t)`` for ``E``. Labels must
+The recursion, in logarithms and in probabilities, is that of `shared_edges` with ``A_t`` for ``A``
+and ``E_t = exp(A_t - max A_t)`` for ``E``::
+
+    a_t[j] = u_t[j] + ln sum_i exp(a_{t-1}[i] + A_t[i, j]) - m_t
+    ln Z   = sum_t m_t + ln sum_j exp(a_T[j])
+
+    q_t = p_{t-1} @ E_t        p_t = q_t * w_t / s_t        s_t = sum_j q_t[j] w_t[j]
+    v_t = b_t * w_t / s_t      b_{t-1} = v_t @ E_t.T
+
+with the marginals ``p_t * b_t`` of nodes and ``p_{t-1}[i] E_t[i, j] v_t[j]`` of edges. Labels must
 have been entered by at least `MIN_PROB`, or all is done again in logarithms.
+
+Source: 004, P_s, L and the model marginals theorem; the recursion is not in the source.
 """
 
 from __future__ import annotations
@@ -14,102 +25,125 @@ from jax import lax
 
 from rntn_jax.crf.chain._steps import (
     SCALE,
-    advance,
+    divide_by_sum,
+    edge_into,
     edge_posterior,
-    ending,
+    forward_step,
     has_edge,
-    log_sum,
-    over_sums,
-    weights,
+    log_matmul,
+    log_z,
+    scaled_exp,
 )
 from rntn_jax.ops import accumulator, cast_like, masked
-from rntn_jax.ops.logspace import MIN_PROB, einsum, normalize, safe_log, subtract_max
+from rntn_jax.ops.logspace import (
+    MIN_PROB,
+    einsum,
+    finite_max,
+    long_sum,
+    normalize,
+    safe_log,
+    subtract_max,
+)
 
 __all__ = ["Run", "log_partition", "reference", "row_marginals", "run"]
 
 
-class Run(NamedTuple):
-    """What the way back needs of the way forward."""
+def reference(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Array:
+    """``ln Z [B]`` by the recursion in logarithms, time-major, as autodiff likes it.
 
-    e: jax.Array  # [B, T-1, C, C]: E_t; where masked, anything
+    Arguments as in `log_partition`.
+    """
+    dtype = accumulator(node, edge)
+    mask, entered = mask.T, has_edge(mask).T
+    u, of_nodes = subtract_max(masked(node, mask.T).astype(dtype).swapaxes(0, 1))
+    edge = masked(edge.astype(dtype).swapaxes(0, 1), entered[1:])
+
+    def step(a, inputs):
+        u, edge, mask, entered = inputs
+        a, _, subtracted = forward_step(a, log_matmul(a, edge), u, mask, entered)
+        return a, (a, subtracted)
+
+    _, (states, subtracted) = lax.scan(step, u[0], (u[1:], edge, mask[1:], entered[1:]))
+    states = jnp.concatenate([u[:1], states])
+    subtracted = jnp.concatenate([jnp.zeros_like(of_nodes[:1]), subtracted])
+    return log_z(states, subtracted + of_nodes, mask)
+
+
+class Run(NamedTuple):
+    """What the backward pass needs of the forward pass."""
+
+    e: jax.Array  # [B, T-1, C, C]: E_t; where masked, 1
     states: jax.Array  # [T, B, C]: n_t, or normalised logarithms; where masked, those before
     entering: jax.Array  # [T, B, C]: w_t, or what logarithms are entered by
     products: jax.Array  # bool []: the states are no logarithms
 
 
-def _product_steps(w, e, here, inner):
+def _product_steps(w, e, mask, entered) -> jax.Array:
     """States ``n_t [T, B, C]``."""
 
     def step(before, inputs):
-        t, w, here, inner = inputs
-        now = lax.dynamic_index_in_dim(e, jnp.maximum(t - 1, 0), axis=1, keepdims=False)
-        q = over_sums(einsum("bi,bij->bj", before, now), before)
-        n = jnp.where(here[:, None], w * jnp.where(inner[:, None], q, 1), before)
+        t, w, mask, entered = inputs
+        q = divide_by_sum(einsum("bi,bij->bj", before, edge_into(e, t)), before)
+        n = jnp.where(mask[:, None], w * jnp.where(entered[:, None], q, 1), before)
         return n, n
 
-    return lax.scan(step, jnp.ones_like(w[0]), (jnp.arange(len(w)), w, here, inner))[1]
+    return lax.scan(step, jnp.ones_like(w[0]), (jnp.arange(len(w)), w, mask, entered))[1]
 
 
-def _log_steps(u, edge, here, inner):
-    """The recursion in logarithms, reading the edge scores where they lie."""
+def _relative(edge, t, dtype) -> jax.Array:
+    """``A_t - max A_t``, read where it lies."""
+    now = edge_into(edge, t).astype(dtype)
+    return now - finite_max(now, (1, 2))
+
+
+def _log_steps(u, edge, mask, entered) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The recursion in logarithms: states, what they are entered by, what was subtracted."""
 
     def step(a, inputs):
-        t, u, here, inner = inputs
-        now = lax.dynamic_index_in_dim(edge, jnp.maximum(t - 1, 0), axis=1, keepdims=False)
-        a, entering, top = advance(a, log_sum(a, now.astype(u.dtype)), u, here, inner)
-        return a, (a, entering, top)
+        t, *rest = inputs
+        entering = log_matmul(a, _relative(edge, t, u.dtype))
+        a, entering, subtracted = forward_step(a, entering, *rest)
+        return a, (a, entering, subtracted)
 
-    return lax.scan(step, jnp.zeros_like(u[0]), (jnp.arange(len(u)), u, here, inner))[1]
+    return lax.scan(step, jnp.zeros_like(u[0]), (jnp.arange(len(u)), u, mask, entered))[1]
 
 
 def run(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[jax.Array, Run]:
-    """``ln Z [B]``, and what the way back needs."""
+    """``ln Z [B]``, and what the backward pass needs; arguments as in `log_partition`."""
     dtype = accumulator(node, edge)
-    here, inner = mask.T, has_edge(mask).T
-    u, taken = subtract_max(masked(node, mask).astype(dtype).swapaxes(0, 1))
-    off = edge.max(axis=(2, 3)).astype(dtype)
-    off = jnp.where(inner[1:].T & (off > -jnp.inf), off, 0)
-    e = jnp.exp(edge.astype(dtype) - off[:, :, None, None])
-    w = weights(u)
-    states = _product_steps(w, e, here, inner)
-    lost = (inner[..., None] & (w > 0) & ~(states >= MIN_PROB * w)).any()
+    mask, entered = mask.T, has_edge(mask).T
+    u, of_nodes = subtract_max(masked(node, mask.T).astype(dtype).swapaxes(0, 1))
+    real = masked(edge, entered[1:].T)  # here, and not later: else 0 times NaN in second order
+    of_edges = finite_max(real, (2, 3), False).astype(dtype)
+    e = jnp.exp(real.astype(dtype) - of_edges[:, :, None, None])
+    w = scaled_exp(u)
+    states = _product_steps(w, e, mask, entered)
+    lost = (entered[..., None] & (w > 0) & ~(states >= MIN_PROB * w)).any()
 
     def products(states):
-        parts = safe_log(states.sum(axis=-1) / SCALE) + taken
-        nats = jnp.where(here, parts, 0).sum(axis=0) + off.sum(axis=1)
-        return nats, states, w
+        parts = safe_log(states.sum(axis=-1) / SCALE) + of_nodes
+        return long_sum(jnp.where(mask, parts, 0)), states, w
 
     def logs(_):
-        states, entering, tops = _log_steps(u, edge, here, inner)
-        return ending(states, tops + taken, here), states, entering
+        states, entering, subtracted = _log_steps(u, edge, mask, entered)
+        return log_z(states, subtracted + of_nodes, mask), states, entering
 
     total, states, entering = lax.cond(lost, logs, products, states)
-    return total, Run(e, states, entering, ~lost)
+    return total + long_sum(of_edges.T), Run(e, states, entering, ~lost)
 
 
-def reference(node, edge, mask):
-    """``ln Z`` by the recursion in logarithms, time-major, as autodiff likes it."""
-    dtype = accumulator(node, edge)
-    here, inner = mask.T, has_edge(mask).T
-    u, taken = subtract_max(masked(node, mask).astype(dtype).swapaxes(0, 1))
-    edge = masked(edge.astype(dtype).swapaxes(0, 1), inner[1:])
+@jax.custom_vjp
+def log_partition(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Array:
+    """``ln Z [B]``. Gradient: the marginals.
 
-    def step(a, inputs):
-        u, edge, here, inner = inputs
-        a, _, top = advance(a, log_sum(a, edge), u, here, inner)
-        return a, (a, top)
+    Residuals: the arguments, twice the size of ``node`` and that of ``edge``.
 
-    _, (states, tops) = lax.scan(step, u[0], (u[1:], edge, here[1:], inner[1:]))
-    states = jnp.concatenate([u[:1], states])
-    tops = jnp.concatenate([jnp.zeros_like(taken[:1]), tops])
-    return ending(states, tops + taken, here)
-
-
-def _total(node, edge, mask):
+    Args:
+        node: float ``[B, T, C]``, T at least 2.
+        edge: float ``[B, T-1, C, C]``.
+        mask: bool ``[B, T]``.
+    """
     return run(node, edge, mask)[0]
-
-
-log_partition = jax.custom_vjp(_total)
 
 
 class _Residuals(NamedTuple):
@@ -132,49 +166,56 @@ def _bwd(res: _Residuals, ct):
 log_partition.defvjp(_fwd, _bwd)
 
 
-def _by_products(res: _Residuals, ct):
+def row_marginals(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Marginals of nodes ``[B, T, C]`` and of edges ``[B, T-1, C, C]``, in at least float32."""
+    dtype = accumulator(node, edge)
+    parts = node.astype(dtype), edge.astype(dtype)
+    total, pull = jax.vjp(lambda n, e: log_partition(n, e, mask), *parts)
+    return pull(jnp.ones_like(total))
+
+
+def _by_products(res: _Residuals, ct) -> tuple[jax.Array, jax.Array]:
     """Marginals times ``ct [B]``: of nodes, time first, and of edges."""
     e, states, w, _ = res.run
-    here, inner = res.mask.T, has_edge(res.mask).T
-    r = over_sums(1.0, states)
-    x = jnp.where(here[..., None] & (states > 0), w * r, 0)
+    mask, entered = res.mask.T, has_edge(res.mask).T
+    r = divide_by_sum(1.0, states)
+    x = jnp.where(mask[..., None] & (states != 0), w * r, 0)
 
     def step(b, inputs):
-        t, x, inner = inputs
-        now = lax.dynamic_index_in_dim(e, jnp.maximum(t - 1, 0), axis=1, keepdims=False)
-        return jnp.where(inner[:, None], einsum("bij,bj->bi", now, x * b), b), b
+        t, x, entered = inputs
+        back = einsum("bij,bj->bi", edge_into(e, t), x * b)
+        return jnp.where(entered[:, None], back, b), b
 
-    inputs = jnp.arange(len(x)), x, inner
+    inputs = jnp.arange(len(x)), x, entered
     _, b = lax.scan(step, jnp.ones_like(x[0]), inputs, reverse=True)
     g = states * b * r
-    factor = ct[None] * over_sums(1.0, g)[..., 0]
-    v = (x * b)[1:] * jnp.where(inner, factor, 0)[1:, :, None]
+    factor = ct[None] * divide_by_sum(1.0, g)[..., 0]
+    v = (x * b)[1:] * jnp.where(entered, factor, 0)[1:, :, None]
     before = (states * r)[:-1].swapaxes(0, 1)[:, :, :, None]
-    of_edges = masked(before * e * v.swapaxes(0, 1)[:, :, None, :], inner[1:].T)
-    return g * factor[..., None], of_edges.astype(res.edge.dtype)
+    d_edge = masked(before * e * v.swapaxes(0, 1)[:, :, None, :], entered[1:].T)
+    return g * factor[..., None], d_edge.astype(res.edge.dtype)
 
 
-def _by_logs(res: _Residuals, ct):
+def _by_logs(res: _Residuals, ct) -> tuple[jax.Array, jax.Array]:
     """The same; every step's edge marginals are written where they belong."""
     _, states, entering, _ = res.run
-    inner = has_edge(res.mask).T
+    entered = has_edge(res.mask).T
     last = normalize(jnp.exp(states[-1]))
 
     def step(carry, inputs):
         g, d_edge = carry
-        t, before, entering, inner = inputs
-        edge = lax.dynamic_index_in_dim(res.edge, t, axis=1, keepdims=False).astype(g.dtype)
-        both = edge_posterior(before, edge, entering, g, inner)
-        back = jnp.where(inner[:, None], normalize(both.sum(axis=2)), g)
+        t, before, entering, entered = inputs
+        both = edge_posterior(before, _relative(res.edge, t + 1, g.dtype), entering, g, entered)
+        back = jnp.where(entered[:, None], normalize(both.sum(axis=2)), g)
         now = (both * ct[:, None, None]).astype(d_edge.dtype)
         return (back, lax.dynamic_update_index_in_dim(d_edge, now, t, axis=1)), g
 
-    steps = jnp.arange(res.edge.shape[1]), states[:-1], entering[1:], inner[1:]
+    steps = jnp.arange(res.edge.shape[1]), states[:-1], entering[1:], entered[1:]
     (first, d_edge), g = lax.scan(step, (last, jnp.zeros_like(res.edge)), steps, reverse=True)
     return jnp.concatenate([first[None], g]) * ct[None, :, None], d_edge
 
 
-def _marginals_fast(res: _Residuals, ct):
+def _marginals_fast(res: _Residuals, ct) -> tuple[jax.Array, jax.Array]:
     ct = ct.astype(res.run.states.dtype)
     g, d_edge = lax.cond(res.run.products, _by_products, _by_logs, res, ct)
     return masked(g, res.mask.T).swapaxes(0, 1), d_edge
@@ -203,9 +244,3 @@ def _marginals_bwd(res, cotangents) -> Any:
 
 
 _marginals.defvjp(_marginals_fwd, _marginals_bwd)
-
-
-def row_marginals(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Marginals of nodes ``[B, T, C]`` and of edges ``[B, T-1, C, C]``."""
-    total, pull = jax.vjp(lambda n, e: log_partition(n, e, mask), node, edge)
-    return pull(jnp.ones_like(total))

@@ -1,12 +1,17 @@
 """Chains whose steps share their edge scores: the recursion in probabilities, as matrix products.
 
-With ``E = exp(A)``, and ``w_t`` proportional to ``exp(u_t)``, the recursion of
-`rntn_jax.crf.chain.forward` reads::
+With node scores ``u_t [C]`` and edge scores ``A [C, C]`` the forward recursion is::
+
+    a_t[j] = u_t[j] + ln sum_i exp(a_{t-1}[i] + A[i, j]) - m_t
+    ln Z   = sum_t m_t + ln sum_j exp(a_T[j])
+
+with ``m_t`` such that the largest ``a_t`` is 0 (`reference`). In probabilities, with
+``E = exp(A)``, and ``w_t`` proportional to ``exp(u_t)``, it reads::
 
     q_t = p_{t-1} @ E        p_t = q_t * w_t / s_t        s_t = sum_j q_t[j] w_t[j]
     ln Z = sum_t ln s_t + constant
 
-and, with ``b_T = 1``, the way back::
+and, with ``b_T = 1``, the backward pass::
 
     v_t = b_t * w_t / s_t        b_{t-1} = v_t @ E.T
 
@@ -17,8 +22,15 @@ operations wait for each other.
 A floating point product loses terms below ``exp(-87)``, which matters when some label can be
 entered by such terms only. Nothing that counts can get lost, whatever the node scores, when no
 column of ``A`` has a range wider than `MAX_LOG_RANGE`. Otherwise labels that cannot be reached are
-taken out, and each other label must have been entered by at least `MIN_PROB`; where that
-fails, all is done again in logarithms.
+taken out, and each other label must have been entered by at least `MIN_PROB`; where that fails, all
+is done again in logarithms, backward too::
+
+    w_t[i, j]  = P(y_{t-1} = i | y_t = j) = exp(a_{t-1}[i] + A[i, j]) / its sum over i
+    g_{t-1}[i] = sum_j w_t[i, j] g_t[j]
+
+the summands being the marginals of edges.
+
+Source: 004, P_s, L and the model marginals theorem; the recursion is not in the source.
 """
 
 from __future__ import annotations
@@ -31,34 +43,56 @@ from jax import lax
 
 from rntn_jax.crf.chain._steps import (
     SCALE,
-    advance,
+    divide_by_sum,
     edge_posterior,
-    ending,
+    forward_step,
     has_edge,
-    log_sum,
-    over_sums,
-    weights,
+    log_matmul,
+    log_z,
+    scaled_exp,
 )
 from rntn_jax.ops import accumulator, cast_like, masked
-from rntn_jax.ops.logspace import MIN_PROB, einsum, matmul, normalize, safe_log, subtract_max
+from rntn_jax.ops.logspace import (
+    MIN_PROB,
+    einsum,
+    long_sum,
+    matmul,
+    normalize,
+    safe_log,
+    subtract_max,
+)
 
-__all__ = ["MAX_LOG_RANGE", "Run", "log_partition", "row_marginals", "run"]
+__all__ = ["MAX_LOG_RANGE", "Run", "log_partition", "reference", "row_marginals", "run"]
 
 MAX_LOG_RANGE = 35.0  # nats
 
 
+def reference(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Array:
+    """``ln Z [B]`` by the recursion in logarithms; arguments as in `log_partition`."""
+    dtype = accumulator(node, edge)
+    u, edge = masked(node, mask).astype(dtype).swapaxes(0, 1), edge.astype(dtype)
+
+    def step(a, inputs):
+        a, _, subtracted = forward_step(a, log_matmul(a, edge[None]), *inputs)
+        return a, (a, subtracted)
+
+    initial = jnp.zeros_like(u[0])
+    _, (states, subtracted) = lax.scan(step, initial, (u, mask.T, has_edge(mask).T))
+    return log_z(states, subtracted, mask.T)
+
+
 class _Prepared(NamedTuple):
-    """Scores without what all labels, and all ways into a label, have in common."""
+    """Scores without what all labels, and all edges into a label, have in common."""
 
     u: jax.Array  # [T, B, C], largest 0
-    taken: jax.Array  # [T, B], what was taken off
+    subtracted: jax.Array  # [T, B]
     edge: jax.Array  # [C, C], largest of each column 0
-    here: jax.Array  # bool [T, B]
-    inner: jax.Array  # bool [T, B]: an edge leads here
+    mask: jax.Array  # bool [T, B]
+    has_edge: jax.Array  # bool [T, B]
 
 
 class Run(NamedTuple):
-    """What the way back needs of the way forward."""
+    """What the backward pass needs of the forward pass."""
 
     states: jax.Array  # [T, B, C]: n_t, or normalised logarithms; where masked, those before
     w: jax.Array  # [T, B, C]
@@ -67,81 +101,80 @@ class Run(NamedTuple):
 
 def _prepare(node, edge, mask) -> _Prepared:
     dtype = accumulator(node, edge)
-    here, inner = mask.T, has_edge(mask).T
+    mask, entered = mask.T, has_edge(mask).T
     # The largest first: a column's largest added to scores of 10,000 would cost four digits.
-    u, taken = subtract_max(masked(node, mask).astype(dtype).swapaxes(0, 1))
+    u, of_nodes = subtract_max(masked(node, mask.T).astype(dtype).swapaxes(0, 1))
     columns, best = subtract_max(edge.astype(dtype).T)
-    u, more = subtract_max(u + jnp.where(inner[..., None], best[None, None], 0))
-    return _Prepared(u, taken + more, columns.T, here, inner)
+    best, of_edges = subtract_max(best)
+    u, more = subtract_max(u + jnp.where(entered[..., None], best[None, None], 0))
+    subtracted = of_nodes + more + jnp.where(entered, of_edges, 0)
+    return _Prepared(u, subtracted, columns.T, mask, entered)
 
 
 def _reachable_only(prepared: _Prepared) -> _Prepared:
-    """Labels that cannot be reached forbidden."""
-    u, taken, edge, here, inner = prepared
-    possible = (edge > -jnp.inf).astype(edge.dtype)
+    """Labels that cannot be reached forbidden. NaN is no such label."""
+    u, subtracted, edge, mask, entered = prepared
+    possible = (edge != -jnp.inf).astype(edge.dtype)
 
     def step(reached, inputs):
-        u, here, inner = inputs
+        u, mask, entered = inputs
         entering = matmul(reached.astype(edge.dtype), possible) > 0
-        now = (entering | ~inner[:, None]) & (u > -jnp.inf)
-        reached = jnp.where(here[:, None], now, reached)
+        now = (entering | ~entered[:, None]) & (u != -jnp.inf)
+        reached = jnp.where(mask[:, None], now, reached)
         return reached, reached
 
-    _, reached = lax.scan(step, jnp.ones(u.shape[1:], bool), (u, here, inner))
-    u, more = subtract_max(jnp.where(reached, u, -jnp.inf))
-    return prepared._replace(u=u, taken=taken + more)
+    _, reached = lax.scan(step, jnp.ones(u.shape[1:], bool), (u, mask, entered))
+    u, more = subtract_max(jnp.where(reached | jnp.isnan(u), u, -jnp.inf))
+    return prepared._replace(u=u, subtracted=subtracted + more)
 
 
-def _product_steps(w, e, here, inner):
+def _product_steps(w, e, mask, entered) -> jax.Array:
     """States ``n_t [T, B, C]``."""
 
     def step(before, inputs):
-        w, here, inner = inputs
-        q = over_sums(matmul(before, e), before)
-        n = jnp.where(here[:, None], w * jnp.where(inner[:, None], q, 1), before)
+        w, mask, entered = inputs
+        q = divide_by_sum(matmul(before, e), before)
+        n = jnp.where(mask[:, None], w * jnp.where(entered[:, None], q, 1), before)
         return n, n
 
-    return lax.scan(step, jnp.ones_like(w[0]), (w, here, inner))[1]
+    return lax.scan(step, jnp.ones_like(w[0]), (w, mask, entered))[1]
 
 
-def _lost(prepared: _Prepared, e, states):
+def _lost(prepared: _Prepared, e, states) -> jax.Array:
     """Whether a label that can be reached was entered by too little."""
     before = jnp.concatenate([jnp.ones_like(states[:1]), states[:-1]])
-    q = over_sums(matmul(before, e), before)
-    counts = prepared.inner[..., None] & (prepared.u > -jnp.inf)
+    q = divide_by_sum(matmul(before, e), before)
+    counts = prepared.has_edge[..., None] & (prepared.u > -jnp.inf)
     return (counts & (q < MIN_PROB)).any()
 
 
-def _log_steps(prepared: _Prepared):
+def _log_steps(prepared: _Prepared) -> tuple[jax.Array, jax.Array]:
     """The recursion in logarithms: states and what they were normalised by."""
-    u, _, edge, here, inner = prepared
+    u, _, edge, mask, entered = prepared
 
     def step(a, inputs):
-        a, _, top = advance(a, log_sum(a, edge[None]), *inputs)
-        return a, (a, top)
+        a, _, subtracted = forward_step(a, log_matmul(a, edge[None]), *inputs)
+        return a, (a, subtracted)
 
-    return lax.scan(step, jnp.zeros(u.shape[1:], u.dtype), (u, here, inner))[1]
+    return lax.scan(step, jnp.zeros(u.shape[1:], u.dtype), (u, mask, entered))[1]
 
 
 def run(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[jax.Array, Run]:
-    """``ln Z [B]``, and what the way back needs."""
+    """``ln Z [B]``, and what the backward pass needs; arguments as in `log_partition`."""
     prepared = _prepare(node, edge, mask)
-    here, e = prepared.here, jnp.exp(prepared.edge)
-
-    def total(parts):
-        return jnp.where(here, parts, 0).sum(axis=0)
+    e = jnp.exp(prepared.edge)
 
     def products(prepared):
-        w = weights(prepared.u)
-        n = _product_steps(w, e, here, prepared.inner)
-        return total(prepared.taken + safe_log(n.sum(axis=-1) / SCALE)), Run(
-            n, w, jnp.ones((), bool)
-        )
+        w = scaled_exp(prepared.u)
+        n = _product_steps(w, e, prepared.mask, prepared.has_edge)
+        parts = prepared.subtracted + safe_log(n.sum(axis=-1) / SCALE)
+        total = long_sum(jnp.where(prepared.mask, parts, 0))
+        return total, Run(n, w, jnp.ones((), bool))
 
     def logs(prepared, other):
-        states, tops = _log_steps(prepared)
-        nats = ending(states, prepared.taken + tops, here)
-        return nats, Run(states, other[1].w, jnp.zeros((), bool))
+        states, subtracted = _log_steps(prepared)
+        total = log_z(states, prepared.subtracted + subtracted, prepared.mask)
+        return total, Run(states, other[1].w, jnp.zeros((), bool))
 
     def checked(prepared):
         prepared = _reachable_only(prepared)
@@ -155,7 +188,13 @@ def run(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[jax.Array, R
 
 @jax.custom_vjp
 def log_partition(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Array:
-    """``ln Z [B]``. Gradient: the marginals; arguments as in `forward.log_partition`."""
+    """``ln Z [B]``. Gradient: the marginals. Residuals: the arguments, and twice ``node``.
+
+    Args:
+        node: float ``[B, T, C]``, T at least 1.
+        edge: float ``[C, C]``.
+        mask: bool ``[B, T]``.
+    """
     return run(node, edge, mask)[0]
 
 
@@ -184,51 +223,53 @@ def row_marginals(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[ja
     return _marginals(_Residuals(node, edge, mask, run(node, edge, mask)[1]), None)
 
 
-def _marginals(res: _Residuals, ct):
+def _marginals(res: _Residuals, ct) -> tuple[jax.Array, jax.Array]:
     """Marginals times ``ct [B]``, those of edges summed ``[C, C]``; without it ``[B, C, C]``."""
     states, w, products = res.run
-    here, inner = res.mask.T, has_edge(res.mask).T
+    mask, entered = res.mask.T, has_edge(res.mask).T
     columns, _ = subtract_max(res.edge.astype(w.dtype).T)
     edge = columns.T
     scale = jnp.ones(len(res.mask), w.dtype) if ct is None else ct
 
     def by_products():
-        e, r = jnp.exp(edge), over_sums(1.0, states)
-        x = jnp.where(here[..., None] & (states > 0), w * r, 0)
+        e, r = jnp.exp(edge), divide_by_sum(1.0, states)
+        x = jnp.where(mask[..., None] & (states != 0), w * r, 0)
 
         def step(b, inputs):
-            x, inner = inputs
-            return jnp.where(inner[:, None], matmul(x * b, e.T), b), b
+            x, entered = inputs
+            return jnp.where(entered[:, None], matmul(x * b, e.T), b), b
 
-        _, b = lax.scan(step, jnp.ones_like(x[0]), (x, inner), reverse=True)
+        _, b = lax.scan(step, jnp.ones_like(x[0]), (x, entered), reverse=True)
         g = states * b * r
         # Rounding errors of 100,000 steps add up: what should sum to 1 is divided by its sum.
         total = g.sum(axis=-1)
         factor = scale[None] / jnp.where(total == 0, 1, total)
-        v = (x * b)[1:] * jnp.where(inner, factor, 0)[1:, :, None] * r[:-1]
+        v = (x * b)[1:] * jnp.where(entered, factor, 0)[1:, :, None] * r[:-1]
         before = states[:-1]
         if ct is None:
-            counts = e[None] * einsum("tbi,tbj->bij", before, v)
+            e, counts = e[None], einsum("tbi,tbj->bij", before, v)
         else:  # as one product: quicker than a sum over two axes
-            counts = e * einsum("ki,kj->ij", *(z.reshape(-1, len(e)) for z in (before, v)))
-        return g * factor[..., None], counts
+            counts = einsum("ki,kj->ij", *(z.reshape(-1, len(e)) for z in (before, v)))
+        # Where there is no edge its score may be anything.
+        return g * factor[..., None], counts * jnp.where(counts == 0, 0, e)
 
     def by_logs():
         before = jnp.concatenate([jnp.zeros_like(states[:1]), states[:-1]])
 
         def step(carry, inputs):
             g, counts = carry
-            before, inner = inputs
-            both = edge_posterior(before, edge[None], log_sum(before, edge[None]), g, inner)
-            back = jnp.where(inner[:, None], normalize(both.sum(axis=2)), g)
+            before, entered = inputs
+            entering = log_matmul(before, edge[None])
+            both = edge_posterior(before, edge[None], entering, g, entered)
+            back = jnp.where(entered[:, None], normalize(both.sum(axis=2)), g)
             counts += both if ct is None else einsum("bij,b->ij", both, ct)
             return (back, counts), g
 
         last = normalize(jnp.exp(states[-1]))
         rows = () if ct is not None else (last.shape[0],)
         initial = last, jnp.zeros((*rows, *edge.shape), w.dtype)
-        (_, counts), g = lax.scan(step, initial, (before, inner), reverse=True)
+        (_, counts), g = lax.scan(step, initial, (before, entered), reverse=True)
         return g * scale[None, :, None], counts
 
     g, counts = lax.cond(products, by_products, by_logs)
-    return masked(g, here).swapaxes(0, 1), counts
+    return masked(g, mask).swapaxes(0, 1), counts

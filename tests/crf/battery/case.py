@@ -8,8 +8,8 @@ is needed for the right value of every verb, `marginals` included, which are exp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from types import ModuleType
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -38,13 +38,16 @@ class Case(NamedTuple):
     listed: Callable[[Any], list[Listed]]  # (scores) -> one of each distribution, in their order
     pack: Callable[[Any, list[np.ndarray]], Array]  # one answer of each -> what `score` takes
     unpack: Callable[[Any, Array], list[np.ndarray]]  # what `argmax` returns -> one answer of each
-    sizes: Sequence[tuple[int, ...]]  # arguments of ``make``; the first is the usual one
+    sizes: Sequence[tuple[int, ...]]  # arguments of ``make``: the usual ones, then with 0 and 1
+    slow_sizes: Sequence[tuple[int, ...]] = ()  # further ones
     best: Callable[[Any, Array, int], Array] = lambda scores, top, i: top[i]
     # ``labels`` of `top_k` -> those of its i-th answers, as `argmax` returns them
     allowed: str = "node"  # field of the scores that ``allowed``, and `forbid`, goes with
     forbid: Callable[[Any, Array], Any] | None = None
     # (scores, allowed) -> scores, where `log_partition` has no argument ``allowed``
-    options: dict[str, dict[str, Any]] = {}  # keyword arguments by verb, "*" for all
+    options: Mapping[str, dict[str, Any]] = MappingProxyType(
+        {}
+    )  # keyword arguments by verb, "*" for all
     without: frozenset[str] = frozenset()  # verbs that this case does not have
 
     def __repr__(self) -> str:
