@@ -68,7 +68,7 @@ def columns(rows: Rows) -> list[tuple[str, ...]]:
         ('fed|0000', '0000|', 'NNP|CD', 'CD|', 'NNP|CD|')
     """
     words = [re.sub(r"\d", "0", row[0].lower()) for row in rows]
-    kinds = [words] + [[row[1] for row in rows]] * (len(rows[0]) > 1)
+    kinds = [words] + ([[row[1] for row in rows]] if rows and len(rows[0]) > 1 else [])
     described = []
     for t, (word, *rest) in enumerate(rows):
         low = words[t]

@@ -49,10 +49,10 @@ def _main() -> None:
 
     result = train.run(config, workdir, fresh=_FRESH.value)
     for split in ("dev", "test"):
-        if f"{split}_f1" in result:
+        if f"{split}_accuracy" in result:
+            chunks = f"F1 {100 * result[f'{split}_f1']:.2f}, " if f"{split}_f1" in result else ""
             print(
-                f"{split}: F1 {100 * result[f'{split}_f1']:.2f}, accuracy "
-                f"{100 * result[f'{split}_accuracy']:.2f}, "
+                f"{split}: {chunks}accuracy {100 * result[f'{split}_accuracy']:.2f}, "
                 f"{result[f'{split}_nats']:.4f} nats a token"
             )
     if "best_test_accuracy" in result:

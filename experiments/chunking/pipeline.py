@@ -20,8 +20,10 @@ __all__ = [
     "Neural",
     "Sparse",
     "batches",
+    "compare",
     "encode",
     "evaluate",
+    "figures",
     "load_model",
     "log_prob",
     "predict",
@@ -231,8 +233,26 @@ def log_prob(model: Model, sentences: Sequence[Sentence], batch_size: int = 64) 
     return np.where(unseen, -np.inf, nats)
 
 
-def evaluate(model: Model, sentences: Sequence[Sentence], constrained: bool = False):
-    """Tags, marginals, and `data.chunks.evaluate` of sentences whose last column is the tag."""
+def evaluate(
+    model: Model, sentences: Sequence[Sentence], constrained: bool = False
+) -> tuple[list[list[str]], list[np.ndarray], data.chunks.Scores]:
+    """Tags, marginals, and the scores of sentences whose last column is the tag."""
     tags, marginals = predict(model, [[r[:-1] for r in rows] for rows in sentences], constrained)
+    return tags, marginals, compare(sentences, tags, model.info["scheme"])
+
+
+def compare(
+    sentences: Sequence[Sentence], tags: Sequence[Sequence[str]], scheme: str
+) -> data.chunks.Scores:
+    """Scores of predicted tags of chunks and tokens; with the scheme ``none``, of tokens alone."""
     gold = [[row[-1] for row in rows] for rows in sentences]
-    return tags, marginals, data.chunks.evaluate(gold, tags)
+    if scheme != "none":
+        return data.chunks.evaluate(gold, tags)
+    pairs = [pair for rows in zip(gold, tags) for pair in zip(*rows)]
+    right = sum(tag == guess for tag, guess in pairs)
+    return data.chunks.Scores(data.chunks.Counts(0, 0, 0), {}, len(pairs), right)
+
+
+def figures(scores: data.chunks.Scores, scheme: str) -> dict[str, float]:
+    """The scores to show, as fractions: F1 where the tags are chunk tags, and token accuracy."""
+    return ({"f1": scores.overall.f1} if scheme != "none" else {}) | {"accuracy": scores.accuracy}

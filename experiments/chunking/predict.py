@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from experiments.chunking.pipeline import load_model, predict
+from experiments.chunking.pipeline import compare, load_model, predict
 from rntn_jax import data
 
 __all__ = ["tag"]
@@ -36,5 +36,7 @@ def tag(model_path: Path, source: str, *, marginals: bool, constrained: bool) ->
             print("\t".join([*row, best[t], *shares]))
         print()
     if has_gold:
-        gold = [[row[-1] for row in rows] for rows in sentences]
-        print(data.chunks.table(data.chunks.evaluate(gold, tags)), file=sys.stderr)
+        scheme = model.info["scheme"]
+        table = data.chunks.table(compare(sentences, tags, scheme))
+        # Of tags that are no chunk tags only the last line, the token accuracy.
+        print(table if scheme != "none" else table.splitlines()[-1], file=sys.stderr)

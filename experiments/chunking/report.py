@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments.chunking.config import Config
-from experiments.chunking.pipeline import Model, recode
+from experiments.chunking.pipeline import Model, figures, recode
 from experiments.workdir import read_json
 from rntn_jax import plots
 
@@ -63,16 +63,18 @@ def write(
             ),
         )
     ]
-    figures: dict[str, Any] = {}
+    shown: dict[str, Any] = {}
     scores: dict[str, Any] = {}
     if answers:
         split = "test" if "test" in answers else "dev"
         tags, marginals, evaluated = answers[split]
-        figures[f"{split} F1"] = f"{100 * evaluated.overall.f1:.2f}"
-        figures[f"{split} accuracy"] = f"{100 * evaluated.accuracy:.2f}"
+        names = {"f1": "F1", "accuracy": "accuracy"}
+        for name, value in figures(evaluated, config.scheme).items():
+            shown[f"{split} {names[name]}"] = f"{100 * value:.2f}"
         if "best_test_accuracy" in result:
-            figures["best possible accuracy"] = f"{100 * result['best_test_accuracy']:.2f}"
-        for name, counts in [*evaluated.by_type.items(), ("all", evaluated.overall)]:
+            shown["best possible accuracy"] = f"{100 * result['best_test_accuracy']:.2f}"
+        of_all = [("all", evaluated.overall)] if config.scheme != "none" else []
+        for name, counts in [*evaluated.by_type.items(), *of_all]:
             scores[name] = {
                 "precision": counts.precision,
                 "recall": counts.recall,
@@ -85,13 +87,15 @@ def write(
     figures["labels"] = len(model.labels)
     seen = "loss" if config.model == "crf" else "train_nats"
     curves = [plots.Curves("Loss", "step", [seen], "nats")]
-    if any("dev_f1" in row for row in history):
-        curves.append(plots.Curves("F1 on dev", "epoch", ["dev_f1"], "fraction", result["epoch"]))
+    for name, title in (("dev_f1", "F1 on dev"), ("dev_accuracy", "Accuracy on dev")):
+        if any(name in row for row in history):
+            curves.append(plots.Curves(title, "epoch", [name], "fraction", result["epoch"]))
+            break
     page = plots.report_html(
         title="Chunking",
         summary=f"Corpus {config.train or config.corpus}, model {config.model}; "
         f"{len(splits['train']):,} sentences to train on, {result['seconds']:.0f} s.",
-        figures=figures,
+        figures=shown,
         scores=scores or None,
         decimals=2,
         history=history,

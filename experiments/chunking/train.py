@@ -20,6 +20,7 @@ from experiments.chunking.pipeline import (
     batches,
     encode,
     evaluate,
+    figures,
     log_prob,
     recode,
     save_model,
@@ -129,15 +130,12 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
 
 
 def measure(model: Model, sentences: Sentences, scores: data.chunks.Scores) -> dict[str, float]:
-    """F1 of chunks, accuracy of tokens, and ``-ln P(tags)`` a token of sentences of known tags."""
+    """`figures`, and ``-ln P(tags)`` a token of sentences whose tags all occurred in training."""
     nats = -log_prob(model, sentences)
     known = np.isfinite(nats)
     tokens = sum(len(rows) for rows, is_known in zip(sentences, known) if is_known)
-    return {
-        "f1": scores.overall.f1,
-        "accuracy": scores.accuracy,
-        "nats": float(nats[known].sum() / max(tokens, 1)),
-    }
+    nats_a_token = float(nats[known].sum() / max(tokens, 1))
+    return figures(scores, model.info["scheme"]) | {"nats": nats_a_token}
 
 
 def _train_sparse(config: Config, workdir: Path, sentences, dev, info: dict[str, Any]):
@@ -244,9 +242,11 @@ def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str,
             row = {"epoch": epoch, "train_nats": float(np.mean(nats)), "seconds": round(trained, 3)}
             if dev is not None:
                 _, _, scores = evaluate(model_of(session.params), dev, config.constrained)
-                row |= {"dev_f1": scores.overall.f1, "dev_accuracy": scores.accuracy}
+                found = figures(scores, info["scheme"])
+                row |= {f"dev_{name}": value for name, value in found.items()}
             metrics.write(session.step, **row)
-            session.finish_epoch(row.get("dev_f1", epoch))  # best on dev; without one, the last
+            # Best on dev; without one, the last.
+            session.finish_epoch(row.get("dev_f1", row.get("dev_accuracy", epoch)))
             bar.say(
                 "  ".join(
                     f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"

@@ -176,6 +176,35 @@ def test_a_training_file_of_one_column(tmp_path):
         train.load_splits(Config(train=str(file)))
 
 
+@pytest.mark.parametrize("model", ["crf", "neural"])
+def test_tags_that_are_no_chunk_tags(model, tmp_path, capsys):
+    """Token accuracy and nats: in training, at its end, in the report, when a file is tagged."""
+    rows = [[(word, pos) for word, pos, _ in s] for s in data.demo_tags.splits()["train"][:12]]
+    paths = {name: str(tmp_path / name) for name in ("train", "dev", "test")}
+    for path in paths.values():
+        data.write_columns(path, rows)
+    config = dataclasses.replace(
+        SPARSE if model == "crf" else NEURAL,
+        inner=None,
+        scheme="none",
+        epochs=2,
+        max_iterations=5,
+        rnn_layers=0,
+        **paths,
+    )
+    result = train.run(config, tmp_path / "run")
+    assert "test_f1" not in result and "dev_f1" not in result
+    assert 0 < result["test_accuracy"] <= 1 and 0 < result["test_nats"] < 4
+    assert "test accuracy" in (tmp_path / "run" / "report.html").read_text()
+    capsys.readouterr()
+    predict.tag(
+        tmp_path / "run" / "model.safetensors", paths["test"], marginals=False, constrained=True
+    )
+    out, err = capsys.readouterr()
+    assert err.startswith("token accuracy") and len(err.splitlines()) == 1
+    assert len(out.split("\n\n")) == 13
+
+
 def test_features_of_the_tutorial():
     rows = [("He", "PRP"), ("reckons", "VBZ"), ("so", "RB")]
     found = features.attributes(rows, "crfsuite")
