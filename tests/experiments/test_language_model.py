@@ -15,7 +15,7 @@ from experiments.language_model import predict, train
 from experiments.language_model.config import PRESETS, Config
 from experiments.language_model.pipeline import encode, load_model, perplexity, sentence_nats
 from experiments.workdir import RunMismatchError
-from rntn_jax import data
+from rntn_jax import data, sequences
 from rntn_jax.models import rnn_lm
 from rntn_jax.training import CheckpointError, read_metrics
 from tests.helpers import enable_x64
@@ -67,7 +67,7 @@ def test_the_reported_perplexity_is_that_of_the_saved_model_word_by_word(trained
     test = data.demo_text.splits()["test"][:60]
     ids = encode(test, model.vocabulary)
     tokens, targets = ids[None, :-1], ids[None, 1:]
-    batch = rnn_lm.SequenceBatch(tokens, targets, np.ones(tokens.shape, bool))
+    batch = sequences.SequenceBatch(tokens, targets, np.ones(tokens.shape, bool))
     nats, _ = rnn_lm.score(model.params, batch)
     result = json.loads((trained / "result.json").read_text())
     np.testing.assert_allclose(np.exp(nats.mean()), result["test_perplexity"], rtol=1e-4)
