@@ -107,6 +107,44 @@ def test_what_lies_behind_a_sentence_does_not_matter():
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+def test_wrong_arguments_are_named():
+    params, own = parameters(), batch()
+    with pytest.raises(AssertionError, match=r"batch\.spans must be int \[B, T-1, 2\]"):
+        span_parser.loss(params, own._replace(spans=own.spans[:, :2]))
+    with pytest.raises(AssertionError, match=r"batch\.allowed must be bool \[B, T\+1, T\+1\]"):
+        span_parser.decode(params, own._replace(allowed=np.ones((3, 5, 5), bool)))
+    with pytest.raises(AssertionError, match=r"batch\.length must be int \[B\]"):
+        span_parser.apply(params, own._replace(length=np.ones(3)))
+    with pytest.raises(ValueError, match=r"batch\.length must lie in 0 \.\. 5.* got 6 at 1"):
+        span_parser.apply(params, own._replace(length=np.array([5, 6, 1])))
+    with pytest.raises(ValueError, match=r"batch\.ids.* must lie in 0 \.\. "):
+        span_parser.apply(params, own._replace(ids=own.ids + 100))
+    with pytest.raises(ValueError, match="batch must have spans, or allowed"):
+        span_parser.loss(params, own._replace(spans=None))
+    with pytest.raises(ValueError, match="params must be"):
+        span_parser.decode([], own)
+
+
+def test_a_second_call_compiles_nothing():
+    compiled = []
+    params, own = parameters(), batch()
+    listener = lambda event, *_, **__: compiled.append(event)
+
+    def calls(own):
+        span_parser.apply(params, own)
+        span_parser.loss(params, own, hidden_dropout=0.5, key=jax.random.key(0))
+        jax.grad(lambda params: span_parser.loss(params, own)[0])(params)
+        span_parser.decode([params, params], own)
+
+    calls(own)
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    try:
+        calls(own._replace(ids=(own.ids + 1) % 2, length=np.array([4, 3, 5])))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listener)
+    assert "/jax/core/compile/backend_compile_duration" not in compiled
+
+
 def test_dropout_needs_a_key_and_unknown_words_lose_their_gradient():
     params, own = parameters(), batch()
     with pytest.raises(ValueError, match="key"):
