@@ -46,13 +46,27 @@ class _Open:
 
 
 def check_num_classes(num_classes: int | None) -> None:
-    """Raises ValueError unless `num_classes` is None or a positive int."""
+    """Checks a number of classes.
+
+    Args:
+      num_classes: None, or a positive integer.
+
+    Raises:
+      ValueError: for anything else.
+    """
     if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 1):
         raise ValueError(f"num_classes must be a positive integer or None, not {num_classes!r}")
 
 
 def parse_label(text: str, num_classes: int | None) -> int:
     """The label written as `text`.
+
+    Args:
+      text: the digits, with a minus for -1.
+      num_classes: labels must be less than this; None: no upper limit but that of int32.
+
+    Returns:
+      the label.
 
     Raises:
       DataError: without a place; when it is no integer, or not -1, 0, .. num_classes-1.
@@ -167,7 +181,15 @@ def _check_complete(
 
 
 def to_binary(tree: NaryTree, direction: Literal["left", "right"]) -> Tree:
-    """The binary tree as `rntn_jax.data.binarize` defines it; O(nodes), no recursion."""
+    """The binary tree as `rntn_jax.data.binarize` defines it; O(nodes), no recursion.
+
+    Args:
+      tree: a tree of nodes of any arity.
+      direction: the side to which chains of new nodes lean.
+
+    Returns:
+      the binary tree; new nodes are unlabelled.
+    """
     labels = list(tree.labels)
     links: list[tuple[int, int] | None] = [None] * len(labels)  # the two children of a node
     top = list(range(len(labels)))  # the node that stands for a node: itself, or its only child

@@ -19,7 +19,17 @@ __all__ = [
 
 
 def integers(heads: npt.ArrayLike) -> list[int]:
-    """Heads as a list; raises ValueError for another rank or what is no integer."""
+    """Heads as a list.
+
+    Args:
+      heads: integers `[n]`.
+
+    Returns:
+      them as Python integers.
+
+    Raises:
+      ValueError: for another rank or what is no integer.
+    """
     array = np.asarray(heads)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise ValueError(f"heads must be integers [n], got {array.dtype.name} {list(array.shape)}")
@@ -27,7 +37,18 @@ def integers(heads: npt.ArrayLike) -> list[int]:
 
 
 def checked(heads: npt.ArrayLike) -> list[int]:
-    """A tree's heads as a new list; raises DataError for what is no tree, ValueError as above."""
+    """A tree's heads as a new list.
+
+    Args:
+      heads: integers `[n]`.
+
+    Returns:
+      them as Python integers.
+
+    Raises:
+      DataError: for heads that are no tree, see `tree_fault`.
+      ValueError: as `integers` does.
+    """
     tree = integers(heads)
     if fault := tree_fault(tree):
         raise DataError(fault[1], value=fault[2])

@@ -189,7 +189,14 @@ def allowed_transitions(labels: Sequence[str], scheme: Scheme = "bio") -> npt.ND
 
 
 def allowed_start(labels: Sequence[str], scheme: Scheme = "bio") -> npt.NDArray[np.bool_]:
-    """Which labels may begin a sentence: bool `[C]`, as `allowed_transitions`.
+    """Which labels may begin a sentence.
+
+    Args:
+      labels: the C labels, as for `allowed_transitions`, whose errors this raises.
+      scheme: their scheme.
+
+    Returns:
+      bool `[C]`.
 
     Example:
       >>> allowed_start(["O", "B-NP", "I-NP"])
@@ -199,7 +206,14 @@ def allowed_start(labels: Sequence[str], scheme: Scheme = "bio") -> npt.NDArray[
 
 
 def allowed_end(labels: Sequence[str], scheme: Scheme = "bio") -> npt.NDArray[np.bool_]:
-    """Which labels may end a sentence: bool `[C]`, as `allowed_transitions`.
+    """Which labels may end a sentence.
+
+    Args:
+      labels: the C labels, as for `allowed_transitions`, whose errors this raises.
+      scheme: their scheme.
+
+    Returns:
+      bool `[C]`.
 
     Example:
       >>> allowed_end(["O", "B-NP", "I-NP", "E-NP", "S-NP"], "bioes")

@@ -126,6 +126,9 @@ class ConlluSentence:
           heads: integers `[n]`, a tree.
           relations: `n` relations.
 
+        Returns:
+          the copy.
+
         Raises:
           DataError: when the heads are no tree, or a relation is empty, `_` or holds a tab or an
             end of line.

@@ -120,6 +120,15 @@ def splits(
 ) -> dict[str, Sequence[ConlluSentence]]:
     """A train, a dev and a test set.
 
+    Args:
+      num_train: number of sentences in train.
+      num_dev: the same for dev.
+      num_test: the same for test.
+      seed: the same seed gives the same sentences.
+
+    Returns:
+      the sentences by the name of the set.
+
     Example:
       >>> {name: len(trees) for name, trees in splits(3, 2, 1).items()}
       {'train': 3, 'dev': 2, 'test': 1}

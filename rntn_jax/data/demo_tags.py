@@ -138,8 +138,14 @@ def marginals(rows: Rows, *, use_pos: bool = True) -> npt.NDArray[np.float64]:
 def best_tags(rows: Rows, *, use_pos: bool = True) -> list[str]:
     """The most probable label of each token: what is right most often, token by token.
 
-    As a sequence they may break the rules of BIO, unlike `best_path`. Arguments and errors are
-    those of `marginals`.
+    As a sequence they may break the rules of BIO, unlike `best_path`.
+
+    Args:
+      rows: tokens, as for `marginals`, whose errors this raises.
+      use_pos: whether the parts of speech are seen.
+
+    Returns:
+      one label a token.
 
     Example:
       >>> best_tags([("some", "DT"), ("plans", "NN"), ("open", "JJ"), (".", ".")])
@@ -151,7 +157,12 @@ def best_tags(rows: Rows, *, use_pos: bool = True) -> list[str]:
 def best_path(rows: Rows, *, use_pos: bool = True) -> list[str]:
     """The most probable sequence of labels (Viterbi): what is right most often as a whole.
 
-    Arguments and errors are those of `marginals`.
+    Args:
+      rows: tokens, as for `marginals`, whose errors this raises.
+      use_pos: whether the parts of speech are seen.
+
+    Returns:
+      one label a token.
 
     Example:
       >>> best_path([("some", "DT"), ("light", "NN"), ("shows", "NN"), (".", ".")])

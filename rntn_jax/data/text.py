@@ -162,12 +162,29 @@ def _check_size(size: int, file: str) -> None:
 
 
 def unified(text: str) -> str:
-    """A text without byte order mark, its lines ending in LF instead of CRLF or CR."""
+    """A text without byte order mark, its lines ending in LF instead of CRLF or CR.
+
+    Example:
+      >>> unified("\\ufeffa\\rb")
+      'a\\nb'
+    """
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def place(text: str, at: int) -> tuple[int, int]:
-    """Line and column of a character, both from 1; lines end at LF, CRLF or CR."""
+    """Where a character stands; lines end at LF, CRLF or CR.
+
+    Args:
+      text: the text.
+      at: the place of the character, from 0.
+
+    Returns:
+      its line and its column in characters, both from 1.
+
+    Example:
+      >>> place("a\\r\\nbc", 4)
+      (2, 2)
+    """
     before = text[:at].replace("\r\n", "\n").replace("\r", "\n")
     return before.count("\n") + 1, len(before) - before.rfind("\n")
 

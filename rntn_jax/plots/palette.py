@@ -37,6 +37,13 @@ def line_colors(names: Sequence[str]) -> dict[str, str]:
 def class_names(num_classes: int, names: Sequence[str] | None = None) -> list[str]:
     """Returns the names of the classes: those given, the five sentiments, or `class 0`, ...
 
+    Args:
+        num_classes: How many there are.
+        names: Their names, or None.
+
+    Returns:
+        As many names.
+
     Raises:
         ValueError: If `names` has another length than `num_classes`.
 
@@ -56,6 +63,13 @@ def class_names(num_classes: int, names: Sequence[str] | None = None) -> list[st
 def class_symbol(index: int, num_classes: int) -> str:
     """Returns the short symbol of a class: `--`, `-`, `0`, `+`, `++` of five, else the index.
 
+    Args:
+        index: The class, from 0.
+        num_classes: How many there are.
+
+    Returns:
+        One character or two, or the digits.
+
     Example:
         >>> class_symbol(4, 5), class_symbol(1, 3)
         ('++', '1')
@@ -64,7 +78,14 @@ def class_symbol(index: int, num_classes: int) -> str:
 
 
 def class_color(index: int, num_classes: int) -> str:
-    """Returns the colour `#rrggbb` of class `index` on the diverging scale.
+    """Returns the colour of a class on the diverging scale.
+
+    Args:
+        index: The class, from 0.
+        num_classes: How many there are.
+
+    Returns:
+        `#rrggbb`.
 
     Example:
         >>> class_color(0, 5), class_color(2, 5), class_color(1, 2)
@@ -88,6 +109,14 @@ def diverging(value: float) -> str:
 def mix(first: str, second: str, share: float) -> str:
     """Returns the colour that lies `share` of the way from `first` to `second`.
 
+    Args:
+        first: `#rrggbb`, returned for share 0.
+        second: `#rrggbb`, returned for share 1.
+        share: From 0 to 1.
+
+    Returns:
+        `#rrggbb`.
+
     Example:
         >>> mix("#000000", "#ffffff", 0.5)
         '#808080'
@@ -108,7 +137,14 @@ def ink(background: str) -> str:
 
 
 def contrast(first: str, second: str) -> float:
-    """Returns the contrast ratio of two colours, 1 to 21 (WCAG 2 definition).
+    """Returns the contrast ratio of two colours (WCAG 2 definition).
+
+    Args:
+        first: `#rrggbb`.
+        second: `#rrggbb`.
+
+    Returns:
+        From 1 (the same) to 21 (black and white).
 
     Example:
         >>> round(contrast("#000000", "#ffffff"), 1)

@@ -229,6 +229,13 @@ def note_html(note: str | None) -> str:
 def scroll_html(label: str, content: str) -> str:
     """Returns content that scrolls sideways where it is wider than the page.
 
+    Args:
+        label: What it is, for screen readers.
+        content: HTML, used as it is.
+
+    Returns:
+        HTML for a page made by `page_html`.
+
     Example:
         >>> "<b>x</b>" in scroll_html("a letter", "<b>x</b>")
         True

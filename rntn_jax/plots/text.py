@@ -66,6 +66,13 @@ def escape(text: object) -> str:
 def shorten(text: str, limit: int) -> str:
     """Returns `text` cut to at most `limit` characters, the last one an ellipsis if cut.
 
+    Args:
+        text: Any text.
+        limit: At least 1.
+
+    Returns:
+        The text, or its beginning.
+
     Example:
         >>> shorten("sentiment", 5)
         'sent…'
@@ -93,6 +100,14 @@ def span(words: Sequence[str], start: int, stop: int) -> str:
     The cost is bounded by `SPAN_WORDS` whatever the length, so that describing every node of a
     deep tree stays linear in the number of nodes.
 
+    Args:
+        words: The words of a sentence.
+        start: The first one.
+        stop: One past the last one.
+
+    Returns:
+        At most `SPAN_WORDS` words, and an ellipsis for those left out.
+
     Example:
         >>> span(["a", "b", "c"], 0, 2)
         'a b'
@@ -109,6 +124,13 @@ def width(text: str, size: float) -> float:
 
     An upper bound for the usual sans-serif fonts rather than a mean, so that words placed by it
     do not touch.
+
+    Args:
+        text: One line.
+        size: The size of the font.
+
+    Returns:
+        The width, O(length) time.
 
     Example:
         >>> round(width("film", 10.0), 2)

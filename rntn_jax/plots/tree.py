@@ -59,7 +59,16 @@ def tree_svg(
 
 
 def render(seen: View, *, title: str | None = None, legend: bool = False) -> str:
-    """Draws a checked tree; see `tree_svg`."""
+    """Draws a checked tree; see `tree_svg`.
+
+    Args:
+        seen: What `view` returns.
+        title: Drawn above the tree, or None.
+        legend: Whether to explain the colours.
+
+    Returns:
+        An `<svg>` element.
+    """
     placed = layout.place(seen.children, [text.width(word, _WORD_SIZE) for word in seen.words])
     left, top = _MARGIN, _MARGIN
     width, parts = placed.width, []
@@ -97,7 +106,15 @@ def render(seen: View, *, title: str | None = None, legend: bool = False) -> str
 
 
 def describe(seen: View, node: int) -> list[str]:
-    """Returns the lines that hovering over a node shows: text, labels and distribution."""
+    """Returns the lines that hovering over a node shows: text, labels and distribution.
+
+    Args:
+        seen: What `view` returns.
+        node: The node.
+
+    Returns:
+        Plain text, a line each.
+    """
     lines = [f"“{seen.span(node)}”"]
     shares = seen.distribution(node)
     if seen.predicted is not None:

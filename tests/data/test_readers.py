@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rntn_jax.data import (
     DataError,
@@ -95,6 +97,35 @@ def test_only_files_are_opened(reader: Reader, tmp_path: Path):
     for path in (tmp_path / "pipe", "/dev/zero", tmp_path):
         with pytest.raises(DataError, match=f"{path}: is a .*, not a file"):
             reader.read(path)
+
+
+@pytest.mark.parametrize("name", READERS)
+@settings(max_examples=50)
+@given(st.data())
+def test_any_bytes_are_read_or_refused(name: str, data: st.DataObject):
+    """Lines of its format with anything in between: whatever it is, no other error."""
+    pieces = [*(line.encode() for line in READERS[name].lines), READERS[name].fault.encode()]
+    pieces += [
+        b"\n",
+        b"\r",
+        b"\r\n",
+        b" ",
+        b"\t",
+        b"\0",
+        b"\xff",
+        "å\u2028\ufeff".encode(),
+        b"(",
+        b"1",
+    ]
+    drawn = data.draw(st.lists(st.sampled_from(pieces) | st.binary(max_size=3), max_size=8))
+    content = b"".join(drawn)
+    try:
+        found = READERS[name].read(io.BytesIO(content))
+    except DataError as error:
+        lines = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
+        assert error.line is None or 1 <= error.line <= lines
+    else:
+        assert len(found) > 0
 
 
 class Endless(io.RawIOBase):
