@@ -274,6 +274,7 @@ def test_divergence_from_what_forbids_more_is_infinite():
     np.testing.assert_allclose(constituency.kl(p, p), 0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_within_shard_map_with_its_checks():
     if not hasattr(jax, "shard_map"):
         pytest.skip("this JAX checks other things")

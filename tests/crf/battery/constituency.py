@@ -75,7 +75,7 @@ CASES = [
         pack=_pack,
         unpack=_unpack,
         best=lambda scores, children, i: children[:, i],
-        sizes=[(3, 5), (0, 4), (2, 0), (2, 1), (2, 2)],
+        sizes=[(3, 5), (0, 4), (2, 0), (2, 1)],
         allowed="span",
         forbid=constituency.constrain,
     )
