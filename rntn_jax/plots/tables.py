@@ -127,15 +127,10 @@ def facts_html(facts: Mapping[str, Any]) -> str:
         True
     """
     rows = "".join(
-        f'<tr><th scope="row">{_breakable(name)}</th><td>{text.escape(value)}</td></tr>'
+        f'<tr><th scope="row">{text.escape(name)}</th><td>{text.escape(value)}</td></tr>'
         for name, value in _flatten(facts, "")
     )
     return f'<table class="rj-facts"><tbody>{rows}</tbody></table>'
-
-
-def _breakable(name: str) -> str:
-    """A name that may go on in the next line after an underscore."""
-    return text.escape(name).replace("_", "_<wbr>")
 
 
 def _flatten(facts: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
