@@ -84,7 +84,7 @@ def write(
         if config.corpus == "conll2000" and config.train is None:
             scores |= {name: {"F1": f1} for name, f1 in PUBLISHED.items()}
         sections += _sentences(splits[split], tags, marginals, model)
-    figures["labels"] = len(model.labels)
+    shown["labels"] = len(model.labels)
     seen = "loss" if config.model == "crf" else "train_nats"
     curves = [plots.Curves("Loss", "step", [seen], "nats")]
     for name, title in (("dev_f1", "F1 on dev"), ("dev_accuracy", "Accuracy on dev")):
