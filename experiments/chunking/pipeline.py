@@ -6,12 +6,13 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import numpy as np
+import safetensors
 
-from experiments.chunking.features import attributes, columns
+from experiments.chunking.features import TEMPLATES, attributes, columns
 from rntn_jax import data, sequences, tagger
 from rntn_jax.crf import chain
 from rntn_jax.training import CheckpointError, load_pytree, read_info, save_pytree
@@ -92,19 +93,44 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         FileNotFoundError: when there is no such file.
         CheckpointError: when the file is damaged or holds something else.
     """
-    info = read_info(path)
-    if info.get("kind") == "sparse_crf":
-        return Sparse(tagger.CRF.load(path), info["info"])
-    if info.get("kind") != "tagger":
+    saved = read_info(path)
+    if saved.get("kind") not in ("sparse_crf", "tagger"):
         raise CheckpointError(f"{path} does not hold a tagger")
-    lists: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in info["config"].items()
+    try:
+        info = _checked_info(saved)
+        if saved["kind"] == "sparse_crf":
+            return Sparse(tagger.CRF.load(path), info)
+        return _load_neural(path, saved, info)
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise CheckpointError(f"{path} holds no whole tagger: {error!r:.200}") from None
+
+
+def _checked_info(saved: dict[str, Any]) -> dict[str, Any]:
+    """How the tagger was trained; ValueError and its like for what does not fit."""
+    info, schemes = saved["info"], (*get_args(data.chunks.Scheme), "none")
+    if info["scheme"] not in schemes or info["inner"] not in schemes or int(info["columns"]) < 2:
+        raise ValueError(f"trained on {info}")
+    if saved["kind"] == "sparse_crf" and info["template"] not in TEMPLATES:
+        raise ValueError(f"no template is called {info['template']!r}")
+    return info
+
+
+def _load_neural(path: str | os.PathLike[str], saved: dict[str, Any], info: dict[str, Any]):
+    fields: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in saved["config"].items()
     }
-    config = tagger.Config(**lists)
+    config = tagger.Config(**fields)
+    with safetensors.safe_open(path, "numpy") as file:
+        if len(config.windows) + config.rnn_layers > len(file.keys()):
+            raise ValueError(f"more layers than arrays: {config}")
+    vocabularies = tuple(data.Vocabulary.from_json(json.dumps(v)) for v in saved["vocabularies"])
+    labels = [str(label) for label in saved["labels"]]
+    if config.vocab_sizes != tuple(map(len, vocabularies)) or config.num_classes != len(labels):
+        raise ValueError("vocabularies or labels of other sizes than the configuration's")
     like = jax.eval_shape(lambda: tagger.init(jax.random.key(0), config))
-    params, _ = load_pytree(path, like)
-    vocabularies = [data.Vocabulary.from_json(json.dumps(v)) for v in info["vocabularies"]]
-    return Neural(params, tuple(vocabularies), info["labels"], config, info["info"])
+    return Neural(load_pytree(path, like)[0], vocabularies, labels, config, info)
 
 
 def recode(sentences: Sequence[Sentence], source: Any, target: Any) -> list[list[Any]]:

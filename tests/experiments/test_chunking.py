@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,7 +17,7 @@ from experiments.chunking import features, pipeline, predict, train
 from experiments.chunking.config import PRESETS, Config
 from experiments.workdir import RunMismatchError
 from rntn_jax import data
-from rntn_jax.training import CheckpointError, read_metrics, save_pytree
+from rntn_jax.training import CheckpointError, read_info, read_metrics, save_pytree
 from tests.helpers import enable_x64
 
 SPARSE = Config(max_sentences=40, template="token", c2=0.1, max_iterations=30)
@@ -237,3 +239,33 @@ def test_other_files_are_no_models(tmp_path):
     save_pytree(tmp_path / "x", {"w": np.ones(1)}, {"kind": "other"})
     with pytest.raises(CheckpointError, match="does not hold a tagger"):
         pipeline.load_model(tmp_path / "x")
+
+
+@pytest.mark.parametrize("name", ["sparse", "neural"])
+def test_models_whose_contents_are_mad(name, request, tmp_path):
+    """The checksum is right, and what is in the file is not: an error that names the file, soon."""
+    path = request.getfixturevalue(name) / "model.safetensors"
+    saved, model = read_info(path), pipeline.load_model(path)
+    tree: Any = {"x": np.ones(1)} if isinstance(model, pipeline.Sparse) else model.params
+    changes: list[dict[str, Any]] = [
+        {"info": None},
+        {"info": saved["info"] | {"scheme": "iob7"}},
+        {"info": {k: v for k, v in saved["info"].items() if k != "columns"}},
+    ]
+    if name == "neural":
+        config = saved["config"]
+        changes += [
+            {"config": config | {"rnn_layers": 10**18}},
+            {"config": config | {"hidden_dim": "wide"}},
+            {"config": config | {"depth": 3}},
+            {"config": [1]},
+            {"vocabularies": saved["vocabularies"][:1]},
+            {"vocabularies": 3},
+            {"labels": ["O"]},
+        ]
+    else:
+        changes += [{"info": saved["info"] | {"template": "other"}}, {"sizes": [1, 2]}]
+    for change in changes:
+        save_pytree(tmp_path / "model", tree, saved | change)
+        with pytest.raises(CheckpointError, match=re.escape(str(tmp_path / "model"))):
+            pipeline.load_model(tmp_path / "model")
