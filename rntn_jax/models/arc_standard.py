@@ -120,6 +120,7 @@ def apply_action(state: State, step: jax.Array, num_relations: int) -> State:
         step: int ``[B]``, the action; -1 leaves the state as it is.
         num_relations: ``R``, static.
     """
+    state = jax.tree.map(jnp.asarray, state)
     r, step = num_relations, jnp.asarray(step).astype(state.stack.dtype)
     is_left, is_right = (step >= 0) & (step < r), (step >= r) & (step < 2 * r)
     is_arc, is_shift = is_left | is_right, step == 2 * r

@@ -209,7 +209,7 @@ def replace_by_unknown(
     if not rate:
         return ids
     kept = dropout(key, 0, jnp.ones(ids.shape[:2]), rate, "unknown_rate") > 0
-    kept = kept if but is None else kept | but
+    kept, ids = kept if but is None else kept | but, jnp.asarray(ids)
     return ids.at[..., 0].set(jnp.where(kept, ids[..., 0], 1))
 
 
