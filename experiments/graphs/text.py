@@ -22,7 +22,7 @@ from experiments.graphs import names
 from experiments.graphs.config import Config
 from rntn_jax import data, sequences
 from rntn_jax.crf import graph
-from rntn_jax.crf.graph.order import best_order
+
 
 __all__ = [
     "Batch",
@@ -130,7 +130,7 @@ def read(config: Config) -> Text:
         edges, order, width = skips([row[0] for row in rows]), list(range(len(rows))), 2
         if edges:
             chain = [(t, t + 1) for t in order[:-1]]
-            order, bags, _ = best_order(np.array(chain + edges), len(rows), len(rows))
+            order, bags, _ = graph.best_order(np.array(chain + edges), len(rows), len(rows))
             width = max(map(len, bags)) + 1
         labels = np.array([number[row[-1]] for row in rows])
         return Sentence(rows, ids, labels, edges, order, width)
@@ -283,5 +283,5 @@ def _with_slots(them: graph.Neighbours, slots: int) -> graph.Neighbours:
         link=np.pad(them.link, more, constant_values=2 * len(them.slot)),
         back=np.pad(moved(them.back), more, constant_values=none[1]),
         slot=moved(them.slot),
-        palette=np.arange(slots + 1, dtype=np.int32),
+        colour_ids=np.arange(slots + 1, dtype=np.int32),
     )

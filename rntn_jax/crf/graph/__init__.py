@@ -7,12 +7,16 @@ by elimination; else by belief propagation, its tree-reweighted form (an upper b
 (a lower bound).
 """
 
+from rntn_jax.crf.graph.annealing import Estimate, annealed_log_partition
 from rntn_jax.crf.graph.builders import grid_edges, random_edges
+from rntn_jax.crf.graph.fixed_point import Options
+from rntn_jax.crf.graph.free_energy import Beliefs
+from rntn_jax.crf.graph.labellings import argmax, sample, top_k
 from rntn_jax.crf.graph.learning import contrastive_divergence, pseudo_log_likelihood
 from rntn_jax.crf.graph.neighbours import Neighbours, colours, neighbours
+from rntn_jax.crf.graph.order import best_order
 from rntn_jax.crf.graph.plan import Plan, Shape, plan
 from rntn_jax.crf.graph.queries import (
-    argmax,
     beliefs,
     entropy,
     expected_score,
@@ -20,11 +24,9 @@ from rntn_jax.crf.graph.queries import (
     log_partition,
     log_prob,
     marginals,
-    sample,
 )
-from rntn_jax.crf.graph.sampling import Estimate, annealed_log_partition, gibbs, improve
+from rntn_jax.crf.graph.sampling import gibbs, icm
 from rntn_jax.crf.graph.scores import Scores, score
-from rntn_jax.crf.graph.variational import Beliefs, Options
 
 __all__ = [
     "Beliefs",
@@ -37,13 +39,14 @@ __all__ = [
     "annealed_log_partition",
     "argmax",
     "beliefs",
+    "best_order",
     "colours",
     "contrastive_divergence",
     "entropy",
     "expected_score",
     "gibbs",
     "grid_edges",
-    "improve",
+    "icm",
     "kl",
     "log_partition",
     "log_prob",
@@ -54,4 +57,5 @@ __all__ = [
     "random_edges",
     "sample",
     "score",
+    "top_k",
 ]

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from rntn_jax.crf.graph.inputs import neighbour_plan
 from rntn_jax.crf.graph.neighbours import Neighbours
-from rntn_jax.crf.graph.sampling import conditional_scores, gibbs, ready
-from rntn_jax.crf.graph.scores import Parts, Scores, score
+from rntn_jax.crf.graph.sampling import conditional_scores, gibbs
+from rntn_jax.crf.graph.scores import (
+    Parts,
+    Scores,
+    check,
+    check_labels,
+    complete,
+    has_nan,
+    score_of,
+)
 from rntn_jax.ops import accumulator, cast_like
+from rntn_jax.ops.logspace import subtract_max
 
 __all__ = ["contrastive_divergence", "pseudo_log_likelihood"]
 
@@ -38,7 +48,11 @@ def pseudo_log_likelihood(
 
     Returns:
         Nats, in at least float32; ``-inf`` where a label is forbidden given the others. Residuals:
-        the arguments, and ``p``.
+        the arguments, and ``p``. Cost O(E C).
+
+    Raises:
+        AssertionError: when shapes or dtypes do not match.
+        ValueError: where the plan cannot be made.
 
     Example:
         >>> scores = Scores(jnp.zeros((2, 2)), jnp.zeros((1, 2, 2)), [(0, 1)])
@@ -46,10 +60,14 @@ def pseudo_log_likelihood(
         >>> round(float(jnp.exp(value)), 4)
         0.25
     """
-    parts, plan = ready(scores, plan)
-    labels = jnp.asarray(labels)
-    chex.assert_shape(labels, parts.node_mask.shape)
-    chex.assert_type(labels, int)
+    scores = check(scores)
+    labels = check_labels(labels, scores)
+    return _pseudo_log_likelihood(scores, labels, neighbour_plan(scores, plan))
+
+
+@jax.jit
+def _pseudo_log_likelihood(scores: Scores, labels: jax.Array, plan: Any) -> jax.Array:
+    parts = complete(scores)
     classes = parts.node.shape[1]
     legal = (~parts.node_mask | ((labels >= 0) & (labels < classes))).all()
     labels = jnp.where(parts.node_mask, jnp.clip(labels, 0, classes - 1), 0).astype(jnp.int32)
@@ -58,25 +76,25 @@ def pseudo_log_likelihood(
     return jnp.where(legal, _pseudo(parts.node, parts.edge, rest), jnp.nan)
 
 
-def _log_conditionals(node, edge, rest):
+def _log_conditionals(node, edge, rest) -> jax.Array:
     """``ln P(. | others) [I, C]``."""
     *others, plan, labels = rest
-    of_nodes, of_edges = conditional_scores(Parts(node, edge, *others), plan, labels)
-    logits = (of_nodes + of_edges).T.astype(accumulator(node, edge))
-    top = logits.max(axis=1, keepdims=True)
-    logits = logits - jnp.where(top == -jnp.inf, 0, top)
+    node, edge = (x.astype(accumulator(node, edge)) for x in (node, edge))
+    node_scores, edge_scores = conditional_scores(Parts(node, edge, *others), plan, labels)
+    logits, _ = subtract_max((node_scores + edge_scores).T)
     total = jnp.exp(logits).sum(axis=1, keepdims=True)
     return logits - jnp.log(jnp.where(total == 0, 1, total))
 
 
-def _of_labels(logs, rest):
+def _of_labels(logs, rest) -> jax.Array:
     _, node_mask, _, _, labels = rest
     chosen = jnp.take_along_axis(logs, labels[:, None], axis=1)[:, 0]
     return jnp.where(node_mask, chosen, 0).sum()
 
 
 @jax.custom_vjp
-def _pseudo(node, edge, rest):
+def _pseudo(node, edge, rest) -> jax.Array:
+    """The plain oracle, too: ``_pseudo.fun``."""
     return _of_labels(_log_conditionals(node, edge, rest), rest)
 
 
@@ -87,12 +105,12 @@ class _Residuals(NamedTuple):
     p: jax.Array  # [I, C]
 
 
-def _fwd(node, edge, rest):
+def _fwd(node, edge, rest) -> tuple[jax.Array, _Residuals]:
     logs = _log_conditionals(node, edge, rest)
     return _of_labels(logs, rest), _Residuals(node, edge, rest, jnp.exp(logs))
 
 
-def _bwd(res: _Residuals, ct):
+def _bwd(res: _Residuals, ct) -> tuple:
     edges, node_mask, edge_mask, _, labels = res.rest
     gold = (labels[:, None] == jnp.arange(res.node.shape[1])[None]).astype(res.p.dtype)
     delta = jnp.where(node_mask[:, None], gold - res.p, 0) * ct
@@ -130,7 +148,12 @@ def contrastive_divergence(
         plan: made by `neighbours`; needed within jit.
 
     Returns:
-        ``(loss, chains)``: a scalar, and where the chains are now, to go on from.
+        ``(loss, chains)``: a scalar, NaN where a score is, and where the chains are now, to go on
+        from. Cost: that of `gibbs`.
+
+    Raises:
+        AssertionError: when shapes or dtypes do not match.
+        ValueError: where the plan cannot be made.
 
     Example:
         >>> scores = Scores(jnp.zeros((2, 2)), jnp.zeros((1, 2, 2)), [(0, 1)])
@@ -138,8 +161,16 @@ def contrastive_divergence(
         >>> float(loss), chains.shape
         (0.0, (1, 2))
     """
-    chains = jnp.asarray(labels)[None] if chains is None else jnp.asarray(chains)
-    chex.assert_rank(chains, 2)
+    scores = check(scores)
+    labels = check_labels(labels, scores)
+    chains = labels[None] if chains is None else check_labels(chains, scores, "chains", "K I")
+    plan = neighbour_plan(scores, plan, method="contrastive divergence")
     now = gibbs(key, lax.stop_gradient(scores), chains, num_sweeps, plan=plan)
-    sampled = jax.vmap(lambda y: score(scores, y))(now).mean()
-    return sampled - score(scores, labels), now
+    return _score_difference(scores, now, labels), now
+
+
+@jax.jit
+def _score_difference(scores: Scores, sampled: jax.Array, labels: jax.Array) -> jax.Array:
+    parts = complete(scores)
+    mean = jax.vmap(partial(score_of, parts))(sampled).mean()
+    return jnp.where(has_nan(parts), jnp.nan, mean - score_of(parts, labels))

@@ -30,7 +30,7 @@ class Neighbours(NamedTuple):
     back: Array  # int32 [D, I], slot d * I + i of the same edge at the neighbour; D * I = none
     slot: Array  # int32 [E, 2], slots of each edge at both its ends; D * I = none
     colour: Array  # int32 [I]
-    palette: Array  # int32 [K], 0 .. K - 1
+    colour_ids: Array  # int32 [K], 0 .. K - 1
     appearance: Array | None  # float32 [E], share of spanning forests that have the edge
 
 
@@ -121,7 +121,7 @@ def neighbours(
         back=slots(both[::-1].reshape(-1), none),
         slot=slot,
         colour=colour,
-        palette=np.arange(int(colour.max(initial=0)) + 1, dtype=np.int32),
+        colour_ids=np.arange(int(colour.max(initial=0)) + 1, dtype=np.int32),
         appearance=appearance,
     )
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from rntn_jax.ops import accumulator
+from rntn_jax.ops import accumulator, checks
 
-__all__ = ["Parts", "Scores", "complete", "score"]
+__all__ = ["Parts", "Scores", "check", "check_labels", "complete", "has_nan", "score", "score_of"]
 
 
 class Scores(NamedTuple):
@@ -28,7 +28,7 @@ class Scores(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """Scores, checked, with all masks made; those of masked parts are 0."""
+    """Scores with masks in effect; those of masked parts are 0."""
 
     node: jax.Array  # [I, C]
     edge: jax.Array  # [E, C, C]
@@ -37,47 +37,74 @@ class Parts(NamedTuple):
     edge_mask: jax.Array  # bool [E], both nodes being real, too
 
 
-def complete(scores: Scores) -> Parts:
-    """Checks shapes and dtypes, and puts masks into effect.
+def check(scores: Scores) -> Scores:
+    """The same as arrays, shapes and dtypes being what they must be.
 
     Raises:
-        AssertionError: when shapes or dtypes do not match.
+        AssertionError: naming the field, what it must be and what came.
     """
-    node, edge = jnp.asarray(scores.node), jnp.asarray(scores.edge)
-    edges = jnp.asarray(scores.edges)
-    chex.assert_rank(node, 2)
-    chex.assert_type([node, edge], float)
-    count, classes = node.shape
-    size = len(edge)
-    chex.assert_shape(edge, (size, classes, classes))
-    edges = edges if edges.size else jnp.zeros((0, 2), jnp.int32)
-    chex.assert_shape(edges, (size, 2))
-    chex.assert_type(edges, int)
-    masks = []
-    for given, length in ((scores.node_mask, count), (scores.edge_mask, size)):
-        mask = jnp.ones(length, bool) if given is None else jnp.asarray(given)
-        chex.assert_shape(mask, (length,))
-        chex.assert_type(mask, bool)
-        masks.append(mask)
-    node_mask, edge_mask = masks
+    sizes: dict[str, int] = {}
+    node = checks.check("scores.node", scores.node, "float", "I C", sizes)
+    edges = scores.edges
+    if np.size(edges) == 0:  # an empty list is of floats
+        edges = np.zeros((0, 2), np.int32)
+    edges = checks.check("scores.edges", edges, "int", "E 2", sizes)
+    edge = checks.check("scores.edge", scores.edge, "float", "E C C", sizes)
+    node_mask, edge_mask = scores.node_mask, scores.edge_mask
+    if node_mask is not None:
+        node_mask = checks.check("scores.node_mask", node_mask, "bool", "I", sizes)
+    if edge_mask is not None:
+        edge_mask = checks.check("scores.edge_mask", edge_mask, "bool", "E", sizes)
+    return Scores(node, edge, edges, node_mask, edge_mask)
+
+
+def check_labels(labels: Any, scores: Scores, name: str = "labels", axes: str = "I") -> jax.Array:
+    """Labels as an array, ``[I]`` or as the axes say.
+
+    Raises:
+        AssertionError: naming the argument, what it must be and what came.
+    """
+    return checks.check(name, labels, "int", axes, {"I": len(scores.node)})
+
+
+def complete(scores: Scores) -> Parts:
+    """Checks scores, and puts masks into effect.
+
+    Raises:
+        AssertionError: as `check`.
+    """
+    node, edge, edges, node_mask, edge_mask = check(scores)
+    node_mask = jnp.ones(len(node), bool) if node_mask is None else node_mask
+    edge_mask = jnp.ones(len(edge), bool) if edge_mask is None else edge_mask
     edges = jnp.where(edge_mask[:, None], edges, 0).astype(jnp.int32)
-    if count:
+    if len(node):
         edge_mask = edge_mask & node_mask[edges].all(axis=1)
     node = jnp.where(node_mask[:, None], node, 0)
     edge = jnp.where(edge_mask[:, None, None], edge, 0)
     return Parts(node, edge, edges, node_mask, edge_mask)
 
 
+def has_nan(parts: Parts) -> jax.Array:
+    """Whether any score that counts is NaN, bool ``[]``."""
+    return jnp.isnan(parts.node).any() | jnp.isnan(parts.edge).any()
+
+
 def score(scores: Scores, labels: jax.Array) -> jax.Array:
     """Score of one labelling, a scalar.
 
     Computes ``s(y) = sum_i node[i, y_i] + sum_e edge[e, y_i, y_j]`` with ``(i, j) = edges[e]``, as
-    source 004 has it. Labels of masked nodes may be anything; another label outside ``0 .. C-1``
-    makes the result NaN.
+    source 004 has it. Gradient: indicators of the labelling.
 
     Args:
         scores: the CRF.
-        labels: integer ``[I]``.
+        labels: integer ``[I]``; those of masked nodes may be anything, another outside ``0 ..
+            C-1`` makes the result NaN.
+
+    Returns:
+        Nats, in at least float32. Cost O(I + E).
+
+    Raises:
+        AssertionError: when shapes or dtypes do not match.
 
     Example:
         >>> square = [(0, 1), (1, 2), (2, 3), (3, 0)]
@@ -85,15 +112,24 @@ def score(scores: Scores, labels: jax.Array) -> jax.Array:
         >>> float(score(scores, jnp.array([0, 0, 0, 1])))
         2.0
     """
-    node, edge, edges, node_mask, edge_mask = complete(scores)
-    labels = jnp.asarray(labels)
-    chex.assert_shape(labels, node_mask.shape)
-    chex.assert_type(labels, int)
+    scores = check(scores)
+    return _score(scores, check_labels(labels, scores))
+
+
+@jax.jit
+def _score(scores: Scores, labels: jax.Array) -> jax.Array:
+    return score_of(complete(scores), labels)
+
+
+def score_of(parts: Parts, labels: jax.Array) -> jax.Array:
+    """`score` of checked scores."""
+    node, edge, edges, node_mask, edge_mask = parts
     dtype, (count, classes) = accumulator(node, edge), node.shape
     legal = (~node_mask | ((labels >= 0) & (labels < classes))).all()
     labels = jnp.where(node_mask, jnp.clip(labels, 0, classes - 1), 0)
-    of_nodes = jnp.where(node_mask, node[jnp.arange(count), labels], 0).sum(dtype=dtype)
+    node_scores = jnp.where(node_mask, node[jnp.arange(count), labels], 0)
     ends = labels[edges] if count else edges
-    of_edges = edge[jnp.arange(len(edge)), ends[:, 0], ends[:, 1]]
-    of_edges = jnp.where(edge_mask, of_edges, 0).sum(dtype=dtype)
-    return jnp.where(legal, of_nodes + of_edges, jnp.nan)
+    edge_scores = edge[jnp.arange(len(edge)), ends[:, 0], ends[:, 1]]
+    edge_scores = jnp.where(edge_mask, edge_scores, 0)
+    total = node_scores.sum(dtype=dtype) + edge_scores.sum(dtype=dtype)
+    return jnp.where(legal, total, jnp.nan)

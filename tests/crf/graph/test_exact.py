@@ -11,7 +11,7 @@ import pytest
 
 from rntn_jax import crf
 from rntn_jax.crf import forest, graph
-from rntn_jax.crf.graph import elimination
+from rntn_jax.crf.graph import exact
 from rntn_jax.crf.graph.order import eliminate, neighbours
 from rntn_jax.crf.graph.scores import complete
 from tests.crf.graph.cases import CLASSES, EDGES, NODES, SHAPE, as_model, random_scores
@@ -89,8 +89,8 @@ def test_gradient_is_marginals_less_indicators():
 def _rule_and_reference(scores):
     masks, plan = complete(scores)[3:], jax.tree.map(jnp.asarray, planned(scores))
     return (
-        lambda node, edge: elimination.log_partition(node, edge, *masks, plan),
-        lambda node, edge: elimination.reference(node, edge, *masks, plan),
+        lambda node, edge: exact.log_partition(node, edge, *masks, plan),
+        lambda node, edge: exact.reference(node, edge, *masks, plan),
     )
 
 
@@ -137,7 +137,7 @@ def test_rule_under_transformations():
 
 def test_products_and_logarithms_agree():
     """Widely spread scores are done in logarithms, others not; orders do not matter."""
-    run = jax.jit(elimination._run)
+    run = jax.jit(exact._run)
     for scale, products in ((1.0, True), (40.0, False)):
         scores = random_scores(4, scale=scale)
         plan, parts = jax.tree.map(jnp.asarray, planned(scores)), complete(scores)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from rntn_jax.crf import graph
-from rntn_jax.crf.graph import variational
+from rntn_jax.crf.graph import belief_propagation, variational
+from rntn_jax.crf.graph.scores import complete
 from tests.crf.graph.cases import CLASSES, EDGES, NODES, as_model, random_scores
 from tests.helpers import assert_close
 from tests.oracles import crf_numpy as eq
@@ -35,7 +36,7 @@ def planned(scores):
         link=grow(plan.link, 2 * EDGES),
         back=moved(grow(plan.back, none)),
         slot=moved(plan.slot),
-        palette=np.arange(NODES, dtype=np.int32),
+        colour_ids=np.arange(NODES, dtype=np.int32),
     )
 
 
@@ -88,11 +89,11 @@ def test_products_and_logarithms_make_the_same_messages(monkeypatch):
     plan = jax.tree.map(jnp.asarray, planned(scores))
     options = FINE._replace(max_iterations=3)
     run = lambda method: jax.jit(
-        lambda: graph.beliefs(scores, method=method, plan=plan, options=options)
+        lambda: variational.infer(method, options, complete(scores), plan)
     )()
     for method in ("loopy", "tree_reweighted"):
         by_products = run(method)
-        monkeypatch.setattr(variational, "MAX_MESSAGE_RANGE", -1.0)
+        monkeypatch.setattr(belief_propagation, "MAX_MESSAGE_RANGE", -1.0)
         assert_close(run(method), by_products, 1e-12)
         monkeypatch.undo()
 

@@ -1,0 +1,130 @@
+"""Fixed points of one step of inference, and their gradient without unrolling it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+__all__ = ["Options", "difference", "iterate", "log_difference", "solve"]
+
+
+class Options(NamedTuple):
+    """How beliefs are found. Static: plain Python values."""
+
+    max_iterations: int = 200
+    tolerance: float = 1e-5  # largest change of a message (or belief) that counts as converged
+    damping: float = 0.0  # share of the old message in the new
+    schedule: str = "flooding"  # or "colours": nodes send colour by colour
+    gradient: str = "implicit"  # or "unrolled": autodiff of all iterations
+
+    def check(self) -> None:
+        """Looks at the values.
+
+        Raises:
+            ValueError: naming an option, what it must be and what came.
+        """
+        if self.max_iterations < 0:
+            raise ValueError(f"max_iterations must not be negative, got {self.max_iterations}")
+        if self.schedule not in ("flooding", "colours"):
+            raise ValueError(f"schedule must be 'flooding' or 'colours', got {self.schedule!r}")
+        if self.gradient not in ("implicit", "unrolled"):
+            raise ValueError(f"gradient must be 'implicit' or 'unrolled', got {self.gradient!r}")
+        if not 0 <= self.damping < 1:
+            raise ValueError(f"damping must be in [0, 1), got {self.damping}")
+
+
+Step = Callable[[Any, jax.Array], jax.Array]
+Found = tuple[jax.Array, jax.Array, jax.Array]  # x, the last change, the number of iterations
+
+
+_LEAST_LOG = -12.0  # where a probability no longer shows what its logarithm does
+
+Change = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def difference(new: jax.Array, old: jax.Array) -> jax.Array:
+    """The largest change of an entry, ``[]``."""
+    return jnp.abs(new - old).max(initial=0)
+
+
+def log_difference(new: jax.Array, old: jax.Array) -> jax.Array:
+    """That of probabilities given their logarithms; of the tiniest, relative, of the logarithms."""
+    new, old = jnp.where(new == old, 0, new), jnp.where(new == old, 0, old)
+    of_logs = jnp.abs(new - old) / jnp.maximum(1, jnp.abs(new))
+    tiny = jnp.minimum(new, old) < _LEAST_LOG
+    return jnp.where(tiny, of_logs, jnp.abs(jnp.exp(new) - jnp.exp(old))).max(initial=0)
+
+
+def iterate(
+    step: Step, options: Options, args: Any, start: jax.Array, change: Change = difference
+) -> Found:
+    """``x = step(args, x)`` until it changes no more; a change to NaN is the last, too.
+
+    Args:
+        step: closes over no traced array.
+        options: of which the tolerance and the largest number of iterations are read.
+        args: what the step reads.
+        start: the first ``x``.
+        change: how far a new ``x`` is from the old one.
+
+    Returns:
+        ``x``, its last change, and how many iterations it took.
+    """
+
+    def more(state):
+        _, last, count = state
+        return (count < options.max_iterations) & (last > options.tolerance)
+
+    def body(state):
+        x, _, count = state
+        new = step(args, x)
+        return new, change(new, x), count + 1
+
+    last = jnp.full((), jnp.inf, start.dtype)
+    return lax.while_loop(more, body, (start, last, jnp.int32(0)))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _fixed_point(step: Step, options: Options, change: Change, args: Any, start) -> Found:
+    return iterate(step, options, args, start, change)
+
+
+def _fixed_point_fwd(step, options, change, args, start):
+    out = iterate(step, options, args, start, change)
+    return out, (args, out[0])
+
+
+def _fixed_point_bwd(step, options, change, res, cts):
+    """Implicit: ``l = ct + (d step / d x)^T l``, iterated as the fixed point was.
+
+    Its plain oracle is the unrolled form, in `solve`.
+    """
+    args, x = res
+    _, pull = jax.vjp(step, args, x)
+    adjoint, _, _ = iterate(lambda ct, l: ct + pull(l)[1], options, cts[0], cts[0])
+    return pull(adjoint)[0], jnp.zeros_like(x)
+
+
+_fixed_point.defvjp(_fixed_point_fwd, _fixed_point_bwd)
+
+
+def solve(
+    step: Step, options: Options, args: Any, start: jax.Array, change: Change = difference
+) -> Found:
+    """`iterate` with a gradient: the implicit one, or that of all iterations."""
+    if options.gradient == "implicit":
+        return _fixed_point(step, options, change, args, start)
+
+    def body(state, _):
+        x, _ = state
+        new = step(args, x)
+        return (new, change(new, x)), None
+
+    initial = start, jnp.full((), jnp.inf, start.dtype)
+    (x, last), _ = lax.scan(body, initial, None, length=options.max_iterations)
+    return x, last, jnp.int32(options.max_iterations)
