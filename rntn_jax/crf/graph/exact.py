@@ -113,10 +113,15 @@ def _gathered(table: jax.Array, count: int) -> jax.Array:
     return jnp.concatenate(parts, axis=-3)
 
 
-def _of_separator(pool: jax.Array, s: Steps, plan: Plan) -> jax.Array:
-    """Joint probabilities of the labels of separators ``[B, R]``; roots have one column."""
+def _alone(steps: Steps) -> jax.Array:
+    """Joint probabilities of no labels at all, for the separators of roots: ``[1, R]``."""
+    size = steps.node.shape[-1] * steps.edge.shape[-1]
+    return (jnp.arange(size) == 0).astype(steps.node.dtype)[None]
+
+
+def _of_separator(pool: jax.Array, s: Steps, plan: Plan, alone: jax.Array) -> jax.Array:
+    """Joint probabilities of the labels of separators, ``[B, R]``."""
     above = from_parent(pool, s, plan).sum(axis=1)
-    alone = (jnp.arange(above.shape[1]) == 0).astype(above.dtype)[None]
     return jnp.where((s.up == 1)[:, None], alone, above)
 
 
@@ -125,11 +130,11 @@ def _bwd(res: _Residuals, ct) -> tuple:
     steps, (first, second) = prepare(*res[:5]), num_in_halves(plan)
 
     def down(semiring, steps):
-        classes = node.shape[-1]
+        classes, alone = node.shape[-1], _alone(steps)
 
         def body(pool, inputs):
             kept, s, _ = inputs
-            above = _of_separator(pool, s, plan)
+            above = _of_separator(pool, s, plan, alone)
             joint = lax.optimization_barrier(above[:, None] * semiring.conditional(kept))
             halves = joint.reshape(len(s.own), classes, classes**first, classes**second)
             first_sums = halves.sum(axis=3)
@@ -198,10 +203,11 @@ def divergence(p: Parts, q: Parts | None, plan: Plan) -> jax.Array:
     models = [prepare(*_without_maxima(parts), plan) for parts in (p, q) if parts is not None]
     ups = [sweep_up(_LOG_CONDITIONALS, steps, plan) for steps in models]
     up = partial(step_up, _LOG_CONDITIONALS, plan.send)
+    alone = _alone(models[0])
 
     def body(pool, inputs):
         logs, s = inputs
-        joint = _of_separator(pool, s, plan)[:, None] * jnp.exp(logs[0])
+        joint = _of_separator(pool, s, plan, alone)[:, None] * jnp.exp(logs[0])
         possible = joint != 0
         ours, *theirs = (jnp.where(possible, x, 0) for x in logs)
         difference = ours - theirs[0] if theirs else ours

@@ -55,7 +55,7 @@ def difference(new: jax.Array, old: jax.Array) -> jax.Array:
 def log_difference(new: jax.Array, old: jax.Array) -> jax.Array:
     """That of probabilities given their logarithms; of the tiniest, relative, of the logarithms."""
     new, old = jnp.where(new == old, 0, new), jnp.where(new == old, 0, old)
-    of_logs = jnp.abs(new - old) / jnp.maximum(1, jnp.abs(new))
+    of_logs = jnp.abs(new - old) / jnp.maximum(1, jnp.minimum(jnp.abs(new), jnp.abs(old)))
     tiny = jnp.minimum(new, old) < _LEAST_LOG
     return jnp.where(tiny, of_logs, jnp.abs(jnp.exp(new) - jnp.exp(old))).max(initial=0)
 

@@ -14,7 +14,7 @@ from rntn_jax.crf.graph.fixed_point import Options
 from rntn_jax.crf.graph.free_energy import Beliefs
 from rntn_jax.crf.graph.inputs import elimination_plan, neighbour_plan
 from rntn_jax.crf.graph.scores import Parts, Scores, check, check_labels, complete, score_of
-from rntn_jax.ops import checks
+from rntn_jax.ops import accumulator, checks
 
 __all__ = [
     "beliefs",
@@ -282,6 +282,8 @@ def _values(scores: Scores, values: Scores, name: str) -> Scores:
 def _expected_score(
     scores: Scores, values: Scores, plan: Any, method: str, options: Options
 ) -> jax.Array:
+    dtype = accumulator(scores.node, scores.edge)
+    scores = scores._replace(node=scores.node.astype(dtype), edge=scores.edge.astype(dtype))
     p = _marginals(scores, plan, method, options)
     v = complete(values)
     of_nodes = expectations.weighted_sum(p[0], v.node, (0, 1))

@@ -45,17 +45,19 @@ def check(scores: Scores) -> Scores:
     """
     sizes: dict[str, int] = {}
     node = checks.check("scores.node", scores.node, "float", "I C", sizes)
-    edges = scores.edges
+    edges, masks = scores.edges, scores[3:]
     if np.size(edges) == 0:  # an empty list is of floats
         edges = np.zeros((0, 2), np.int32)
-    edges = checks.check("scores.edges", edges, "int", "E 2", sizes)
+    # These are not made jax arrays, which within jit would be tracers: plans are made of them.
+    edges, *masks = (
+        x if x is None or isinstance(x, jax.Array) else np.asarray(x) for x in (edges, *masks)
+    )
+    checks.check("scores.edges", edges, "int", "E 2", sizes)
     edge = checks.check("scores.edge", scores.edge, "float", "E C C", sizes)
-    node_mask, edge_mask = scores.node_mask, scores.edge_mask
-    if node_mask is not None:
-        node_mask = checks.check("scores.node_mask", node_mask, "bool", "I", sizes)
-    if edge_mask is not None:
-        edge_mask = checks.check("scores.edge_mask", edge_mask, "bool", "E", sizes)
-    return Scores(node, edge, edges, node_mask, edge_mask)
+    for name, mask, axes in zip(("node_mask", "edge_mask"), masks, "IE", strict=True):
+        if mask is not None:
+            checks.check(f"scores.{name}", mask, "bool", axes, sizes)
+    return Scores(node, edge, edges, *masks)
 
 
 def check_labels(labels: Any, scores: Scores, name: str = "labels", axes: str = "I") -> jax.Array:
@@ -73,9 +75,12 @@ def complete(scores: Scores) -> Parts:
     Raises:
         AssertionError: as `check`.
     """
-    node, edge, edges, node_mask, edge_mask = check(scores)
-    node_mask = jnp.ones(len(node), bool) if node_mask is None else node_mask
-    edge_mask = jnp.ones(len(edge), bool) if edge_mask is None else edge_mask
+    node, edge, edges, *masks = check(scores)
+    lengths = len(node), len(edge)
+    node_mask, edge_mask = (
+        jnp.ones(n, bool) if mask is None else jnp.asarray(mask)
+        for mask, n in zip(masks, lengths, strict=True)
+    )
     edges = jnp.where(edge_mask[:, None], edges, 0).astype(jnp.int32)
     if len(node):
         edge_mask = edge_mask & node_mask[edges].all(axis=1)
