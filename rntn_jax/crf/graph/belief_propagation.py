@@ -47,7 +47,7 @@ def propagate(tree_reweighted: bool, options: Options, parts: Parts, plan: Neigh
     dtype = accumulator(parts.node, parts.edge)
     weight, shares = None, jnp.ones(len(parts.edge), dtype)
     if tree_reweighted:
-        shares = plan.appearance.astype(dtype)
+        shares = jnp.asarray(plan.appearance, dtype)
         weight = _padded(jnp.concatenate([shares, shares]))[plan.link][None]
         weight = jnp.where(weight == 0, 1, weight)
     inputs, scaled = _inputs(parts, shares, weight, plan)

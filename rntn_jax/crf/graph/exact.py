@@ -180,11 +180,12 @@ def _eliminate_keeping_logs(table):
 _LOG_CONDITIONALS = LOGS._replace(eliminate=_eliminate_keeping_logs, conditional=lambda w: w)
 
 
-def _without_maxima(parts: Parts) -> tuple[jax.Array, ...]:
-    """What `prepare` reads, without what all labels of a node or an edge have in common."""
+def _prepare_without_maxima(parts: Parts, plan: Plan) -> Steps:
+    """As `prepare`, without what all labels of a node or an edge have in common."""
     dtype = accumulator(parts.node, parts.edge)
     node, edge = parts.node.astype(dtype), parts.edge.astype(dtype)
-    return node - finite_max(node), edge - finite_max(edge, (1, 2)), *parts[3:]
+    node, edge = node - finite_max(node), edge - finite_max(edge, (1, 2))
+    return prepare(node, edge, parts.node_mask, parts.edge_mask, plan)
 
 
 def divergence(p: Parts, q: Parts | None, plan: Plan) -> jax.Array:
@@ -200,7 +201,7 @@ def divergence(p: Parts, q: Parts | None, plan: Plan) -> jax.Array:
     Returns:
         Nats; NaN where P forbids everything, ``inf`` where Q forbids what P does not.
     """
-    models = [prepare(*_without_maxima(parts), plan) for parts in (p, q) if parts is not None]
+    models = [_prepare_without_maxima(parts, plan) for parts in (p, q) if parts is not None]
     ups = [sweep_up(_LOG_CONDITIONALS, steps, plan) for steps in models]
     up = partial(step_up, _LOG_CONDITIONALS, plan.send)
     alone = _alone(models[0])
