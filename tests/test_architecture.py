@@ -172,7 +172,7 @@ def test_there_are_doctests():
 # Much compilation for few examples, most of which other tests have too.
 COSTLY = {
     *("crf.constituency.queries", "crf.chain.decoding", "crf.chain.queries", "crf.forest.queries"),
-    *("crf.graph.annealing", "crf.graph.labellings", "crf.graph.learning"),
+    *("crf.graph.annealing", "crf.graph.decoding", "crf.graph.learning"),
     *("crf.graph.queries", "crf.graph.sampling"),
     *("models.context_parser", "models.rnn_lm", "models.rntn", "models.span_parser"),
     *("models.sparse_crf", "models.tagger", "tagger.estimator"),

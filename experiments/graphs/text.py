@@ -23,7 +23,6 @@ from experiments.graphs.config import Config
 from rntn_jax import data, sequences
 from rntn_jax.crf import graph
 
-
 __all__ = [
     "Batch",
     "Sentence",

@@ -9,9 +9,9 @@ by elimination; else by belief propagation, its tree-reweighted form (an upper b
 
 from rntn_jax.crf.graph.annealing import Estimate, annealed_log_partition
 from rntn_jax.crf.graph.builders import grid_edges, random_edges
+from rntn_jax.crf.graph.decoding import argmax, sample, top_k
 from rntn_jax.crf.graph.fixed_point import Options
 from rntn_jax.crf.graph.free_energy import Beliefs
-from rntn_jax.crf.graph.labellings import argmax, sample, top_k
 from rntn_jax.crf.graph.learning import contrastive_divergence, pseudo_log_likelihood
 from rntn_jax.crf.graph.neighbours import Neighbours, colours, neighbours
 from rntn_jax.crf.graph.order import best_order

@@ -12,9 +12,11 @@ import pytest
 from rntn_jax.crf import graph
 from rntn_jax.crf.graph import exact, inputs, variational
 from rntn_jax.crf.graph.scores import complete
+from tests.crf.battery.graph import SLOW_CASES
+from tests.crf.battery.test_battery import Problem, variants
 from tests.crf.graph.cases import CLASSES, NODES, as_model, random_scores
 from tests.crf.graph.test_exact import planned
-from tests.helpers import assert_close
+from tests.helpers import assert_close, enable_x64
 from tests.oracles import crf_numpy as eq
 
 KEY = jax.random.key(0)
@@ -55,6 +57,22 @@ EVERY_SCORE = {
         )
     },
 }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("dtype", "x64"), [(jnp.float64, True), (jnp.float32, False), (jnp.bfloat16, False)]
+)
+@pytest.mark.parametrize("case", SLOW_CASES, ids=repr)
+def test_messages_are_exact_on_trees(case, dtype, x64):
+    """The battery, for methods that need much compiling: all magnitudes, `-inf` and NaN."""
+    with enable_x64(x64), jax.numpy_dtype_promotion("standard"):
+        problem = Problem(case, case.sizes[0], dtype)
+        for what, theta in variants(problem):
+            problem.check(theta, what)
+        for size in case.sizes[1:] if dtype == jnp.float32 else ():
+            small = Problem(case, size, dtype, k=1)
+            small.check(small.theta, f"size {size}")
 
 
 @pytest.mark.usefixtures("float32")
@@ -148,7 +166,9 @@ def test_top_k_is_that_of_enumeration(seed):
     assert len(np.unique(np.asarray(labels), axis=0)) == 40
 
 
-@pytest.mark.parametrize(("nodes", "classes"), [(0, 2), (1, 1), pytest.param(1, 3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("nodes", "classes"), [(0, 2), (1, 1), pytest.param(1, 3, marks=pytest.mark.slow)]
+)
 def test_graphs_of_little(nodes, classes):
     """No edges: every verb; no nodes: one labelling, of score 0."""
     scores = graph.Scores(np.zeros((nodes, classes)), np.zeros((0, classes, classes)), [])
