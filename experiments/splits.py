@@ -52,16 +52,15 @@ def read_splits(
             raise DataError(
                 f"one of the {noun} is too few to hold out a part: give --dev", file=train
             )
-        count = max(len(items) // EVERY, 1)
         if in_order or len(items) < EVERY:
-            kept, held = items[:-count], items[-count:]
+            count = max(len(items) // EVERY, 1)
+            kept, held, part = items[:-count], items[-count:], f"the last {count}"
         else:
             kept = [item for i, item in enumerate(items) if i % EVERY != EVERY - 1]
-            held = items[EVERY - 1 :: EVERY]
-        part = f"the last {len(held)}" if in_order or len(items) < EVERY else f"every {EVERY}th"
+            held, part = items[EVERY - 1 :: EVERY], f"every {EVERY}th"
         print(
-            f"no --dev: {part} of the {len(items)} {noun} in {train} is held out to choose the "
-            f"model by ({len(kept)} to train on, {len(held)} held out)",
+            f"no --dev: the model is chosen by {part} of the {len(items)} {noun} in {train} "
+            f"({len(kept)} to train on, {len(held)} held out)",
             file=sys.stderr,
         )
         splits |= {"train": kept, "dev": held}
