@@ -169,9 +169,11 @@ def model_file(
     """
     path = Path(named) if named is not None else Path(workdir, "model.safetensors")
     if not path.exists():
+        given = [f"--{name}={flags.FLAGS[name].value}" for name in ("preset", "train")
+                 if name in flags.FLAGS and flags.FLAGS[name].value is not None]  # fmt: skip
+        train = shlex.join(["./launch.sh", command.name, *given])
         raise FileNotFoundError(
-            f"there is no model {path}: train one first (./launch.sh {command.name} "
-            f"--preset={flags.FLAGS['preset'].value}), or name one with --{flag}"
+            f"there is no model {path}: train one first ({train}), or name one with --{flag}"
         )
     return path
 

@@ -1,41 +1,85 @@
-"""The folder of a run: what was asked for, on what machine, and whether it is the same run."""
+"""The folder of a run: what was asked for, on what machine, and whether it is the same run.
+
+A run goes::
+
+    if (done := finished(workdir, config, fresh)) is not None:
+        return done
+    splits = load_splits(config)  # before there is any folder
+    with open_workdir(workdir, config, fresh):
+        ...  # train, save the model, evaluate, report
+        write_json(workdir / "result.json", result)
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import platform
-import shutil
+import re
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RunMismatchError", "environment", "open_workdir", "read_json", "write_json"]
+from experiments.lock import held
+from rntn_jax.training.files import DamagedFileError, write_whole
+
+__all__ = [
+    "RunMismatchError",
+    "environment",
+    "finished",
+    "open_workdir",
+    "read_json",
+    "write_json",
+]
+
+# What a run leaves in its folder; `config.json` besides: while it is there, the folder is a run's.
+FILES = ("result.json", "metrics.jsonl", "report.html", "model.safetensors", "environment.json")
+_CHECKPOINT = re.compile(r"step-\d{10}\.safetensors")
+_EVENTS = re.compile(r"events\.out\.tfevents\..*")
+_TEMPORARY = re.compile(
+    rf"\.({'|'.join(map(re.escape, ('config.json', *FILES)))}|{_CHECKPOINT.pattern})\.\d+\.tmp"
+)
 
 
 class RunMismatchError(ValueError):
-    """The folder holds a run with other settings."""
+    """The folder holds a run with other settings, or something else."""
 
 
-def read_json(path: Path) -> Any:
-    """Reads a JSON file.
+# --- JSON files that say whether they are as they were written ---
+
+
+def _digest(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads what `write_json` wrote.
 
     Raises:
-        ValueError: naming the file when it is damaged.
+        FileNotFoundError: when there is no such file.
+        DamagedFileError: naming the file, when it is not as it was written.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
+        value = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(f"{path} is damaged: {str(error)[:100]}") from None
+    if not isinstance(value, dict) or "sha256" not in value:
+        raise DamagedFileError(f"{path} is damaged, or not of a run: it has no checksum")
+    if value.pop("sha256") != _digest(value):
+        raise DamagedFileError(f"{path} is damaged: its checksum does not match its content")
+    return value
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON in one step: a reader sees the old file or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Writes a JSON object and its checksum in one step, and flushes it to disk."""
+    value = json.loads(json.dumps(value))  # as it will be read: tuples are lists
+    content = json.dumps({**value, "sha256": _digest(value)}, indent=2) + "\n"
+    write_whole(path, [content.encode()])
 
 
 def environment() -> dict[str, Any]:
@@ -53,34 +97,147 @@ def environment() -> dict[str, Any]:
     }
 
 
-def open_workdir(workdir: Path, config: Any, fresh: bool = False) -> dict[str, Any] | None:
-    """Makes the folder, or checks that it belongs to a run with the same settings.
+# --- what the folder holds ---
 
-    Returns:
-        The content of its ``result.json`` if the run has ended, else None.
+
+def finished(workdir: Path, config: Any, fresh: bool = False) -> dict[str, Any] | None:
+    """The result of a run of these settings that has ended, else None. Changes nothing.
 
     Raises:
-        RunMismatchError: naming the settings that differ.
+        DamagedFileError: when the settings or the result are damaged.
     """
-    if fresh and (workdir / "config.json").exists():
-        shutil.rmtree(workdir)
+    settings, result = workdir / "config.json", workdir / "result.json"
+    if fresh or not (settings.exists() and result.exists()):
+        return None
+    return None if _differences(read_json(settings), config) else read_json(result)
+
+
+@contextlib.contextmanager
+def open_workdir(workdir: Path, config: Any, fresh: bool = False) -> Iterator[None]:
+    """Holds the folder for a run: makes it, or checks that it is of a run of the same settings.
+
+    A folder in which nothing has been trained yet takes any settings. Nobody else gets the folder
+    until the ``with`` statement ends, or the process does.
+
+    Args:
+        workdir: the folder.
+        config: the settings, a dataclass.
+        fresh: first delete what a run has left there; other files stay.
+
+    Raises:
+        RunMismatchError: naming the settings that differ, or files that are not of a run.
+        WorkdirInUseError: naming the process that holds the folder.
+    """
+    made = not workdir.exists()
     workdir.mkdir(parents=True, exist_ok=True)
-    now = dataclasses.asdict(config)
+    try:
+        with held(workdir / "lock"):
+            _claim(workdir, config, fresh)
+            try:
+                yield
+            except BaseException as stop:
+                progress = _trained(workdir)
+                if not progress:  # so that whatever comes next finds no half-begun run
+                    _delete_run(workdir)
+                if isinstance(stop, KeyboardInterrupt):
+                    kept = f"the same command goes on from the last checkpoint in {workdir}"
+                    stop.args = (kept if progress else "nothing had been saved yet",)
+                raise
+    finally:
+        if made:
+            with contextlib.suppress(OSError):  # which it is unless the folder is empty
+                workdir.rmdir()
+
+
+def _claim(workdir: Path, config: Any, fresh: bool) -> None:
+    """Makes a folder that one holds one of this run, or refuses."""
     path = workdir / "config.json"
     if path.exists():
-        before = read_json(path)
-        differing = [
-            f"{name} was {before.get(name)!r} and is now {now.get(name)!r}"
-            for name in sorted({*before, *now})
-            if before.get(name) != now.get(name)
-        ]
-        if differing:
-            raise RunMismatchError(
-                f"{workdir} holds a run with other settings: {'; '.join(differing)}. "
-                "Choose another --workdir, or start over with --fresh."
-            )
-    else:
-        write_json(path, now)
-    write_json(workdir / "environment.json", {**environment(), "command": " ".join(sys.argv)})
-    result = workdir / "result.json"
-    return read_json(result) if result.exists() else None
+        before = _settings_of_a_run(path)
+        if fresh:
+            _delete_run(workdir)
+        elif _trained(workdir) and (differing := _differences(before, config)):
+            raise RunMismatchError(_mismatch(workdir, config, differing))
+    elif foreign := [name for name in FILES if (workdir / name).exists()]:
+        raise RunMismatchError(
+            f"{workdir} is not the folder of a run (it has no config.json), and its "
+            f"{', '.join(foreign)} would be overwritten: choose another --workdir"
+        )
+    for path in _temporaries(workdir):
+        path.unlink(missing_ok=True)  # of runs that were killed
+    write_json(workdir / "config.json", dataclasses.asdict(config))
+    about = {"experiment": _experiment(config), "command": " ".join(sys.argv)}
+    write_json(workdir / "environment.json", environment() | about)
+
+
+def _settings_of_a_run(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except DamagedFileError as error:
+        raise RunMismatchError(
+            f"{error}. Nothing was changed: choose another --workdir, or delete it yourself"
+        ) from None
+
+
+def _trained(workdir: Path) -> bool:
+    """Whether there is anything that took time to make."""
+    made = ("result.json", "model.safetensors")
+    return any((workdir / name).exists() for name in made) or any(_checkpoints(workdir))
+
+
+def _checkpoints(workdir: Path) -> Iterator[Path]:
+    for path in (workdir / "checkpoints").rglob("step-*"):
+        if _CHECKPOINT.fullmatch(path.name):
+            yield path
+
+
+def _differences(before: dict[str, Any], config: Any) -> list[str]:
+    now = json.loads(json.dumps(dataclasses.asdict(config)))
+    return [
+        f"{name} was {before.get(name)!r} and is now {now.get(name)!r}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]
+
+
+def _experiment(config: Any) -> str:
+    """The experiment whose settings they are, by the module that defines them."""
+    module = type(config).__module__.split(".")
+    return module[1] if module[0] == "experiments" and len(module) > 1 else module[0]
+
+
+def _mismatch(workdir: Path, config: Any, differing: list[str]) -> str:
+    about = workdir / "environment.json"
+    whose = read_json(about).get("experiment") if about.exists() else None
+    if whose not in (None, _experiment(config)):
+        return (
+            f"{workdir} holds a run of {whose}, not of {_experiment(config)}: choose another "
+            "--workdir"
+        )
+    return (
+        f"{workdir} holds a run with other settings: {'; '.join(differing)}. Choose another "
+        "--workdir to keep that run, or delete it and start over with --fresh."
+    )
+
+
+def _temporaries(folder: Path) -> list[Path]:
+    """Files that somebody was killed while writing."""
+    return [path for path in folder.glob(".*.tmp") if _TEMPORARY.fullmatch(path.name)]
+
+
+def _delete_run(workdir: Path) -> None:
+    """Deletes what a run has left: its own files by their names, then folders that are empty."""
+    checkpoints = workdir / "checkpoints"
+    folders = [checkpoints, *(path for path in checkpoints.glob("*") if path.is_dir())]
+    found = [workdir / name for name in FILES]
+    found += _temporaries(workdir)
+    found += [p for p in (workdir / "tensorboard").glob("*") if _EVENTS.fullmatch(p.name)]
+    for folder in folders:
+        found += [p for p in folder.glob("*") if _CHECKPOINT.fullmatch(p.name)]
+        found += _temporaries(folder)
+    for path in found:
+        path.unlink(missing_ok=True)
+    for folder in (*reversed(folders), workdir / "tensorboard"):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    (workdir / "config.json").unlink(missing_ok=True)

@@ -9,9 +9,10 @@ from absl import flags
 from experiments.chunking.config import PRESETS, Config
 from experiments.command import Command, check_flags, model_file, run
 from experiments.flags import config_from_flags, define_config_flags, define_run_flags, entry_point
+from experiments.folders import default_folder, use_model
 
 define_config_flags(Config, PRESETS, "demo")
-_WORKDIR, _FRESH = define_run_flags("runs/chunking/PRESET")
+_WORKDIR, _FRESH = define_run_flags("runs/chunking/PRESET, or one for each --train")
 _TAG = flags.DEFINE_string("tag", None, "tag a file of columns (- for standard input)")
 _MARGINALS = flags.DEFINE_bool("marginals", False, "print the probabilities of the labels too")
 _MODEL = flags.DEFINE_string("model_file", None, "model file (default: the run's)")
@@ -26,7 +27,7 @@ COMMAND = Command(
         ("--preset=paper --data_dir=DIR", "CoNLL-2000, by the neural model"),
     ),
     settings=Config,
-    verbs={"tag": ("marginals", "constrained", "model_file", "workdir", "preset")},
+    verbs={"tag": ("marginals", "constrained", "model_file", "workdir", "preset", "train")},
     run=("preset", "workdir", "fresh"),
     for_text="--tag={}",
     for_file="--tag={}",
@@ -36,8 +37,8 @@ COMMAND = Command(
 def _main() -> None:
     config = config_from_flags(Config, PRESETS)
     check_flags(COMMAND, config)
-    preset = flags.FLAGS["preset"].value
-    workdir = Path(_WORKDIR.value or f"runs/chunking/{preset}")
+    preset = str(flags.FLAGS["preset"].value)
+    workdir = Path(_WORKDIR.value or default_folder("chunking", preset, config.train))
     if _TAG.value is not None:
         path = model_file(COMMAND, _MODEL.value, workdir, "model_file")
         from experiments.chunking import predict
@@ -61,6 +62,7 @@ def _main() -> None:
             f"{result['best_test_nats']:.4f} nats a token"
         )
     print(f"{result['seconds']:.1f} s; report: {result['report']}")
+    print(f"tag a file by this model: {use_model(COMMAND.name, workdir, '--tag=FILE')}")
 
 
 main = entry_point(_main, COMMAND)

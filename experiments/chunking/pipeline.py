@@ -5,17 +5,26 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, get_args
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import safetensors
 
+from experiments.chunking.config import SCHEMES
 from experiments.chunking.features import TEMPLATES, attributes, columns
 from rntn_jax import data, sequences, tagger
 from rntn_jax.crf import chain
-from rntn_jax.training import CheckpointError, load_pytree, read_info, save_pytree
+from rntn_jax.training import (
+    CheckpointError,
+    read_info,
+    require,
+    save_pytree,
+    shapes_of,
+    texts,
+    tuples,
+)
+from rntn_jax.training import load_model as load_model_file
 
 __all__ = [
     "Neural",
@@ -93,44 +102,52 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         FileNotFoundError: when there is no such file.
         CheckpointError: when the file is damaged or holds something else.
     """
-    saved = read_info(path)
-    if saved.get("kind") not in ("sparse_crf", "tagger"):
-        raise CheckpointError(f"{path} does not hold a tagger")
-    try:
-        info = _checked_info(saved)
-        if saved["kind"] == "sparse_crf":
-            return Sparse(tagger.CRF.load(path), info)
-        return _load_neural(path, saved, info)
-    except CheckpointError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise CheckpointError(f"{path} holds no whole tagger: {error!r:.200}") from None
+    content = read_info(path)
+    if content.get("kind") == "sparse_crf":
+        crf, info = tagger.CRF.load(path), content["info"]
+        try:
+            _check_info(info, crf.classes_)
+            require(info["template"] in TEMPLATES, f"template is {info['template']!r}")
+        except (ValueError, TypeError, KeyError) as error:
+            raise CheckpointError(f"{path} does not hold a tagger that can be: {error}") from error
+        return Sparse(crf, info)
+    return load_model_file(path, "tagger", "a tagger", _describe)
 
 
-def _checked_info(saved: dict[str, Any]) -> dict[str, Any]:
-    """How the tagger was trained; ValueError and its like for what does not fit."""
-    info, schemes = saved["info"], (*get_args(data.chunks.Scheme), "none")
-    if info["scheme"] not in schemes or info["inner"] not in schemes or int(info["columns"]) < 2:
-        raise ValueError(f"trained on {info}")
-    if saved["kind"] == "sparse_crf" and info["template"] not in TEMPLATES:
-        raise ValueError(f"no template is called {info['template']!r}")
-    return info
+def _describe(info: dict[str, Any]) -> tuple[Any, Callable[[Any], Neural]]:
+    """Shapes of the parameters of a neural tagger, and the tagger that they make."""
+    config = tagger.Config(**tuples(info["config"]))
+    vocabularies = tuple(data.Vocabulary.from_json(json.dumps(v)) for v in info["vocabularies"])
+    words = tuple(map(len, vocabularies))
+    require(
+        words == config.vocab_sizes,
+        f"the vocabularies have {words} words, the model {config.vocab_sizes}",
+    )
+    labels, how = texts(info["labels"], "labels", config.num_classes), info["info"]
+    _check_info(how, labels)
+    require(how["columns"] <= len(words) + 1, f"the number of columns is {how['columns']}")
+    described = columns([("a",) * (how["columns"] - 1)])[0]
+    require(
+        len(described) == len(words),
+        f"{how['columns']} columns make {len(described)} of the network, which has {len(words)}",
+    )
+    return shapes_of(tagger.init, config), lambda params: Neural(
+        params, vocabularies, labels, config, how
+    )
 
 
-def _load_neural(path: str | os.PathLike[str], saved: dict[str, Any], info: dict[str, Any]):
-    fields: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in saved["config"].items()
-    }
-    config = tagger.Config(**fields)
-    with safetensors.safe_open(path, "numpy") as file:
-        if len(config.windows) + config.rnn_layers > len(file.keys()):
-            raise ValueError(f"more layers than arrays: {config}")
-    vocabularies = tuple(data.Vocabulary.from_json(json.dumps(v)) for v in saved["vocabularies"])
-    labels = [str(label) for label in saved["labels"]]
-    if config.vocab_sizes != tuple(map(len, vocabularies)) or config.num_classes != len(labels):
-        raise ValueError("vocabularies or labels of other sizes than the configuration's")
-    like = jax.eval_shape(lambda: tagger.init(jax.random.key(0), config))
-    return Neural(load_pytree(path, like)[0], vocabularies, labels, config, info)
+def _check_info(info: dict[str, Any], labels: list[str]) -> None:
+    """Whether the columns can be, and the labels be decoded in the schemes that are named."""
+    count = info["columns"]
+    require(
+        isinstance(count, int) and not isinstance(count, bool) and count >= 2,
+        f"the number of columns is {str(count)[:40]}",
+    )
+    for name in ("scheme", "inner"):
+        scheme = info[name]
+        require(scheme in (*SCHEMES, "none"), f"{name} is {scheme!r:.40}")
+        if name == "inner" and scheme != "none":
+            constraints_of(labels, scheme)
 
 
 def recode(sentences: Sequence[Sentence], source: Any, target: Any) -> list[list[Any]]:

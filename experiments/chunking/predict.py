@@ -36,7 +36,14 @@ def tag(model_path: Path, source: str, *, marginals: bool, constrained: bool) ->
             print("\t".join([*row, best[t], *shares]))
         print()
     if has_gold:
-        scheme = model.info["scheme"]
+        print(_scores(sentences, tags, model.info["scheme"]), file=sys.stderr)
+
+
+def _scores(sentences: list[list[tuple[str, ...]]], tags: list[list[str]], scheme: str) -> str:
+    """A table of scores, or why there is none."""
+    try:
         table = data.chunks.table(compare(sentences, tags, scheme))
-        # Of tags that are no chunk tags only the last line, the token accuracy.
-        print(table if scheme != "none" else table.splitlines()[-1], file=sys.stderr)
+    except data.DataError as error:
+        return f"no scores, as the last column holds no tags of the scheme {scheme}: {error}"
+    # Of tags that are no chunk tags only the last line, the token accuracy.
+    return table if scheme != "none" else table.splitlines()[-1]

@@ -85,7 +85,7 @@ def write(
             scores |= {name: {"F1": f1} for name, f1 in PUBLISHED.items()}
         sections += _sentences(splits[split], tags, marginals, model)
     shown["labels"] = len(model.labels)
-    seen = "loss" if config.model == "crf" else "train_nats"
+    seen = "loss" if config.model == "crf" else "train_nll"
     curves = [plots.Curves("Loss", "step", [seen], "nats")]
     for name, title in (("dev_f1", "F1 on dev"), ("dev_accuracy", "Accuracy on dev")):
         if any(name in row for row in history):

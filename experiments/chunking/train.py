@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import optax
 
+from experiments import loop, optimizers
 from experiments.chunking import report
 from experiments.chunking.config import Config
 from experiments.chunking.features import attributes, columns
@@ -25,9 +26,9 @@ from experiments.chunking.pipeline import (
     recode,
     save_model,
 )
-from experiments.workdir import open_workdir, write_json
+from experiments.workdir import finished, open_workdir, write_json
 from rntn_jax import data, tagger
-from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, RunState, make_train_step
+from rntn_jax.training import NotFiniteError, make_train_step
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
 
@@ -98,13 +99,19 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     Raises:
         DataError: when the corpus is not there or faulty.
         RunMismatchError: when ``workdir`` holds a run with other settings.
+        WorkdirInUseError: when another process holds it.
         NotFiniteError: when the loss stops being a number.
     """
     workdir = Path(workdir)
-    if (done := open_workdir(workdir, config, fresh)) is not None:
+    if (done := finished(workdir, config, fresh)) is not None:
         return done
+    splits = load_splits(config)  # before there is any folder
+    with open_workdir(workdir, config, fresh):
+        return _run(config, workdir, splits)
 
-    splits = load_splits(config)
+
+def _run(config: Config, workdir: Path, splits: dict[str, Sentences]) -> dict[str, Any]:
+    """`run` in a folder that is held."""
     start = time.monotonic()
     train = _train_sparse if config.model == "crf" else _train_neural
     # Within the model the tags may be of another scheme.
@@ -145,8 +152,7 @@ def _train_sparse(config: Config, workdir: Path, sentences, dev, info: dict[str,
         c1=config.c1, c2=config.c2, min_freq=config.min_freq, max_iterations=config.max_iterations
     )
     tokens = sum(map(len, y))
-    metrics = MetricsWriter(workdir / "metrics.jsonl")
-    with metrics, ProgressBar(config.max_iterations, unit="tokens") as bar:
+    with loop.logs(workdir, [], 0, config.max_iterations, "tokens") as (metrics, bar):
 
         def report(row: dict[str, Any]) -> None:
             bar.advance(1, tokens, f"iteration {row['num']}", loss=row["loss"])
@@ -188,13 +194,11 @@ def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str,
     shape = {"batch_size": config.batch_size, "granularity": config.granularity}
     per_epoch = sum(1 for _ in batches(ids, tags, **shape))
     total = config.epochs * per_epoch
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, config.learning_rate, min(total // 10 + 1, 200), total + 1
+    schedule = optimizers.warmup_cosine(config.learning_rate, total)
+    optimizer = optax.chain(
+        optimizers.clip(config.clip_norm),
+        optax.adamw(schedule, weight_decay=config.weight_decay),
     )
-    clip = optax.identity()
-    if config.clip_norm is not None:
-        clip = optax.clip_by_global_norm(config.clip_norm)
-    optimizer = optax.chain(clip, optax.adamw(schedule, weight_decay=config.weight_decay))
 
     def loss(params, batch, key):
         return tagger.loss(
@@ -209,44 +213,35 @@ def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str,
     step = make_train_step(loss, optimizer, stochastic=True)
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
     params = tagger.init(init_key, model_config)
-    session = RunState(
-        workdir / "checkpoints",
-        params,
-        optimizer,
-        train_key,
-        average=config.average,
-        keep=config.keep_checkpoints,
-    )
 
     def model_of(params) -> Neural:
         return Neural(jax.device_get(params), vocabularies, labels, model_config, info)
 
-    tensorboard = workdir / "tensorboard" if config.tensorboard else None
-    metrics = MetricsWriter(workdir / "metrics.jsonl", session.step, tensorboard)
-    with metrics, ProgressBar(total, done=session.step, unit="sentences") as bar:
-        session.announce(bar.say)
+    training = loop.start_training(
+        config, workdir, params, optimizer, train_key, total=total, unit="sentences"
+    )
+    with training as (session, metrics, bar):
         while session.epoch < config.epochs:
             epoch = session.epoch + 1
             start = time.monotonic()
-            nats, pending = [], None
             seed = config.seed * config.epochs + epoch
-            for members, batch in batches(ids, tags, seed=seed, **shape):
-                session.state, out = step(session.state, batch)
-                session.advance(1)
-                # Look at the call before this one, so that the device never waits for us.
-                if pending is not None:
-                    _collect(pending, epoch, workdir, bar, nats)
-                pending = members, out
-            _collect(pending, epoch, workdir, bar, nats)
+            shuffled = batches(ids, tags, seed=seed, **shape)
+            minibatches = ((batch, 1, len(members)) for members, batch in shuffled)
+            nats: list[float] = []
+            for count, out in loop.take_steps(session, step, minibatches):
+                loop.check_finite(out, workdir, f"epoch {epoch}, minibatch {len(nats)}")
+                nats.append(float(out["loss"]))
+                bar.advance(1, count, f"epoch {epoch}", nats=nats[-1])
             trained = time.monotonic() - start
-            row = {"epoch": epoch, "train_nats": float(np.mean(nats)), "seconds": round(trained, 3)}
+            row = {"epoch": epoch, "train_nll": float(np.mean(nats)), "seconds": round(trained, 3)}
             if dev is not None:
                 _, _, scores = evaluate(model_of(session.params), dev, config.constrained)
                 found = figures(scores, info["scheme"])
                 row |= {f"dev_{name}": value for name, value in found.items()}
             metrics.write(session.step, **row)
             # Best on dev; without one, the last.
-            session.finish_epoch(row.get("dev_f1", row.get("dev_accuracy", epoch)))
+            score = row.get("dev_f1", row.get("dev_accuracy", epoch))
+            session.finish_epoch(score, metrics.rows[-1])
             bar.say(
                 "  ".join(
                     f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
@@ -257,19 +252,6 @@ def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str,
         "epoch": session.best_epoch,
         "epochs_run": session.epoch,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(session.best)),
-        "seconds_per_epoch": float(np.median([row["seconds"] for row in metrics.rows])),
+        "seconds_per_epoch": loop.seconds_per_epoch(metrics.rows),
     }
     return model_of(session.best), metrics.rows, result
-
-
-def _collect(pending: Any, epoch: int, workdir: Path, bar: ProgressBar, nats: list[float]) -> None:
-    """Loss of a minibatch, checked and shown."""
-    members, out = pending
-    value = float(out["loss"])
-    if not out["finite"]:
-        raise NotFiniteError(
-            f"the loss is {value} in epoch {epoch}. The last good checkpoint is kept in "
-            f"{workdir / 'checkpoints'}. A smaller --learning_rate or --clip_norm may help."
-        )
-    nats.append(value)
-    bar.advance(1, len(members), f"epoch {epoch}", nats=value)

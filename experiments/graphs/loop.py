@@ -13,7 +13,14 @@ import numpy as np
 import optax
 
 from experiments.graphs.config import Config
-from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, RunState, make_train_step
+from experiments.loop import (
+    check_finite,
+    logs,
+    seconds_per_epoch,
+    take_steps,
+    total_seconds,
+)
+from rntn_jax.training import RunState, make_train_step
 
 __all__ = ["Learnt", "Task", "learn"]
 
@@ -55,30 +62,27 @@ def learn(config: Config, workdir: Path, names: Sequence[str], task: Task) -> di
     }
     # Models are trained one after the other, so that this is how far the run had come.
     done = sum(session.step for session in sessions.values())
-    metrics = MetricsWriter(workdir / "metrics.jsonl", done)
-    with metrics, ProgressBar(len(names) * total, done=done, unit=task.unit) as bar:
+    known = [row for session in sessions.values() for row in session.rows]
+    with logs(workdir, known, done, len(names) * total, task.unit) as (metrics, bar):
         if done:
             bar.say(f"resuming after {done} of {len(names) * total} updates")
         for place, (name, session) in enumerate(sessions.items()):
-            for complaint in session.complaints:
-                bar.say(f"passed over: {complaint}")
+            for text in session.skipped_checkpoints:
+                bar.say(f"passed over: {text}")
             step = make_train_step(task.loss(name), optimizer, stochastic=True)
             while session.epoch < config.epochs:
                 epoch, begun = session.epoch + 1, time.monotonic()
                 nats: list[float] = []
                 times: list[float] = []
-                for batch, count in task.epoch(name, epoch):
-                    started = time.monotonic()
-                    session.state, out = step(session.state, batch)
-                    session.advance(1)
-                    if not out["finite"]:
-                        raise NotFiniteError(
-                            f"{name}: in epoch {epoch} the loss is {out['loss']}, its gradient's "
-                            f"norm {out['grad_norm']}. The last good checkpoint is kept in "
-                            f"{workdir / 'checkpoints' / name}. A smaller --learning_rate may help."
-                        )
+                last = begun
+                minibatches = ((batch, 1, count) for batch, count in task.epoch(name, epoch))
+                for count, out in take_steps(session, step, minibatches):
+                    where = f"epoch {epoch} of {name}, minibatch {len(nats)}"
+                    check_finite(out, workdir, where)
                     nats.append(float(out["loss"]))
-                    times.append(time.monotonic() - started)
+                    now = time.monotonic()
+                    times.append(now - last)
+                    last = now
                     bar.advance(1, count, f"{name}, epoch {epoch}", loss=nats[-1])
                 trained = time.monotonic() - begun
                 error = task.dev(name, session.params)
@@ -91,17 +95,19 @@ def learn(config: Config, workdir: Path, names: Sequence[str], task: Task) -> di
                     seconds=round(trained, 3),
                     step_ms=round(1e3 * float(np.median(times)), 2),
                 )
-                session.finish_epoch(epoch)  # the last counts: to choose is to choose noise
+                row = metrics.rows[-1]
+                session.finish_epoch(epoch, row)  # the last counts: to choose is to choose noise
                 bar.say(
                     f"{name}, epoch {epoch}: loss {np.mean(nats):.4f}, dev error "
                     f"{100 * error:.2f} %, {trained:.1f} s"
                 )
+    rows = {name: [row for row in metrics.rows if row["model"] == name] for name in names}
     return {
         name: Learnt(
             jax.device_get(session.best),
-            sum(row["seconds"] for row in metrics.rows if row["model"] == name),
-            float(np.median([row["seconds"] for row in metrics.rows if row["model"] == name])),
-            float(np.median([row["step_ms"] for row in metrics.rows if row["model"] == name])),
+            total_seconds(rows[name]),
+            seconds_per_epoch(rows[name]),
+            float(np.median([row["step_ms"] for row in rows[name] if "step_ms" in row] or [0.0])),
         )
         for name, session in sessions.items()
     }

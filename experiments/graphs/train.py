@@ -14,7 +14,7 @@ import numpy as np
 from experiments.graphs import images, model, report, skip_chain
 from experiments.graphs.config import Config
 from experiments.graphs.loop import Task, learn
-from experiments.workdir import open_workdir, write_json
+from experiments.workdir import finished, open_workdir, write_json
 from rntn_jax.crf import graph
 from rntn_jax.training import NotFiniteError, save_pytree
 
@@ -38,16 +38,18 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
         DataError: when the corpus is not there or faulty.
         ValueError: when the grid is too wide to learn exactly, as was asked.
         RunMismatchError: when ``workdir`` holds a run with other settings.
+        WorkdirInUseError: when another process holds it.
         NotFiniteError: when a loss stops being a number.
     """
     workdir = Path(workdir)
-    if (done := open_workdir(workdir, config, fresh)) is not None:
+    if (done := finished(workdir, config, fresh)) is not None:
         return done
     task = {"images": denoise, "chunking": skip_chain.chunk}[config.task]
-    result, page = task(config, workdir)
-    result["report"] = str(workdir / "report.html")
-    report.write(workdir, config, page)
-    write_json(workdir / "result.json", result)
+    with open_workdir(workdir, config, fresh):
+        result, page = task(config, workdir)
+        result["report"] = str(workdir / "report.html")
+        report.write(workdir, config, page)
+        write_json(workdir / "result.json", result)
     return result
 
 

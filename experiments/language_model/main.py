@@ -8,10 +8,11 @@ from absl import flags
 
 from experiments.command import Command, check_flags, model_file, run
 from experiments.flags import config_from_flags, define_config_flags, define_run_flags, entry_point
+from experiments.folders import default_folder, use_model
 from experiments.language_model.config import PRESETS, Config
 
 define_config_flags(Config, PRESETS, "demo")
-_WORKDIR, _FRESH = define_run_flags("runs/language_model/PRESET")
+_WORKDIR, _FRESH = define_run_flags("runs/language_model/PRESET, or one for each --train")
 _SCORE = flags.DEFINE_string(
     "score", None, "perplexity of a text and of each of its sentences (- for standard input)"
 )
@@ -25,7 +26,7 @@ _TOP_K = flags.DEFINE_integer(
     "top_k", None, "draw from that many of the most probable tokens only", lower_bound=1
 )
 _MODEL = flags.DEFINE_string("model", None, "model file (default: the run's)")
-_CHOICE = ("model", "workdir", "preset")  # which model answers
+_CHOICE = ("model", "workdir", "preset", "train")  # which model answers
 
 COMMAND = Command(
     name="language_model",
@@ -54,8 +55,8 @@ COMMAND = Command(
 def _main() -> None:
     config = config_from_flags(Config, PRESETS)
     verbs = check_flags(COMMAND, config)
-    preset = flags.FLAGS["preset"].value
-    workdir = Path(_WORKDIR.value or f"runs/language_model/{preset}")
+    preset = str(flags.FLAGS["preset"].value)
+    workdir = Path(_WORKDIR.value or default_folder("language_model", preset, config.train))
     if verbs:
         model_path = model_file(COMMAND, _MODEL.value, workdir)
         from experiments.language_model import predict
@@ -83,6 +84,7 @@ def _main() -> None:
     if "best_test_perplexity" in result:
         print(f"best possible on test {result['best_test_perplexity']:.2f}")
     print(f"report: {result['report']}")
+    print(f"score a text by this model: {use_model(COMMAND.name, workdir, '--score=FILE')}")
 
 
 main = entry_point(_main, COMMAND)

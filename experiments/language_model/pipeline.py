@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from typing import IO, Any, NamedTuple
 
@@ -18,7 +19,8 @@ import numpy as np
 from rntn_jax import data, sequences
 from rntn_jax.data.text import read_text
 from rntn_jax.models import rnn_lm
-from rntn_jax.training import CheckpointError, load_pytree, read_info, save_pytree
+from rntn_jax.training import load_model as load_model_file
+from rntn_jax.training import require, save_pytree, shapes_of
 
 __all__ = [
     "END",
@@ -69,18 +71,23 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         FileNotFoundError: when there is no such file.
         CheckpointError: when the file is damaged or holds something else.
     """
-    info = read_info(path)
-    if info.get("kind") != "rnn_lm":
-        raise CheckpointError(f"{path} does not hold a recurrent language model")
-    config = rnn_lm.Config(**info["config"])
-    like = jax.eval_shape(lambda: rnn_lm.init(jax.random.key(0), config))
-    params, _ = load_pytree(path, like)
-    vocabulary = data.Vocabulary.from_json(json.dumps(info["vocabulary"]))
-    if len(vocabulary) != config.vocab_size:
-        raise CheckpointError(
-            f"{path}: the vocabulary has {len(vocabulary)} words, the model {config.vocab_size}"
+
+    def describe(info: dict[str, Any]) -> tuple[Any, Callable[[Any], Model]]:
+        config = rnn_lm.Config(**info["config"])
+        vocabulary = data.Vocabulary.from_json(json.dumps(info["vocabulary"]))
+        require(
+            len(vocabulary) == config.vocab_size,
+            f"the vocabulary has {len(vocabulary)} words, the model {config.vocab_size}",
         )
-    return Model(params, vocabulary, config, info["activation"], info["info"])
+        require(END in vocabulary, f"the vocabulary has no {END}")
+        activation, level = info["activation"], info["info"].get("level", "word")
+        require(activation in ("tanh", "sigmoid", "relu"), f"activation is {activation!r:.40}")
+        require(level in ("word", "char"), f"level is {level!r:.40}")
+        return shapes_of(rnn_lm.init, config), lambda params: Model(
+            params, vocabulary, config, activation, info["info"]
+        )
+
+    return load_model_file(path, "rnn_lm", "a recurrent language model", describe)
 
 
 def read_sentences(

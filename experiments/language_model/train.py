@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import jax
 import numpy as np
 import optax
 
+from experiments import loop, optimizers
 from experiments.language_model import report
 from experiments.language_model.config import Config
 from experiments.language_model.pipeline import (
@@ -23,10 +25,10 @@ from experiments.language_model.pipeline import (
     save_model,
 )
 from experiments.splits import read_splits
-from experiments.workdir import open_workdir, write_json
+from experiments.workdir import finished, open_workdir, write_json
 from rntn_jax import data, sequences
 from rntn_jax.models import rnn_lm
-from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, RunState, make_train_step
+from rntn_jax.training import NotFiniteError, RunState, make_train_step
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
 
@@ -47,27 +49,16 @@ def load_splits(config: Config) -> dict[str, list[list[str]]]:
 
 def make_optimizer(config: Config, num_updates: int) -> optax.GradientTransformation:
     """Clipping, direction, decay, and the step size over time."""
-    rate = config.learning_rate
     warmup = min(config.warmup, max(num_updates // 10, 1))
-    rest = max(num_updates - warmup, 1)
-    after = {
-        "constant": lambda: optax.constant_schedule(rate),
-        "cosine": lambda: optax.cosine_decay_schedule(rate, rest),
-        "linear": lambda: optax.linear_schedule(rate, 0.0, rest),
-    }[config.schedule]()
-    schedule = optax.join_schedules([optax.linear_schedule(0.0, rate, warmup), after], [warmup])
-    direction = {
-        "adam": optax.scale_by_adam,
-        "sgd": optax.identity,
-        "adagrad": optax.scale_by_rss,
-    }[config.optimizer]()
-    clip = (
-        optax.identity()
-        if config.clip_norm is None
-        else optax.clip_by_global_norm(config.clip_norm)
+    grows = optax.linear_schedule(0.0, config.learning_rate, warmup)
+    after = max(num_updates - warmup, 1)
+    falls = optimizers.schedule(config.schedule, config.learning_rate, after)
+    return optax.chain(
+        optimizers.clip(config.clip_norm),
+        optimizers.direction(config.optimizer),
+        optax.add_decayed_weights(config.weight_decay),
+        optax.scale_by_learning_rate(optax.join_schedules([grows, falls], [warmup])),
     )
-    decay = optax.add_decayed_weights(config.weight_decay)
-    return optax.chain(clip, direction, decay, optax.scale_by_learning_rate(schedule))
 
 
 def make_loss(config: Config):
@@ -106,13 +97,19 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     Raises:
         DataError: when the corpus is not there or faulty.
         RunMismatchError: when ``workdir`` holds a run with other settings.
+        WorkdirInUseError: when another process holds it.
         NotFiniteError: when the loss stops being a number.
     """
     workdir = Path(workdir)
-    if (done := open_workdir(workdir, config, fresh)) is not None:
+    if (done := finished(workdir, config, fresh)) is not None:
         return done
+    splits = load_splits(config)  # before there is any folder
+    with open_workdir(workdir, config, fresh):
+        return _run(config, workdir, splits)
 
-    splits = load_splits(config)
+
+def _run(config: Config, workdir: Path, splits: dict[str, list[list[str]]]) -> dict[str, Any]:
+    """`run` in a folder that is held."""
     words = (w for sentence in splits["train"] for w in (*sentence, END))
     vocabulary = data.Vocabulary.build(words, config.min_count)
     ids = {name: encode(sentences, vocabulary) for name, sentences in splits.items()}
@@ -132,38 +129,21 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     step = make_train_step(make_loss(config), optimizer, stochastic=True)
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
     params = rnn_lm.init(init_key, model_config)
-    session = RunState(
-        workdir / "checkpoints",
-        params,
-        optimizer,
-        train_key,
-        average=config.average,
-        keep=config.keep_checkpoints,
+    training = loop.start_training(
+        config, workdir, params, optimizer, train_key, total=total, unit="tokens"
     )
-
-    metrics = MetricsWriter(
-        workdir / "metrics.jsonl",
-        session.step,
-        workdir / "tensorboard" if config.tensorboard else None,
-    )
-    with metrics, ProgressBar(total, done=session.step, unit="tokens") as bar:
-        session.announce(bar.say)
-        while session.epoch < config.epochs and not _out_of_patience(config, session):
+    with training as (session, metrics, bar):
+        while session.epoch < config.epochs and not loop.out_of_patience(config.patience, session):
             epoch = session.epoch + 1
             start = time.monotonic()
-            carry = rnn_lm.initial_carry(session.state.params, len(batches[0].tokens))
             losses: list[float] = []
             norms: list[float] = []
-            pending = None
-            for number, batch in enumerate(batches):
-                session.state, out = step(session.state, (batch, carry))
-                carry = out["aux"].carry
-                session.advance(1)
-                # Look at the call before this one, so that the device never waits for us.
-                if pending is not None:
-                    _collect(pending, epoch, workdir, bar, losses, norms)
-                pending = number, batch, out
-            _collect(pending, epoch, workdir, bar, losses, norms)
+            for number, out in loop.one_behind(_steps(session, step, batches)):
+                loop.check_finite(out, workdir, f"epoch {epoch}, segment {number}")
+                losses.append(float(out["loss"]))
+                norms.append(float(out["grad_norm"]))
+                tokens, seen = int(batches[number].mask.sum()), float(np.exp(losses[-1]))
+                bar.advance(1, tokens, f"epoch {epoch}", perplexity=seen)
             trained = time.monotonic() - start
 
             dev = perplexity(session.params, ids["dev"], config.activation, config.batch_size)
@@ -176,7 +156,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
                 grad_norm=float(np.median(norms)),
                 seconds=round(trained, 3),
             )
-            better = session.finish_epoch(-dev)
+            better = session.finish_epoch(-dev, metrics.rows[-1])
             bar.say(
                 f"epoch {epoch}: perplexity train {np.exp(np.mean(losses)):.2f}, dev {dev:.2f}, "
                 f"{tokens / trained:.0f} tokens/s" + (" *" if better else "")
@@ -197,7 +177,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
         },
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(session.best)),
         "vocabulary": len(vocabulary),
-        "seconds_per_epoch": float(np.median([row["seconds"] for row in metrics.rows])),
+        "seconds_per_epoch": loop.seconds_per_epoch(metrics.rows),
     }
     if config.corpus == "demo" and config.train is None:
         nats = [x for sentence in splits["test"] for x in data.demo_text.nats(sentence)]
@@ -208,27 +188,13 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     return result
 
 
-def _out_of_patience(config: Config, session: RunState) -> bool:
-    return config.patience is not None and session.waited >= config.patience
-
-
-def _collect(
-    pending: Any,
-    epoch: int,
-    workdir: Path,
-    bar: ProgressBar,
-    losses: list[float],
-    norms: list[float],
-) -> None:
-    """Loss and gradient norm of a segment, checked and shown."""
-    number, batch, out = pending
-    value, norm = float(out["loss"]), float(out["grad_norm"])
-    if not out["finite"]:
-        raise NotFiniteError(
-            f"the loss is {value} and the gradient's norm {norm} in epoch {epoch}, segment "
-            f"{number}. The last good checkpoint is kept in {workdir / 'checkpoints'}. A smaller "
-            "--learning_rate or --clip_norm may help."
-        )
-    losses.append(value)
-    norms.append(norm)
-    bar.advance(1, int(batch.mask.sum()), f"epoch {epoch}", perplexity=float(np.exp(value)))
+def _steps(
+    state: RunState, step: Callable[..., Any], segments: list[sequences.SequenceBatch]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """A train step with each segment, the carry handed on from one to the next."""
+    carry = rnn_lm.initial_carry(state.state.params, len(segments[0].tokens))
+    for number, segment in enumerate(segments):
+        state.state, out = step(state.state, (segment, carry))
+        carry = out["aux"].carry
+        state.advance(1)
+        yield number, out

@@ -8,10 +8,11 @@ from absl import flags
 
 from experiments.command import Command, check_flags, model_file, run
 from experiments.flags import config_from_flags, define_config_flags, define_run_flags, entry_point
+from experiments.folders import default_folder, use_model
 from experiments.parsing.config import PRESETS, Config
 
 define_config_flags(Config, PRESETS, "demo")
-_WORKDIR, _FRESH = define_run_flags("runs/parsing/PRESET")
+_WORKDIR, _FRESH = define_run_flags("runs/parsing/PRESET, or one for each --train")
 _PARSE = flags.DEFINE_string("parse", None, "parse a tagged CoNLL-U file (- for standard input)")
 _MODEL = flags.DEFINE_string("model", None, "model file (default: the run's)")
 
@@ -25,7 +26,7 @@ COMMAND = Command(
         ("--preset=paper --feats --data_dir=DIR", "UD English-EWT"),
     ),
     settings=Config,
-    verbs={"parse": ("model", "workdir", "preset")},
+    verbs={"parse": ("model", "workdir", "preset", "train")},
     run=("preset", "workdir", "fresh"),
     for_text="--parse={}",
     for_file="--parse={}",
@@ -35,8 +36,8 @@ COMMAND = Command(
 def _main() -> None:
     config = config_from_flags(Config, PRESETS)
     check_flags(COMMAND, config)
-    preset = flags.FLAGS["preset"].value
-    workdir = Path(_WORKDIR.value or f"runs/parsing/{preset}")
+    preset = str(flags.FLAGS["preset"].value)
+    workdir = Path(_WORKDIR.value or default_folder("parsing", preset, config.train))
     if _PARSE.value is not None:
         path = model_file(COMMAND, _MODEL.value, workdir)
         from experiments.parsing import predict
@@ -54,6 +55,7 @@ def _main() -> None:
         uas, las, clas = (100 * result[f"{split}_{name}"] for name in ("uas", "las", "clas"))
         print(f"{split}: UAS {uas:.2f}  LAS {las:.2f}  CLAS {clas:.2f}")
     print(f"report: {result['report']}")
+    print(f"parse a file by this model: {use_model(COMMAND.name, workdir, '--parse=FILE')}")
 
 
 main = entry_point(_main, COMMAND)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,7 +14,8 @@ import numpy as np
 
 from rntn_jax import data
 from rntn_jax.models import context_parser, encoder, parser
-from rntn_jax.training import CheckpointError, load_pytree, read_info, save_pytree
+from rntn_jax.training import load_model as load_model_file
+from rntn_jax.training import require, save_pytree, shapes_of, texts, tuples
 
 __all__ = [
     "Model",
@@ -232,22 +233,34 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         FileNotFoundError: when there is no such file.
         CheckpointError: when the file is damaged or holds something else.
     """
-    info = read_info(path)
-    if info.get("kind") != "parser":
-        raise CheckpointError(f"{path} does not hold a parser")
-    sizes: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in info["config"].items()
-    }
+    return load_model_file(path, "parser", "a parser", _describe)
+
+
+def _describe(info: dict[str, Any]) -> tuple[Any, Callable[[Any], Model]]:
+    """Shapes of the parameters, and the model that they make."""
+    sizes, options = tuples(info["config"]), info["options"]
+    relations = texts(info["relations"], "relations", sizes["num_relations"])
+    require("root" in relations, "there is no relation root")
     if "encoder" in sizes:
-        reader: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in sizes["encoder"].items()
-        }
-        sizes["encoder"] = encoder.Config(**reader)
-        config = context_parser.Config(**sizes)
-        like = jax.eval_shape(lambda: context_parser.init(jax.random.key(0), config))
+        reader = encoder.Config(**sizes["encoder"])
+        config = context_parser.Config(**sizes | {"encoder": reader})
+        like, words = shapes_of(context_parser.init, config), reader.vocab_sizes
     else:
         config = parser.Config(**sizes)
-        like = jax.eval_shape(lambda: parser.init(jax.random.key(0), config))
-    params, _ = load_pytree(path, like)
-    vocabularies = [data.Vocabulary.from_json(json.dumps(v)) for v in info["vocabularies"]]
-    return Model(params, tuple(vocabularies), info["relations"], config, info["options"])
+        like, words = shapes_of(parser.init, config), config.vocab_sizes
+    vocabularies = tuple(data.Vocabulary.from_json(json.dumps(v)) for v in info["vocabularies"])
+    found = tuple(len(v) + 1 for v in vocabularies)  # and the root
+    require(found == words, f"the vocabularies have {found} words, the model {words}")
+    require(set(options) == {"feats", "suffixes", "activation"}, f"the options are {options}")
+    columns = 2 + sum(map(_flag, (options["feats"], options["suffixes"])))
+    require(
+        columns == len(words), f"the options make {columns} columns, the model has {len(words)}"
+    )
+    activation = options["activation"]
+    require(activation in ("relu", "cube", "tanh"), f"activation is {activation!r:.40}")
+    return like, lambda params: Model(params, vocabularies, relations, config, options)
+
+
+def _flag(value: Any) -> bool:
+    require(isinstance(value, bool), f"an option must be true or false, got {value!r:.40}")
+    return value

@@ -61,7 +61,7 @@ def write(
         decimals=2,
         history=history,
         curves=[
-            plots.Curves("Loss", "epoch", ["train_nats"], "nats a step"),
+            plots.Curves("Loss", "epoch", ["train_nll"], "nats a step"),
             plots.Curves("Dev", "epoch", ["dev_uas", "dev_las"], "fraction", result["epoch"]),
         ],
         sections=[

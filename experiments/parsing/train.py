@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments import loop, optimizers
 from experiments.parsing import report
 from experiments.parsing.config import Config
 from experiments.parsing.pipeline import (
@@ -23,10 +25,10 @@ from experiments.parsing.pipeline import (
     windows,
 )
 from experiments.splits import read_splits
-from experiments.workdir import open_workdir, write_json
+from experiments.workdir import finished, open_workdir, write_json
 from rntn_jax import data
 from rntn_jax.models import context_parser, encoder, parser
-from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, RunState, make_train_step
+from rntn_jax.training import NotFiniteError, make_train_step
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
 
@@ -163,13 +165,19 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     Raises:
         DataError: when the corpus is not there or faulty.
         RunMismatchError: when ``workdir`` holds a run with other settings.
+        WorkdirInUseError: when another process holds it.
         NotFiniteError: when the loss stops being a number.
     """
     workdir = Path(workdir)
-    if (done := open_workdir(workdir, config, fresh)) is not None:
+    if (done := finished(workdir, config, fresh)) is not None:
         return done
+    splits = load_splits(config)  # before there is any folder
+    with open_workdir(workdir, config, fresh):
+        return _run(config, workdir, splits)
 
-    splits = load_splits(config)
+
+def _run(config: Config, workdir: Path, splits: dict[str, Sentences]) -> dict[str, Any]:
+    """`run` in a folder that is held."""
     options = {
         "feats": config.feats,
         "suffixes": config.suffixes,
@@ -182,58 +190,43 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     )
     model = make_model(config, vocabularies, relations, options)
     total = config.epochs * loader.updates
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, config.learning_rate, min(total // 10 + 1, 200), total + 1
-    )
-    clip = optax.identity()
-    if config.clip_norm is not None:
-        clip = optax.clip_by_global_norm(config.clip_norm)
-    optimizer = optax.chain(clip, optax.adam(schedule, b2=0.99))
+    schedule = optimizers.warmup_cosine(config.learning_rate, total)
+    optimizer = optax.chain(optimizers.clip(config.clip_norm), optax.adam(schedule, b2=0.99))
     step = make_train_step(loader.loss, optimizer, stochastic=True, several=True)
     # The generator of the hardware: it compiles and runs quicker than the default.
     train_key = jax.random.key(config.seed + 1, impl="rbg")
-    session = RunState(
-        workdir / "checkpoints",
-        model.params,
-        optimizer,
-        train_key,
-        average=config.average,
-        keep=config.keep_checkpoints,
-    )
 
     def model_of(params) -> Model:
         return model._replace(params=jax.device_get(params))
 
-    tensorboard = workdir / "tensorboard" if config.tensorboard else None
-    metrics = MetricsWriter(workdir / "metrics.jsonl", session.step, tensorboard)
-    with metrics, ProgressBar(total, done=session.step, unit="steps") as bar:
-        session.announce(bar.say)
+    training = loop.start_training(
+        config, workdir, model.params, optimizer, train_key, total=total, unit="steps"
+    )
+    with training as (session, metrics, bar):
         while session.epoch < config.epochs:
             epoch, begun = session.epoch + 1, time.monotonic()
+            minibatches = (
+                (b, updates, (updates, steps)) for b, updates, steps in loader.epoch(epoch)
+            )
             nats: list[float] = []
-            for batch, updates, steps in loader.epoch(epoch):
-                session.state, out = step(session.state, batch)
-                session.advance(updates)
-                if not out["finite"].all():
-                    raise NotFiniteError(
-                        f"the loss is {out['loss']} in epoch {epoch}. The last good checkpoint is "
-                        f"kept in {workdir / 'checkpoints'}. A smaller --learning_rate may help."
-                    )
+            for (updates, steps), out in loop.take_steps(session, step, minibatches):
+                which = partial(_which, epoch, len(nats))
+                loop.check_finite(out, workdir, which)
                 nats += out["loss"].tolist()
                 bar.advance(updates, steps, f"epoch {epoch}", nats=nats[-1])
             seconds = time.monotonic() - begun
             scores = evaluate(model_of(session.params), splits["dev"])
             row = {
                 "epoch": epoch,
-                "train_nats": float(np.mean(nats)),
+                "train_nll": float(np.mean(nats)),
                 "dev_uas": scores.uas,
                 "dev_las": scores.las,
                 "seconds": round(seconds, 3),
             }
             metrics.write(session.step, **row)
-            better = session.finish_epoch(scores.las)
+            better = session.finish_epoch(scores.las, metrics.rows[-1])
             bar.say(
-                f"epoch {epoch}: {row['train_nats']:.4f} nats a step, dev UAS "
+                f"epoch {epoch}: {row['train_nll']:.4f} nats a step, dev UAS "
                 f"{100 * scores.uas:.2f} LAS {100 * scores.las:.2f}, {seconds:.1f} s"
                 + (" *" if better else "")
             )
@@ -246,7 +239,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
         "steps": loader.steps,
         "lifted_arcs": loader.lifted,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(model.params)),
-        "seconds": float(sum(row["seconds"] for row in metrics.rows)),
+        "seconds": loop.total_seconds(metrics.rows),
     }
     for split in sorted(splits.keys() - {"train"}):
         scores = evaluate(model, splits[split])
@@ -256,3 +249,8 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     report.write(workdir, config, result, metrics.rows, model, splits)
     write_json(workdir / "result.json", result)
     return result
+
+
+def _which(epoch: int, first: int, at: int) -> str:
+    """Which minibatch of a call."""
+    return f"epoch {epoch}, minibatch {first + at}"

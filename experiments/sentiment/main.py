@@ -8,10 +8,11 @@ from absl import flags
 
 from experiments.command import Command, check_flags, check_output, model_file, run
 from experiments.flags import config_from_flags, define_config_flags, define_run_flags, entry_point
+from experiments.folders import default_folder, use_model
 from experiments.sentiment.config import PRESETS, Config
 
 define_config_flags(Config, PRESETS, "demo")
-_WORKDIR, _FRESH = define_run_flags("runs/sentiment/PRESET")
+_WORKDIR, _FRESH = define_run_flags("runs/sentiment/PRESET, or one for each --train")
 _PREDICT = flags.DEFINE_string(
     "predict", None, "label this text, or the texts, trees or parses in this file (- for standard "
     "input; see the end)"
@@ -51,7 +52,7 @@ _BRACKETS = flags.DEFINE_enum(
     ["gold", "built", "balanced", "right"],
     "the file's brackets, or others over the same words (then roots are scored)",
 )
-_CHOICE = ("model", "builder", "workdir", "preset")  # which model answers
+_CHOICE = ("model", "builder", "workdir", "preset", "train")  # which model answers
 
 COMMAND = Command(
     name="sentiment",
@@ -90,7 +91,7 @@ COMMAND = Command(
 def _answer(workdir: Path) -> None:
     """What a trained model does."""
     model = None
-    if _MODEL.present or _WORKDIR.present or flags.FLAGS["preset"].present:
+    if any(flags.FLAGS[name].present for name in ("model", "workdir", "preset", "train")):
         model = model_file(COMMAND, _MODEL.value, workdir)
     if _LABEL.value is not None or _FORMAT.value != "svg":  # a folder for pictures is made
         check_output(_OUTPUT.value)
@@ -111,8 +112,8 @@ def _answer(workdir: Path) -> None:
 def _main() -> None:
     config = config_from_flags(Config, PRESETS)
     verbs = check_flags(COMMAND, config)
-    preset = flags.FLAGS["preset"].value
-    workdir = Path(_WORKDIR.value or f"runs/sentiment/{preset}")
+    preset = str(flags.FLAGS["preset"].value)
+    workdir = Path(_WORKDIR.value or default_folder("sentiment", preset, config.train))
     if _SUMMARY.value is not None:
         from experiments.sentiment.summary import summarize
 
@@ -133,6 +134,7 @@ def _main() -> None:
         best = 100 * result["best_possible"]
         print(f"{'best possible':14}" + "".join(f"{best:>12.2f}%" for _ in columns))
     print(f"report: {result['report']}")
+    print(f"label texts by this model: {use_model(COMMAND.name, workdir, '--predict=FILE')}")
 
 
 main = entry_point(_main, COMMAND)

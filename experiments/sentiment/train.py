@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,16 @@ import jax
 import numpy as np
 import optax
 
+from experiments import loop, optimizers
 from experiments.sentiment import report, scores
-from experiments.sentiment.batches import EpochLoader
+from experiments.sentiment.batches import Dispatch, EpochLoader
 from experiments.sentiment.config import Config
 from experiments.splits import read_splits
-from experiments.workdir import open_workdir, write_json
+from experiments.workdir import finished, open_workdir, write_json
 from rntn_jax import data, trees
 from rntn_jax.annotate import Labeller, predict, save_labeller, two_classes
 from rntn_jax.models import rntn
-from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, RunState, make_train_step
+from rntn_jax.training import NotFiniteError, make_train_step
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
 
@@ -61,11 +63,6 @@ def _file(config: Config, split: str) -> str | None:
 
 def make_optimizer(config: Config, num_updates: int) -> optax.GradientTransformation:
     """The optimiser, with a step size of its own for the tensor."""
-    rate: Any = config.learning_rate
-    if config.schedule == "cosine":
-        rate = optax.cosine_decay_schedule(rate, num_updates)
-    elif config.schedule == "linear":
-        rate = optax.linear_schedule(rate, 0.0, num_updates)
 
     def slow_tensor(updates: Any, _: Any) -> Any:
         if updates.cell.v is None:
@@ -74,19 +71,12 @@ def make_optimizer(config: Config, num_updates: int) -> optax.GradientTransforma
             cell=updates.cell._replace(v=config.tensor_learning_rate * updates.cell.v)
         )
 
-    direction = {
-        "adagrad": lambda: optax.scale_by_rss(config.initial_accumulator),
-        "sgd": optax.identity,
-        "momentum": lambda: optax.trace(0.9),
-        "adam": optax.scale_by_adam,
-    }[config.optimizer]()
-    clip = (
-        optax.identity()
-        if config.clip_norm is None
-        else optax.clip_by_global_norm(config.clip_norm)
-    )
+    rate = optimizers.schedule(config.schedule, config.learning_rate, num_updates)
     return optax.chain(
-        clip, direction, optax.stateless(slow_tensor), optax.scale_by_learning_rate(rate)
+        optimizers.clip(config.clip_norm),
+        optimizers.direction(config.optimizer, config.initial_accumulator),
+        optax.stateless(slow_tensor),
+        optax.scale_by_learning_rate(rate),
     )
 
 
@@ -145,13 +135,19 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     Raises:
         DataError: when the corpus is not there or faulty.
         RunMismatchError: when ``workdir`` holds a run with other settings.
+        WorkdirInUseError: when another process holds it.
         NotFiniteError: when the loss stops being a number.
     """
     workdir = Path(workdir)
-    if (done := open_workdir(workdir, config, fresh)) is not None:
+    if (done := finished(workdir, config, fresh)) is not None:
         return done
+    splits = load_splits(config)  # before there is any folder
+    with open_workdir(workdir, config, fresh):
+        return _run(config, workdir, splits)
 
-    splits = load_splits(config)
+
+def _run(config: Config, workdir: Path, splits: dict[str, list[data.Tree]]) -> dict[str, Any]:
+    """`run` in a folder that is held."""
     vocabulary = data.Vocabulary.build(
         (word for tree in splits["train"] for word in tree.tokens), lowercase=config.lowercase
     )
@@ -174,36 +170,23 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
             word_scale=config.word_scale,
         ),
     )
-    session = RunState(
-        workdir / "checkpoints",
-        params,
-        optimizer,
-        train_key,
-        average=config.average,
-        keep=config.keep_checkpoints,
-    )
-
     total = config.epochs * loader.num_batches
-    metrics = MetricsWriter(
-        workdir / "metrics.jsonl",
-        session.step,
-        workdir / "tensorboard" if config.tensorboard else None,
+    training = loop.start_training(
+        config, workdir, params, optimizer, train_key, total=total, unit="trees"
     )
-    with closing(loader), metrics, ProgressBar(total, done=session.step, unit="trees") as bar:
-        session.announce(bar.say)
-        while session.epoch < config.epochs and not _out_of_patience(config, session):
+    with closing(loader), training as (session, metrics, bar):
+        while session.epoch < config.epochs and not loop.out_of_patience(config.patience, session):
             epoch = session.epoch + 1
             start = time.monotonic()
+            dispatches = loader.epoch(epoch, last=epoch == config.epochs)
+            minibatches = ((own.batch, len(own.members), own) for own in dispatches)
             losses: list[float] = []
-            pending = None
-            for dispatch in loader.epoch(epoch, last=epoch == config.epochs):
-                session.state, out = step(session.state, dispatch.batch)
-                session.advance(len(dispatch.members))
-                # Look at the call before this one, so that the device never waits for us.
-                if pending is not None:
-                    losses += _collect(pending, epoch, workdir, bar)
-                pending = dispatch, out
-            losses += _collect(pending, epoch, workdir, bar)
+            for dispatch, out in loop.take_steps(session, step, minibatches):
+                loop.check_finite(out, workdir, partial(_which, epoch, dispatch))
+                losses += np.asarray(out["aux"]).tolist()
+                count = sum(len(members) for members in dispatch.members)
+                nats = float(np.mean(losses[-len(dispatch.members) :]))
+                bar.advance(len(dispatch.members), count, f"epoch {epoch}", loss=nats)
             trained = time.monotonic() - start
 
             dev = _evaluate(session.params, banks["dev"], splits["dev"], config)
@@ -215,7 +198,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
                 **{f"dev_{name}": x for name, x in dev.items()},
                 seconds=round(trained, 3),
             )
-            better = session.finish_epoch(value)
+            better = session.finish_epoch(value, metrics.rows[-1])
             bar.say(
                 f"epoch {epoch}: loss {np.mean(losses):.3f}, dev {_show(dev)}, "
                 f"{len(banks['train']) / trained:.0f} trees/s" + (" *" if better else "")
@@ -232,7 +215,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
             for name in ("dev", "test")
             if name in splits
         },
-        "seconds_per_epoch": float(np.median([row["seconds"] for row in metrics.rows])),
+        "seconds_per_epoch": loop.seconds_per_epoch(metrics.rows),
     }
     if config.corpus == "demo" and config.train is None:
         result["best_possible"] = data.demo_sentiment.best_accuracy()
@@ -242,27 +225,10 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     return result
 
 
-def _out_of_patience(config: Config, session: RunState) -> bool:
-    return config.patience is not None and session.waited >= config.patience
-
-
-def _collect(pending: Any, epoch: int, workdir: Path, bar: ProgressBar) -> list[float]:
-    """Losses of a dispatch, checked and shown."""
-    dispatch, out = pending
-    finite = np.asarray(out["finite"])
-    if not finite.all():
-        at = int(np.argmin(finite))
-        shown = ", ".join(map(str, dispatch.members[at][:10]))
-        raise NotFiniteError(
-            f"the loss is {float(out['loss'][at])} and the gradient's norm "
-            f"{float(out['grad_norm'][at])} in epoch {epoch}, minibatch {dispatch.first + at} "
-            f"(training trees {shown}, ...). The last good checkpoint is kept in "
-            f"{workdir / 'checkpoints'}. A smaller --learning_rate or --clip_norm may help."
-        )
-    nats = np.asarray(out["aux"])
-    count = sum(len(members) for members in dispatch.members)
-    bar.advance(len(nats), count, f"epoch {epoch}", loss=float(nats.mean()))
-    return nats.tolist()
+def _which(epoch: int, dispatch: Dispatch, at: int) -> str:
+    """Which minibatch of a dispatch."""
+    shown = ", ".join(map(str, dispatch.members[at][:10]))
+    return f"epoch {epoch}, minibatch {dispatch.first + at} (training trees {shown}, ...)"
 
 
 def _evaluate(

@@ -8,10 +8,11 @@ from absl import flags
 
 from experiments.command import Command, check_flags, check_output, model_file, run
 from experiments.flags import config_from_flags, define_config_flags, define_run_flags, entry_point
+from experiments.folders import default_folder, use_model
 from experiments.tree_builder.config import PRESETS, Config
 
 define_config_flags(Config, PRESETS, "demo")
-_WORKDIR, _FRESH = define_run_flags("runs/tree_builder/PRESET")
+_WORKDIR, _FRESH = define_run_flags("runs/tree_builder/PRESET, or one for each --train")
 _COMBINE = flags.DEFINE_string(
     "combine", None, "write the builders of the runs whose folders match this pattern as one"
 )
@@ -29,7 +30,7 @@ COMMAND = Command(
         ("--preset=paper --data_dir=DIR", "the Stanford Sentiment Treebank"),
     ),
     settings=Config,
-    verbs={"evaluate": ("model", "workdir", "preset"), "combine": ("output",)},
+    verbs={"evaluate": ("model", "workdir", "preset", "train"), "combine": ("output",)},
     run=("preset", "workdir", "fresh"),
     for_file="--evaluate={}",
 )
@@ -38,8 +39,8 @@ COMMAND = Command(
 def _main() -> None:
     config = config_from_flags(Config, PRESETS)
     verbs = check_flags(COMMAND, config)
-    preset = flags.FLAGS["preset"].value
-    workdir = Path(_WORKDIR.value or f"runs/tree_builder/{preset}")
+    preset = str(flags.FLAGS["preset"].value)
+    workdir = Path(_WORKDIR.value or default_folder("tree_builder", preset, config.train))
     if _COMBINE.value is not None:
         check_output(_OUTPUT.value)
     if verbs:
@@ -64,6 +65,7 @@ def _main() -> None:
             f"exact {scores['exact']:.2f}  root's split {scores['root']:.2f}"
         )
     print(f"report: {result['report']}")
+    print(f"score a treebank by this model: {use_model(COMMAND.name, workdir, '--evaluate=FILE')}")
 
 
 main = entry_point(_main, COMMAND)

@@ -62,7 +62,7 @@ def write(
         decimals=2,
         history=history,
         curves=[
-            plots.Curves("Loss", "epoch", ["train_nats"], "nats a tree"),
+            plots.Curves("Loss", "epoch", ["train_nll"], "nats a tree"),
             plots.Curves("Dev", "epoch", ["dev_f1", "dev_root"], "fraction", result["epoch"]),
         ],
         sections=[

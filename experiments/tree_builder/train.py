@@ -12,16 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments import loop, optimizers
 from experiments.splits import read_splits
 from experiments.tree_builder import report
 from experiments.tree_builder.config import Config
-from experiments.workdir import open_workdir, write_json
+from experiments.workdir import finished, open_workdir, write_json
 from rntn_jax import data
 from rntn_jax.annotate import TreeBuilder, build_trees, describe, pad, save_builder
 from rntn_jax.models import encoder, span_parser
 from rntn_jax.models.window import Layer
 from rntn_jax.ops import linear_cross_entropy
-from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, RunState, make_train_step
+from rntn_jax.training import NotFiniteError, make_train_step
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
 
@@ -165,38 +166,50 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     Raises:
         DataError: when the corpus is not there or faulty.
         RunMismatchError: when ``workdir`` holds a run with other settings.
+        WorkdirInUseError: when another process holds it.
         NotFiniteError: when the loss stops being a number.
     """
     workdir = Path(workdir)
-    if (done := open_workdir(workdir, config, fresh)) is not None:
+    if (done := finished(workdir, config, fresh)) is not None:
         return done
+    splits, phrases = load_splits(config), load_phrases(config)  # before there is any folder
+    with open_workdir(workdir, config, fresh):
+        builder, result, history = _train(config, workdir, splits, phrases)
+        save_builder(workdir / "model.safetensors", builder)
+        for split in ("dev", "test"):
+            if split in splits:
+                result[split] = _score(builder, splits[split])._asdict()
+        result["report"] = str(workdir / "report.html")
+        report.write(workdir, config, result, history, builder, splits)
+        write_json(workdir / "result.json", result)
+    return result
 
-    splits = load_splits(config)
-    phrases = load_phrases(config)
-    sentences = [tree.tokens for tree in splits["train"]] + [own.tokens for own in phrases]
+
+def _vocabularies(
+    trees: list[data.Tree], phrases: list[Phrases], min_count: int
+) -> tuple[data.Vocabulary, ...]:
+    """Of the words and of their shapes."""
+    sentences = [tree.tokens for tree in trees] + [own.tokens for own in phrases]
     described = [describe(tokens) for tokens in sentences]
-    vocabularies = tuple(
-        data.Vocabulary.build(
-            (word for columns in described for word in columns[k]), config.min_count
-        )
+    return tuple(
+        data.Vocabulary.build((word for columns in described for word in columns[k]), min_count)
         for k in range(2)
     )
+
+
+def _sizes(config: Config, vocabularies: Sequence[data.Vocabulary]) -> span_parser.Config:
+    """Of the network."""
     reader = encoder.Config(
         vocab_sizes=tuple(map(len, vocabularies)),
         embed_dims=(config.word_dim, config.look_dim),
         rnn_layers=config.rnn_layers,
         rnn_dim=config.rnn_dim,
     )
-    sizes = span_parser.Config(reader, hidden_dim=config.hidden_dim)
-    loader = Loader(splits["train"], phrases, vocabularies, config.batch_size, config.seed)
-    total = sum(loader.batches(epoch < config.phrase_epochs) for epoch in range(config.epochs))
-    rate = optax.warmup_cosine_decay_schedule(
-        0.0, config.learning_rate, min(total // 10 + 1, 100), total + 1
-    )
-    clip = optax.identity()
-    if config.clip_norm is not None:
-        clip = optax.clip_by_global_norm(config.clip_norm)
-    optimizer = optax.chain(clip, optax.adam(rate, b2=0.99))
+    return span_parser.Config(reader, hidden_dim=config.hidden_dim)
+
+
+def make_loss(config: Config):
+    """Nats of a minibatch of trees; or of phrases and, beside them, their words' tags."""
 
     def loss(params: Params, minibatch: Minibatch, key):
         nats, aux = span_parser.loss(
@@ -216,73 +229,73 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
             nats = config.phrase_weight * nats + config.tag_weight * of_tags.sum() / sentences
         return nats, aux.nats
 
-    step = make_train_step(loss, optimizer, stochastic=True)
+    return loss
+
+
+def _score(builder: TreeBuilder, trees: list[data.Tree]) -> data.BracketScores:
+    return data.bracket_scores(trees, build_trees(builder, [tree.tokens for tree in trees]))
+
+
+def _train(
+    config: Config, workdir: Path, splits: dict[str, list[data.Tree]], phrases: list[Phrases]
+) -> tuple[TreeBuilder, dict[str, Any], list[dict[str, Any]]]:
+    """The loop: the builder with the best dev score, how it was trained, and its metrics."""
+    vocabularies = _vocabularies(splits["train"], phrases, config.min_count)
+    sizes = _sizes(config, vocabularies)
+    loader = Loader(splits["train"], phrases, vocabularies, config.batch_size, config.seed)
+    total = sum(loader.batches(epoch < config.phrase_epochs) for epoch in range(config.epochs))
+    rate = optimizers.warmup_cosine(config.learning_rate, total, longest=100)
+    optimizer = optax.chain(optimizers.clip(config.clip_norm), optax.adam(rate, b2=0.99))
+    step = make_train_step(make_loss(config), optimizer, stochastic=True)
     # The generator of the hardware: it compiles and runs quicker than the default.
     init_key, train_key = jax.random.split(jax.random.key(config.seed, impl="rbg"))
-    session = RunState(
-        workdir / "checkpoints",
-        Params(
-            span_parser.init(init_key, sizes),
-            Layer(jnp.zeros((reader.width, len(loader.tags))), jnp.zeros(len(loader.tags))),
-        ),
-        optimizer,
-        train_key,
-        average=config.average,
-        keep=config.keep_checkpoints,
+    tags = len(loader.tags)
+    params = Params(
+        span_parser.init(init_key, sizes),
+        Layer(jnp.zeros((sizes.encoder.width, tags)), jnp.zeros(tags)),
     )
 
     def builder_of(params: Params) -> TreeBuilder:
         return TreeBuilder((jax.device_get(params.parser),), vocabularies, sizes)
 
-    def score(params: Params, trees: list[data.Tree]) -> data.BracketScores:
-        built = build_trees(builder_of(params), [tree.tokens for tree in trees])
-        return data.bracket_scores(trees, built)
-
-    tensorboard = workdir / "tensorboard" if config.tensorboard else None
-    metrics = MetricsWriter(workdir / "metrics.jsonl", session.step, tensorboard)
-    with metrics, ProgressBar(total, done=session.step, unit="trees") as bar:
-        session.announce(bar.say)
+    training = loop.start_training(
+        config, workdir, params, optimizer, train_key, total=total, unit="trees"
+    )
+    with training as (session, metrics, bar):
         while session.epoch < config.epochs:
             epoch, begun = session.epoch + 1, time.monotonic()
+            minibatches = (
+                (own, 1, (own.tags is None, count))
+                for own, count in loader.epoch(epoch, epoch <= config.phrase_epochs)
+            )
             nats: list[float] = []
-            for minibatch, count in loader.epoch(epoch, epoch <= config.phrase_epochs):
-                session.state, out = step(session.state, minibatch)
-                session.advance(1)
-                if not out["finite"]:
-                    raise NotFiniteError(
-                        f"the loss is {out['loss']} in epoch {epoch}. The last good checkpoint is "
-                        f"kept in {workdir / 'checkpoints'}. A smaller --learning_rate may help."
-                    )
-                if minibatch.tags is None:
+            steps = loop.take_steps(session, step, minibatches)
+            for number, ((of_trees, count), out) in enumerate(steps):
+                loop.check_finite(out, workdir, f"epoch {epoch}, minibatch {number}")
+                if of_trees:
                     nats.append(float(out["loss"]))
                 bar.advance(1, count, f"epoch {epoch}", nats=float(out["loss"]))
             seconds = time.monotonic() - begun
-            scores = score(session.params, splits["dev"])
+            scores = _score(builder_of(session.params), splits["dev"])
             metrics.write(
                 session.step,
                 epoch=epoch,
-                train_nats=float(np.mean(nats)),
+                train_nll=float(np.mean(nats)),
                 dev_f1=scores.f1,
                 dev_root=scores.root,
                 seconds=round(seconds, 3),
             )
-            better = session.finish_epoch(scores.f1)
+            better = session.finish_epoch(scores.f1, metrics.rows[-1])
             bar.say(
                 f"epoch {epoch}: {np.mean(nats):.4f} nats a tree, dev F1 {100 * scores.f1:.2f}, "
                 f"{seconds:.1f} s" + (" *" if better else "")
             )
 
     builder = builder_of(session.best)
-    save_builder(workdir / "model.safetensors", builder)
     result: dict[str, Any] = {
         "epoch": session.best_epoch,
         "epochs_run": session.epoch,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(builder.params)),
-        "seconds": float(sum(row["seconds"] for row in metrics.rows)),
+        "seconds": loop.total_seconds(metrics.rows),
     }
-    for split in sorted(splits.keys() - {"train"}):
-        result[split] = score(session.best, splits[split])._asdict()
-    result["report"] = str(workdir / "report.html")
-    report.write(workdir, config, result, metrics.rows, builder, splits)
-    write_json(workdir / "result.json", result)
-    return result
+    return builder, result, metrics.rows

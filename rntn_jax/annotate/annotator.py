@@ -15,7 +15,7 @@ from rntn_jax.annotate import builder, labeller
 from rntn_jax.annotate.builder import TreeBuilder, build_trees
 from rntn_jax.annotate.labeller import CLASS_NAMES, Labeller, label_trees
 from rntn_jax.data import DataError, Tree, tokenize
-from rntn_jax.training import CheckpointError, load_pytree, read_info, save_pytree
+from rntn_jax.training import load_model, save_pytree
 
 __all__ = [
     "Annotator",
@@ -185,9 +185,11 @@ def load_annotator(path: str | os.PathLike[str]) -> Annotator:
         FileNotFoundError: when there is no such file.
         CheckpointError: when the file is damaged or holds something else.
     """
-    info = read_info(path)
-    if info.get("kind") != "annotator":
-        raise CheckpointError(f"{path} does not hold a tree builder and a labeller")
-    one, other = builder.from_info(info["builder"]), labeller.from_info(info["labeller"])
-    (built, labelled), _ = load_pytree(path, (one.params, other.params))
-    return Annotator(one._replace(params=built), other._replace(params=labelled))
+
+    def describe(info: dict[str, Any]) -> tuple[Any, Any]:
+        one, other = builder.from_info(info["builder"]), labeller.from_info(info["labeller"])
+        return (one.params, other.params), lambda params: Annotator(
+            one._replace(params=params[0]), other._replace(params=params[1])
+        )
+
+    return load_model(path, "annotator", "a tree builder and a labeller", describe)

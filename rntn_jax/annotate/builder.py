@@ -13,7 +13,7 @@ import numpy as np
 
 from rntn_jax.data import DataError, Tree, Vocabulary
 from rntn_jax.models import encoder, span_parser
-from rntn_jax.training import CheckpointError, load_pytree, read_info, save_pytree
+from rntn_jax.training import load_model, require, save_pytree, shapes_of, tuples
 
 __all__ = ["TreeBuilder", "build_trees", "describe", "load_builder", "pad", "save_builder"]
 
@@ -215,15 +215,22 @@ def info_of(builder: TreeBuilder) -> dict[str, Any]:
 
 
 def from_info(info: dict[str, Any]) -> TreeBuilder:
-    """A builder with the shapes of its parameters in their place."""
-    sizes = dict(info["config"])
-    lists: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in sizes.pop("encoder").items()
-    }
-    config = span_parser.Config(encoder.Config(**lists), **sizes)
-    like = jax.eval_shape(lambda: span_parser.init(jax.random.key(0), config))
+    """A builder with the shapes of its parameters in their place.
+
+    Raises:
+        ValueError: for an object that is none of `info_of`; of malformed ones others too.
+    """
+    sizes, networks = tuples(info["config"]), info["networks"]
+    reader = encoder.Config(**sizes["encoder"])
+    config = span_parser.Config(**sizes | {"encoder": reader})
     vocabularies = tuple(Vocabulary.from_json(json.dumps(v)) for v in info["vocabularies"])
-    return TreeBuilder((like,) * info["networks"], vocabularies, config)
+    words = tuple(map(len, vocabularies))
+    require(
+        words == reader.vocab_sizes and len(words) == 2,
+        f"the vocabularies have {words} words, the model {reader.vocab_sizes}",
+    )
+    require(type(networks) is int and networks > 0, f"networks is {networks!r:.40}")
+    return TreeBuilder((shapes_of(span_parser.init, config),) * networks, vocabularies, config)
 
 
 def save_builder(path: str | os.PathLike[str], builder: TreeBuilder) -> None:
@@ -238,8 +245,9 @@ def load_builder(path: str | os.PathLike[str]) -> TreeBuilder:
         FileNotFoundError: when there is no such file.
         CheckpointError: when the file is damaged or holds something else.
     """
-    info = read_info(path)
-    if info.get("kind") != "tree_builder":
-        raise CheckpointError(f"{path} does not hold a tree builder")
-    builder = from_info(info)
-    return builder._replace(params=load_pytree(path, builder.params)[0])
+
+    def describe(info: dict[str, Any]) -> tuple[Any, Any]:
+        builder = from_info(info)
+        return builder.params, lambda params: builder._replace(params=params)
+
+    return load_model(path, "tree_builder", "a tree builder", describe)

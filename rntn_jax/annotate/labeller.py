@@ -14,7 +14,7 @@ import numpy as np
 
 from rntn_jax import data, trees
 from rntn_jax.models import rntn
-from rntn_jax.training import CheckpointError, load_pytree, read_info, save_pytree
+from rntn_jax.training import load_model, require, save_pytree, shapes_of
 
 __all__ = [
     "CLASS_NAMES",
@@ -30,6 +30,12 @@ FEW = 8  # trees
 CLASS_NAMES = {
     2: ("negative", "positive"),
     5: ("very negative", "negative", "neutral", "positive", "very positive"),
+}
+
+
+_OPTIONS = {
+    "activation": ("tanh", "sigmoid", "relu", "identity"),
+    "leaf_activation": ("tanh", "identity"),
 }
 
 
@@ -66,15 +72,23 @@ def info_of(labeller: Labeller) -> dict[str, Any]:
 
 
 def from_info(info: dict[str, Any]) -> Labeller:
-    """A labeller with the shapes of its parameters in their place."""
+    """A labeller with the shapes of its parameters in their place.
+
+    Raises:
+        ValueError: for an object that is none of `info_of`; of malformed ones others too.
+    """
     config = rntn.Config(**info["config"])
-    like = jax.eval_shape(lambda: rntn.init(jax.random.key(0), config))
     vocabulary = data.Vocabulary.from_json(json.dumps(info["vocabulary"]))
-    if len(vocabulary) != config.vocab_size:
-        raise CheckpointError(
-            f"the vocabulary has {len(vocabulary)} words, the model {config.vocab_size}"
-        )
-    return Labeller(like, vocabulary, info["options"], info["info"])
+    require(
+        len(vocabulary) == config.vocab_size,
+        f"the vocabulary has {len(vocabulary)} words, the model {config.vocab_size}",
+    )
+    require(config.num_classes in CLASS_NAMES, f"num_classes is {config.num_classes}")
+    options = info["options"]
+    require(options.keys() <= _OPTIONS.keys(), f"unknown options: {sorted(options)}")
+    for name, value in options.items():
+        require(value in _OPTIONS[name], f"{name} is {value!r:.40}")
+    return Labeller(shapes_of(rntn.init, config), vocabulary, options, dict(info["info"]))
 
 
 def save_labeller(path: str | os.PathLike[str], labeller: Labeller) -> None:
@@ -89,14 +103,12 @@ def load_labeller(path: str | os.PathLike[str]) -> Labeller:
         FileNotFoundError: when there is no such file.
         CheckpointError: when the file is damaged or holds something else.
     """
-    info = read_info(path)
-    if info.get("kind") != "rntn":
-        raise CheckpointError(f"{path} does not hold an RNTN model")
-    try:
+
+    def describe(info: dict[str, Any]) -> tuple[Any, Any]:
         labeller = from_info(info)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
-    return labeller._replace(params=load_pytree(path, labeller.params)[0])
+        return labeller.params, lambda params: labeller._replace(params=params)
+
+    return load_model(path, "rntn", "an RNTN model", describe)
 
 
 @lru_cache(maxsize=8)

@@ -7,8 +7,10 @@ from rntn_jax.training.checkpoint import (
     read_info,
     save_pytree,
 )
+from rntn_jax.training.files import DamagedFileError, write_whole
 from rntn_jax.training.lbfgs import Lbfgs, LbfgsState, Stopping, lbfgs, minimize_l1
 from rntn_jax.training.metrics import MetricsWriter, read_metrics
+from rntn_jax.training.model_file import load_model, require, shapes_of, texts, tuples
 from rntn_jax.training.progress import ProgressBar
 from rntn_jax.training.run_state import RunState
 from rntn_jax.training.step import (
@@ -23,6 +25,7 @@ from rntn_jax.training.step import (
 __all__ = [
     "CheckpointError",
     "Checkpointer",
+    "DamagedFileError",
     "Lbfgs",
     "LbfgsState",
     "MetricsWriter",
@@ -34,11 +37,17 @@ __all__ = [
     "TrainState",
     "init_state",
     "lbfgs",
+    "load_model",
     "load_pytree",
     "make_train_step",
     "minimize_l1",
     "read_info",
     "read_metrics",
+    "require",
     "running_mean",
     "save_pytree",
+    "shapes_of",
+    "texts",
+    "tuples",
+    "write_whole",
 ]

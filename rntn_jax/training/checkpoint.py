@@ -2,7 +2,7 @@
 
 A file holds the leaves of a pytree by their paths, a JSON object of your own, and a SHA-256 over
 both. A file that was cut short, or in which one bit has flipped, is noticed; a file of other
-shapes, dtypes or names is refused with what differs.
+shapes, dtypes or names is refused with what differs. Equal content makes equal files.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,32 +19,65 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors
-import safetensors.numpy
+
+from rntn_jax.training.files import DamagedFileError, write_whole
 
 __all__ = ["CheckpointError", "Checkpointer", "load_pytree", "read_info", "save_pytree"]
 
 Tree = TypeVar("Tree")
 
+# Names of dtypes in the format; what is not among them is stored as bytes, with a note of its kind.
+_NATIVE = {"bool": "BOOL", "bfloat16": "BF16"}
+_NATIVE |= {f"float{bits}": f"F{bits}" for bits in (16, 32, 64)}
+_NATIVE |= {f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)}
+_NATIVE |= {f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)}
 
-class CheckpointError(ValueError):
+
+class CheckpointError(DamagedFileError):
     """A checkpoint that cannot be used; the message names the file and says what is wrong."""
 
 
 def _named_leaves(tree: Any) -> dict[str, Any]:
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path).lstrip(".") or "value": leaf for path, leaf in flat}
+    named = {jax.tree_util.keystr(path).lstrip(".") or "value": leaf for path, leaf in flat}
+    if len(named) < len(flat):
+        raise TypeError("two leaves of the tree have the same name, so that they cannot be saved")
+    return named
 
 
 def _is_key(leaf: Any) -> bool:
     return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _to_numpy(leaf: Any) -> np.ndarray:
-    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf, order="C")
+def _kind(leaf: Any) -> str:
+    """What a leaf is besides its numbers: a key's implementation, a Python number, or an array."""
+    if _is_key(leaf):
+        impl = leaf.dtype._impl  # what `jax.ShapeDtypeStruct` has too
+        return f"key<{impl.name}>"
+    return "Python number" if type(leaf) in (bool, int, float, complex) else "array"
 
 
-def _digest(arrays: dict[str, np.ndarray], info: str) -> str:
-    sha = hashlib.sha256(info.encode())
+def _stored(name: str, leaf: Any) -> tuple[np.ndarray, list[Any] | None]:
+    """The array to store for a leaf, and a note of its kind, dtype and shape where needed.
+
+    Raises:
+        TypeError: for what is neither array, number nor key, naming it.
+    """
+    kind = _kind(leaf)
+    array = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf, order="C")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    dtype = array.dtype
+    if type(leaf) is int and dtype != np.int64:
+        raise TypeError(f"{name} cannot be saved: {str(leaf)[:40]} takes more than 64 bits")
+    if dtype.name in _NATIVE:
+        return array, None if kind == "array" else [kind]
+    if not (jnp.issubdtype(dtype, jnp.number) and jnp.dtype(dtype.name) == dtype):
+        raise TypeError(f"{name} cannot be saved: its dtype is {dtype}, which holds no numbers")
+    return np.frombuffer(array.tobytes(), np.uint8), [kind, dtype.name, list(array.shape)]
+
+
+def _digest(arrays: dict[str, np.ndarray], info: str, notes: str) -> str:
+    sha = hashlib.sha256((info + notes).encode())
     for name in sorted(arrays):
         array = arrays[name]
         sha.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -51,13 +85,39 @@ def _digest(arrays: dict[str, np.ndarray], info: str) -> str:
     return sha.hexdigest()
 
 
+def _parts(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> Iterator[bytes]:
+    """The pieces of a safetensors file; the widest numbers first, so that all are aligned."""
+    order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    header: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name in order:
+        begin, end = end, end + arrays[name].nbytes
+        header[name] = {
+            "dtype": _NATIVE[arrays[name].dtype.name],
+            "shape": arrays[name].shape,
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little")
+    yield text
+    for name in order:
+        yield arrays[name].tobytes()
+
+
 def save_pytree(path: str | os.PathLike[str], tree: Any, info: dict[str, Any]) -> None:
     """Writes a pytree of arrays and a JSON object to one file, all or nothing.
 
+    What is saved is loaded the same: arrays of all dtypes of numbers (8-bit floats and smaller
+    integers too), of any shape, Python's numbers, PRNG keys.
+
     Args:
         path: the file; its folder must exist. An existing file is replaced in one step.
-        tree: arrays of any kind, PRNG keys included.
+        tree: arrays, numbers and PRNG keys in any containers.
         info: anything JSON can hold.
+
+    Raises:
+        TypeError: for a leaf that is none of these, or an ``info`` that JSON cannot hold.
 
     Example:
         >>> import tempfile
@@ -66,26 +126,19 @@ def save_pytree(path: str | os.PathLike[str], tree: Any, info: dict[str, Any]) -
         >>> load_pytree(path, {"w": np.zeros(2)})
         ({'w': array([1., 1.])}, {'step': 3})
     """
-    path = Path(path)
-    arrays = {name: _to_numpy(leaf) for name, leaf in _named_leaves(jax.device_get(tree)).items()}
+    stored = {
+        name: _stored(name, leaf) for name, leaf in _named_leaves(jax.device_get(tree)).items()
+    }
+    arrays = {name: array for name, (array, _) in stored.items()}
+    noted = {name: note for name, (_, note) in stored.items() if note is not None}
     text = json.dumps(info, sort_keys=True)
-    content = safetensors.numpy.save(
-        arrays, metadata={"info": text, "sha256": _digest(arrays, text)}
-    )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    notes = json.dumps(noted, sort_keys=True) if noted else ""
+    metadata = {"info": text, "sha256": _digest(arrays, text, notes)}
+    write_whole(path, _parts(arrays, metadata | ({"notes": notes} if noted else {})))
 
 
-def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _read(path: Path) -> tuple[dict[str, tuple[np.ndarray, str]], dict[str, Any]]:
+    """Arrays, each with what it is, and the JSON object of a whole file."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -96,13 +149,36 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
     if "info" not in metadata or "sha256" not in metadata:
         raise CheckpointError(f"{path} was not written by rntn_jax: it has no checksum")
-    if _digest(arrays, metadata["info"]) != metadata["sha256"]:
+    notes = metadata.get("notes", "")
+    if _digest(arrays, metadata["info"], notes) != metadata["sha256"]:
         raise CheckpointError(f"{path} is damaged: its checksum does not match its content")
-    return arrays, json.loads(metadata["info"])
+    try:
+        info = json.loads(metadata["info"])
+        noted = json.loads(notes or "{}")
+        found = {name: _restored(array, noted.get(name)) for name, array in arrays.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        raise CheckpointError(f"{path} holds what cannot be read: {error}") from None
+    if not isinstance(info, dict):
+        raise CheckpointError(f"{path} holds {str(info)[:40]} where a JSON object must be")
+    return found, info
+
+
+def _restored(array: np.ndarray, note: list[Any] | None) -> tuple[np.ndarray, str]:
+    """What `_stored` was given: the array, and its kind."""
+    if note is None:
+        return array, "array"
+    if len(note) > 1:
+        array = np.frombuffer(array.tobytes(), jnp.dtype(note[1])).reshape(note[2]).copy()
+    return array, str(note[0])
 
 
 def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The JSON object of a file written by `save_pytree`, after checking the whole file."""
+    """The JSON object of a file written by `save_pytree`, after checking the whole file.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        CheckpointError: when the file is damaged.
+    """
     return _read(Path(path))[1]
 
 
@@ -114,37 +190,49 @@ def load_pytree(path: str | os.PathLike[str], like: Tree) -> tuple[Tree, dict[st
         like: a pytree of arrays (or of `jax.ShapeDtypeStruct`) with the expected structure.
 
     Returns:
-        ``(tree, info)``; the leaves are NumPy arrays, or PRNG keys where ``like`` has them.
+        ``(tree, info)``; the leaves are NumPy arrays, or what ``like`` has: PRNG keys, Python's
+        numbers.
 
     Raises:
         FileNotFoundError: when there is no such file.
         CheckpointError: when the file is damaged, or differs from ``like`` in names, shapes or
             dtypes; the message lists the differences.
     """
-    arrays, info = _read(Path(path))
+    found, info = _read(Path(path))
+    return _matched(path, found, like), info
+
+
+def _matched(path: Any, found: dict[str, tuple[np.ndarray, str]], like: Tree) -> Tree:
+    """The arrays of a file in the structure of ``like``, or what differs."""
     wanted = _named_leaves(like)
-    problems = [f"{name} is missing" for name in wanted if name not in arrays]
-    problems += [f"{name} is not expected" for name in arrays if name not in wanted]
+    problems = [f"{name} is missing" for name in wanted if name not in found]
+    problems += [f"{name} is not expected" for name in found if name not in wanted]
     for name, leaf in wanted.items():
-        if name in arrays:
-            expected = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
-            have, want = arrays[name], (tuple(np.shape(expected)), np.dtype(expected.dtype))
-            if (have.shape, have.dtype) != want:
-                problems.append(
-                    f"{name} is {have.dtype}{list(have.shape)}, expected {want[1]}{list(want[0])}"
-                )
+        if name in found:
+            have, want = _described(*found[name]), _described(leaf, _kind(leaf))
+            if have != want:
+                problems.append(f"{name} is {have}, expected {want}")
     if problems:
         raise CheckpointError(f"{path} does not match: " + "; ".join(problems))
-    leaves = [
-        jax.random.wrap_key_data(
-            jnp.asarray(arrays[name]),
-            impl=jax.random.key_impl(leaf) if isinstance(leaf, jax.Array) else leaf.dtype._impl,
-        )
-        if _is_key(leaf)
-        else arrays[name]
-        for name, leaf in wanted.items()
-    ]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves), info
+    leaves = [_as(leaf, found[name][0]) for name, leaf in wanted.items()]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _described(leaf: Any, kind: str) -> str:
+    """Dtype and shape, and what the leaf is besides."""
+    if _is_key(leaf):
+        leaf = jax.eval_shape(jax.random.key_data, leaf)
+    dtype = np.dtype(leaf.dtype) if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+    text = f"{dtype.newbyteorder('=')}{list(np.shape(leaf))}"
+    return text if kind == "array" else f"{text} of a {kind}"
+
+
+def _as(leaf: Any, array: np.ndarray) -> Any:
+    """An array as what the leaf in its place is."""
+    if _is_key(leaf):
+        impl = jax.random.key_impl(leaf) if isinstance(leaf, jax.Array) else leaf.dtype._impl
+        return jax.random.wrap_key_data(jnp.asarray(array), impl=impl)
+    return array.item() if _kind(leaf) == "Python number" else array
 
 
 class Checkpointer:
@@ -160,7 +248,7 @@ class Checkpointer:
             raise ValueError(f"keep must be at least 1, got {keep}")
         self.folder, self.keep = Path(folder), keep
         self.folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self.folder.glob(".*.tmp"):
+        for leftover in self.folder.glob(".step-*.tmp"):
             leftover.unlink(missing_ok=True)
 
     def paths(self) -> list[Path]:
@@ -184,20 +272,20 @@ class Checkpointer:
         """The newest intact checkpoint.
 
         Returns:
-            ``(tree, info, complaints)``, the complaints naming newer checkpoints that were
-            damaged and passed over; None when the folder holds no checkpoint.
+            ``(tree, info, skipped)``: what is wrong with each newer checkpoint that was damaged
+            and passed over; None when the folder holds no checkpoint.
 
         Raises:
             CheckpointError: when all are damaged, or the newest intact one does not match.
         """
-        complaints: list[str] = []
+        skipped: list[str] = []
         for path in reversed(self.paths()):
             try:
                 _read(path)
             except CheckpointError as error:
-                complaints.append(str(error))
+                skipped.append(str(error))
                 continue
-            return *load_pytree(path, like), complaints
-        if complaints:
-            raise CheckpointError("no intact checkpoint: " + "; ".join(complaints))
+            return *load_pytree(path, like), skipped
+        if skipped:
+            raise CheckpointError("no intact checkpoint: " + "; ".join(skipped))
         return None

@@ -10,10 +10,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rntn_jax.training.checkpoint import Checkpointer
+from rntn_jax.training.checkpoint import Checkpointer, CheckpointError
+from rntn_jax.training.metrics import without_times
 from rntn_jax.training.step import init_state, running_mean
 
 __all__ = ["RunState"]
+
+_PROGRESS: dict[str, Any] = {
+    "epoch": int,
+    "step": int,
+    "best_epoch": int,
+    "best_score": int | float,
+    "rows": list,
+}
 
 
 class RunState:
@@ -35,18 +44,19 @@ class RunState:
         best: the weights with the best score.
         epoch, step, best_epoch, best_score: how far the run has come.
         resumed: whether there was a checkpoint.
-        complaints: newer checkpoints that were damaged and passed over.
+        rows: the row of metrics of each epoch, without times; kept in the checkpoints.
+        skipped_checkpoints: newer ones that were damaged, and what is wrong with each.
 
     Raises:
         CheckpointError: when all checkpoints are damaged, or do not match.
 
     Example:
         >>> import tempfile
-        >>> session = RunState(tempfile.mkdtemp(), jnp.zeros(2), optax.sgd(0.1), jax.random.key(0))
-        >>> session.advance(5)
-        >>> session.finish_epoch(0.7), session.finish_epoch(0.6)
+        >>> state = RunState(tempfile.mkdtemp(), jnp.zeros(2), optax.sgd(0.1), jax.random.key(0))
+        >>> state.advance(5)
+        >>> state.finish_epoch(0.7), state.finish_epoch(0.6)
         (True, False)
-        >>> session.epoch, session.best_epoch, session.step
+        >>> state.epoch, state.best_epoch, state.step
         (2, 1, 5)
     """
 
@@ -65,15 +75,14 @@ class RunState:
         self._mean = jax.tree.map(jnp.copy, params) if average else None  # the state is donated
         self.best = jax.tree.map(jnp.copy, params)
         self.epoch, self.step, self.best_epoch, self.best_score = 0, 0, 0, -float("inf")
+        self.rows: list[dict[str, Any]] = []
         self._checkpointer = Checkpointer(folder, keep=keep)
         restored = self._checkpointer.restore(self._arrays())
-        self.resumed, self.complaints = restored is not None, []
+        self.resumed, self.skipped_checkpoints = restored is not None, []
         if restored is not None:
-            arrays, counts, self.complaints = restored
+            arrays, progress, self.skipped_checkpoints = restored
             self.state, self._mean, self.best = jax.device_put(arrays)
-            self.epoch, self.step, self.best_epoch, self.best_score = (
-                counts[name] for name in ("epoch", "step", "best_epoch", "best_score")
-            )
+            self._set_progress(progress, folder)
 
     def _arrays(self) -> tuple[Any, Any, Any]:
         return self.state, self._mean, self.best
@@ -83,10 +92,18 @@ class RunState:
         """What is to be judged: the running mean, or the weights where there is none."""
         return self.state.params if self._mean is None else self._mean
 
-    def announce(self, say: Callable[[str], None]) -> None:
+    def _set_progress(self, progress: dict[str, Any], folder: str | os.PathLike[str]) -> None:
+        """Takes over how far the run of a checkpoint had come."""
+        for name, kind in _PROGRESS.items():
+            value = progress.get(name)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise CheckpointError(f"a checkpoint in {folder} has {value!r:.40} as its {name}")
+            setattr(self, name, value)
+
+    def log_resume(self, say: Callable[[str], None]) -> None:
         """Says what was passed over, and where the run goes on, if it does."""
-        for complaint in self.complaints:
-            say(f"passed over: {complaint}")
+        for text in self.skipped_checkpoints:
+            say(f"passed over: {text}")
         if self.resumed:
             say(f"resuming after epoch {self.epoch}")
 
@@ -103,15 +120,20 @@ class RunState:
             self._mean = running_mean(self._mean, self.state.params, jnp.float32(decay))
         self.step += updates
 
-    def finish_epoch(self, score: float) -> bool:
-        """Notes the score of `params` after an epoch, saves, and says whether it is the best."""
+    def finish_epoch(self, score: float, row: dict[str, Any] | None = None) -> bool:
+        """Notes the score of `params` after an epoch, saves, and says whether it is the best.
+
+        Args:
+            score: the higher, the better.
+            row: the epoch's row of metrics, for `rows`.
+        """
         self.epoch += 1
+        if row is not None:
+            self.rows.append(without_times(row))
         better = score > self.best_score
         if better:
             self.best_score, self.best_epoch = score, self.epoch
             self.best = jax.tree.map(jnp.copy, self.params)
-        counts = {
-            name: getattr(self, name) for name in ("epoch", "step", "best_epoch", "best_score")
-        }
-        self._checkpointer.save(self.step, self._arrays(), counts)
+        progress = {name: getattr(self, name) for name in _PROGRESS}
+        self._checkpointer.save(self.step, self._arrays(), progress)
         return better

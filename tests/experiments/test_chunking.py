@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ import pytest
 
 from experiments.chunking import features, pipeline, predict, train
 from experiments.chunking.config import PRESETS, Config
-from experiments.workdir import RunMismatchError
+from experiments.workdir import RunMismatchError, read_json
 from rntn_jax import data
-from rntn_jax.training import CheckpointError, read_info, read_metrics, save_pytree
+from rntn_jax.training import CheckpointError, MetricsWriter, read_info, read_metrics, save_pytree
 from tests.helpers import enable_x64
 
 SPARSE = Config(max_sentences=40, template="token", c2=0.1, max_iterations=30)
@@ -64,9 +63,9 @@ def neural(tmp_path_factory):
 @pytest.mark.parametrize("name", ["sparse", "neural"])
 def test_a_run_learns_and_leaves_everything_behind(name, request):
     workdir = request.getfixturevalue(name)
-    result = json.loads((workdir / "result.json").read_text())
+    result = read_json(workdir / "result.json")
     rows = read_metrics(workdir / "metrics.jsonl")
-    losses = [row.get("loss", row.get("train_nats")) for row in rows]
+    losses = [row.get("loss", row.get("train_nll")) for row in rows]
     assert losses[-1] < losses[0] / 1.5
     assert result["test_accuracy"] > 0.5 and 0 < result["test_f1"] < 1
     # No tagger says more about the tags, in the mean, than the chain they come from.
@@ -84,11 +83,9 @@ def test_training_resumes_bit_for_bit(neural, tmp_path, monkeypatch):
         if options["epoch"] == 2:
             raise KeyboardInterrupt
 
-    written = train.MetricsWriter.write
+    written = MetricsWriter.write
     with monkeypatch.context() as patch:
-        patch.setattr(
-            train.MetricsWriter, "write", lambda *a, **o: (stop(*a, **o), written(*a, **o))
-        )
+        patch.setattr(MetricsWriter, "write", lambda *a, **o: (stop(*a, **o), written(*a, **o)))
         with pytest.raises(KeyboardInterrupt):
             train.run(NEURAL, tmp_path)
     train.run(NEURAL, tmp_path)

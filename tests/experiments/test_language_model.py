@@ -14,7 +14,7 @@ import pytest
 from experiments.language_model import predict, train
 from experiments.language_model.config import PRESETS, Config
 from experiments.language_model.pipeline import encode, load_model, perplexity, sentence_nats
-from experiments.workdir import RunMismatchError
+from experiments.workdir import RunMismatchError, read_json
 from rntn_jax import data, sequences
 from rntn_jax.models import rnn_lm
 from rntn_jax.training import CheckpointError, read_metrics
@@ -48,7 +48,7 @@ def trained(tmp_path_factory) -> Path:
 
 
 def test_a_run_learns_and_leaves_everything_behind(trained):
-    result = json.loads((trained / "result.json").read_text())
+    result = read_json(trained / "result.json")
     rows = read_metrics(trained / "metrics.jsonl")
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert rows[-1]["dev_perplexity"] < 0.8 * rows[0]["dev_perplexity"]
@@ -69,7 +69,7 @@ def test_the_reported_perplexity_is_that_of_the_saved_model_word_by_word(trained
     tokens, targets = ids[None, :-1], ids[None, 1:]
     batch = sequences.SequenceBatch(tokens, targets, np.ones(tokens.shape, bool))
     nats, _ = rnn_lm.score(model.params, batch)
-    result = json.loads((trained / "result.json").read_text())
+    result = read_json(trained / "result.json")
     np.testing.assert_allclose(np.exp(nats.mean()), result["test_perplexity"], rtol=1e-4)
     whole = perplexity(model.params, ids, "tanh", steps=7)
     np.testing.assert_allclose(whole, result["test_perplexity"], rtol=1e-4)
@@ -109,7 +109,7 @@ def test_stopping_and_going_on_changes_nothing(trained, tmp_path: Path):
 
 def test_other_settings_are_refused_and_a_finished_run_is_read_back(trained):
     before = (trained / "metrics.jsonl").read_bytes()
-    assert train.run(CONFIG, trained) == json.loads((trained / "result.json").read_text())
+    assert train.run(CONFIG, trained) == read_json(trained / "result.json")
     assert (trained / "metrics.jsonl").read_bytes() == before
     with pytest.raises(RunMismatchError, match="hidden_dim was 8 and is now 9"):
         train.run(dataclasses.replace(CONFIG, hidden_dim=9), trained)

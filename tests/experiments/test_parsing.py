@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 from pathlib import Path
 
 import jax
@@ -13,8 +12,9 @@ import pytest
 
 from experiments.parsing import pipeline, predict, train
 from experiments.parsing.config import PRESETS, Config
+from experiments.workdir import read_json
 from rntn_jax import data
-from rntn_jax.training import CheckpointError, read_metrics, save_pytree
+from rntn_jax.training import CheckpointError, MetricsWriter, read_metrics, save_pytree
 from tests.helpers import enable_x64
 
 CONFIG = Config(
@@ -45,9 +45,9 @@ def trained(tmp_path_factory) -> Path:
 
 
 def test_a_run_learns_and_leaves_everything_behind(trained):
-    result = json.loads((trained / "result.json").read_text())
+    result = read_json(trained / "result.json")
     rows = read_metrics(trained / "metrics.jsonl")
-    assert rows[-1]["train_nats"] < rows[0]["train_nats"] / 3
+    assert rows[-1]["train_nll"] < rows[0]["train_nll"] / 3
     assert result["test_uas"] > 0.85 and result["test_uas"] >= result["test_las"] > 0.8
     sentences = data.demo_dependencies.splits()["train"][:40]
     assert result["steps"] == 2 * sum(len(sentence.forms) for sentence in sentences)
@@ -58,7 +58,7 @@ def test_a_run_learns_and_leaves_everything_behind(trained):
 
 
 def test_training_resumes_bit_for_bit(trained, tmp_path, monkeypatch):
-    written = train.MetricsWriter.write
+    written = MetricsWriter.write
 
     def stop(*args, **options):
         if options["epoch"] == 3:
@@ -66,7 +66,7 @@ def test_training_resumes_bit_for_bit(trained, tmp_path, monkeypatch):
         written(*args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.MetricsWriter, "write", stop)
+        patch.setattr(MetricsWriter, "write", stop)
         with pytest.raises(KeyboardInterrupt):
             train.run(CONFIG, tmp_path)
     train.run(CONFIG, tmp_path)

@@ -22,7 +22,7 @@ from experiments.sentiment import train
 from experiments.sentiment.batches import EpochLoader
 from experiments.sentiment.config import Config
 from experiments.sentiment.summary import summarize
-from experiments.workdir import RunMismatchError, read_json
+from experiments.workdir import RunMismatchError, read_json, write_json
 from rntn_jax import data, trees
 from rntn_jax.annotate import load_labeller, two_classes
 from rntn_jax.models import rntn
@@ -276,7 +276,7 @@ def test_stopped_while_reporting_nothing_is_trained_again(base: Path, tmp_path: 
 
 def test_a_fresh_run_forgets_the_old_one(base: Path, halfway: Path):
     settings = read_json(halfway / "config.json")
-    (halfway / "config.json").write_text(json.dumps(settings | {"dim": 7}))
+    write_json(halfway / "config.json", settings | {"dim": 7})
     with pytest.raises(RunMismatchError):
         train.run(CONFIG, halfway)
     train.run(CONFIG, halfway, fresh=True)

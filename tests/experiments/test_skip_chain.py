@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 import jax
@@ -12,10 +11,11 @@ import numpy as np
 import pytest
 
 from experiments.chunking.features import attributes
-from experiments.graphs import loop, names, scoring, skip_chain, text, text_report, train
+from experiments.graphs import names, scoring, skip_chain, text, text_report, train
 from experiments.graphs.config import CHUNKING_PRESETS, Config
+from experiments.workdir import read_json
 from rntn_jax.data import DataError
-from rntn_jax.training import load_pytree, read_metrics
+from rntn_jax.training import MetricsWriter, load_pytree, read_metrics
 from tests.helpers import enable_x64
 
 CONFIG = Config(
@@ -159,7 +159,7 @@ def test_skip_edges_tell_of_names_never_seen(trained):
     rows = read_metrics(trained / "metrics.jsonl")
     losses = [row["train_loss"] for row in rows if row["model"] == "exact"]
     assert len(losses) == 6 and losses[-1] < 0.5 * losses[0]
-    models = json.loads((trained / "result.json").read_text())["models"]
+    models = read_json(trained / "result.json")["models"]
     gain = models["exact"]["linked"]
     assert gain["more"] > 0.1 and gain["more"] > 2 * gain["more_standard_error"]
     assert gain["nats"] < models["chain"]["linked"]["nats"]
@@ -169,7 +169,7 @@ def test_skip_edges_tell_of_names_never_seen(trained):
 
 @pytest.mark.slow
 def test_training_resumes_bit_for_bit(trained, tmp_path, monkeypatch, corpus):
-    written = loop.MetricsWriter.write
+    written = MetricsWriter.write
 
     def stop(*args, **options):
         if (options["model"], options["epoch"]) == ("exact", 3):
@@ -178,7 +178,7 @@ def test_training_resumes_bit_for_bit(trained, tmp_path, monkeypatch, corpus):
 
     with enable_x64(False):
         with monkeypatch.context() as patch:
-            patch.setattr(loop.MetricsWriter, "write", stop)
+            patch.setattr(MetricsWriter, "write", stop)
             with pytest.raises(KeyboardInterrupt):
                 train.run(CONFIG, tmp_path)
         train.run(CONFIG, tmp_path)

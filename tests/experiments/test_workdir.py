@@ -5,13 +5,28 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
-from experiments.workdir import RunMismatchError, environment, open_workdir, read_json, write_json
+from experiments.folders import default_folder, use_model
+from experiments.lock import WorkdirInUseError
+from experiments.workdir import (
+    RunMismatchError,
+    environment,
+    finished,
+    open_workdir,
+    read_json,
+    write_json,
+)
+from rntn_jax.training import DamagedFileError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,17 +38,68 @@ class Settings:
     data_dir: str | None = None
 
 
+CHECKPOINT = "checkpoints/step-0000000001.safetensors"
+
+
+def start(
+    workdir: Path,
+    config: Any = Settings(),
+    fresh: bool = False,
+    leave: dict[str, str] | None = None,
+) -> dict[str, Any] | None:
+    """As `train.run` does: the result if there is one, else a run that leaves these files."""
+    if (done := finished(workdir, config, fresh)) is not None:
+        return done
+    with open_workdir(workdir, config, fresh):
+        for name, text in (leave or {}).items():
+            (workdir / name).parent.mkdir(parents=True, exist_ok=True)
+            (workdir / name).write_text(text)
+    return None
+
+
+# --- files ---
+
+
 def test_json_comes_back(tmp_path: Path):
     value = {"a": [1, 2.5, None, True], "é": {"b": "\n"}}
     write_json(tmp_path / "a.json", value)
     assert read_json(tmp_path / "a.json") == value
     assert (tmp_path / "a.json").read_bytes().endswith(b"}\n")
+    write_json(tmp_path / "a.json", {"t": (1, 2), "3": float("inf")})
+    assert read_json(tmp_path / "a.json") == {"t": [1, 2], "3": float("inf")}
 
 
 def test_damaged_json_is_named(tmp_path: Path):
     (tmp_path / "config.json").write_text('{"dim": ')
     with pytest.raises(ValueError, match=r"config\.json is damaged"):
-        open_workdir(tmp_path, Settings())
+        start(tmp_path)
+
+
+def test_flipped_bits_and_truncations_are_noticed(tmp_path: Path):
+    path = tmp_path / "result.json"
+    write_json(path, {"epoch": 3, "dev": [0.8, "é"]})
+    value, content = read_json(path), bytearray(path.read_bytes())
+    for at in range(len(content)):
+        for bit in (0, 2, 5):
+            content[at] ^= 1 << bit
+            path.write_bytes(content)
+            try:
+                assert read_json(path) == value  # white space for white space
+            except DamagedFileError as error:
+                assert str(path) in str(error)
+            content[at] ^= 1 << bit
+    for length in range(len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(DamagedFileError, match=r"result\.json"):
+            read_json(path)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "3", "", '{"epoch": 3}', "\xff", "[" * 99999])
+def test_what_is_no_result_is_named(tmp_path: Path, content: str):
+    start(tmp_path, leave={CHECKPOINT: ""})
+    (tmp_path / "result.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(DamagedFileError, match=r"result\.json is damaged"):
+        start(tmp_path)
 
 
 def test_json_is_replaced_whole_or_not_at_all(tmp_path: Path):
@@ -53,30 +119,35 @@ def test_the_environment_is_json_and_names_versions_and_devices():
     assert len(found["devices"]) == jax.device_count() and found["cpus"] >= 1
 
 
+# --- the same run, or another ---
+
+
 def test_a_new_folder_gets_settings_and_environment(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["main.py", "--dim=3"])
     workdir = tmp_path / "runs" / "a"
-    open_workdir(workdir, Settings())
+    start(workdir)
     assert read_json(workdir / "config.json") == {"dim": 3, "rate": 0.1, "data_dir": None}
     assert read_json(workdir / "environment.json")["command"] == "main.py --dim=3"
     assert sorted(os.listdir(workdir)) == ["config.json", "environment.json"]
 
 
 def test_the_same_settings_may_come_again(tmp_path: Path):
-    assert open_workdir(tmp_path, Settings()) is None
+    assert start(tmp_path) is None
     (tmp_path / "metrics.jsonl").write_text("{}\n")
-    assert open_workdir(tmp_path, Settings()) is None
+    assert start(tmp_path) is None
     assert (tmp_path / "metrics.jsonl").exists()
-    (tmp_path / "result.json").write_text('{"epoch": 3}')
-    assert open_workdir(tmp_path, Settings()) == {"epoch": 3}
-    assert open_workdir(tmp_path, Settings(), fresh=True) is None
+    write_json(tmp_path / "result.json", {"epoch": 3})
+    assert start(tmp_path) == {"epoch": 3}
+    assert start(tmp_path, fresh=True) is None
 
 
-def test_other_settings_are_refused_by_name_and_value(tmp_path: Path):
-    open_workdir(tmp_path, Settings())
+@pytest.mark.parametrize("made", [CHECKPOINT, "checkpoints/exact/step-0000000001.safetensors",
+                                  "model.safetensors", "result.json"])  # fmt: skip
+def test_other_settings_are_refused_by_name_and_value(tmp_path: Path, made: str):
+    start(tmp_path, leave={made: "x"})
     before = (tmp_path / "config.json").read_bytes()
     with pytest.raises(RunMismatchError) as caught:
-        open_workdir(tmp_path, Settings(rate=0.2, data_dir="x"))
+        start(tmp_path, Settings(rate=0.2, data_dir="x"))
     message = str(caught.value)
     assert str(tmp_path) in message and "--workdir" in message and "--fresh" in message
     assert "rate was 0.1 and is now 0.2" in message
@@ -85,24 +156,200 @@ def test_other_settings_are_refused_by_name_and_value(tmp_path: Path):
     assert (tmp_path / "config.json").read_bytes() == before
 
 
+def test_a_folder_in_which_nothing_was_trained_takes_any_settings(tmp_path: Path):
+    start(tmp_path, leave={"metrics.jsonl": "", "notes.txt": "mine"})
+    start(tmp_path, Settings(dim=4))
+    assert read_json(tmp_path / "config.json")["dim"] == 4
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_settings_of_another_version_are_refused(tmp_path: Path):
-    open_workdir(tmp_path, Settings())
+    start(tmp_path, leave={CHECKPOINT: ""})
     write_json(tmp_path / "config.json", {"dim": 3, "rate": 0.1, "data_dir": None, "size": 7})
     with pytest.raises(RunMismatchError, match="size was 7"):
-        open_workdir(tmp_path, Settings())
+        start(tmp_path)
+
+
+def test_the_folder_of_another_experiment_is_refused_in_one_line(tmp_path: Path):
+    from experiments.chunking.config import Config
+
+    start(tmp_path, Config(), leave={CHECKPOINT: ""})
+    with pytest.raises(RunMismatchError) as caught:
+        start(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} holds a run of chunking, not of tests: choose another --workdir"
+    )
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt()], ids=repr)
+def test_a_failed_first_start_leaves_nothing(tmp_path: Path, error: BaseException):
+    workdir = tmp_path / "runs" / "a"
+    with pytest.raises(type(error)), open_workdir(workdir, Settings()):
+        (workdir / "metrics.jsonl").write_text("")
+        (workdir / "checkpoints").mkdir()
+        raise error
+    assert not workdir.exists()
+    # In a folder that was there before, other files stay.
+    workdir.mkdir()
+    (workdir / "notes.txt").write_text("mine")
+    with pytest.raises(type(error)), open_workdir(workdir, Settings()):
+        raise error
+    assert os.listdir(workdir) == ["notes.txt"]
+
+
+def test_what_was_trained_stays_when_a_run_fails(tmp_path: Path):
+    with pytest.raises(ValueError, match="later"), open_workdir(tmp_path, Settings()):
+        (tmp_path / "model.safetensors").write_text("")
+        raise ValueError("later")
+    assert {"config.json", "model.safetensors"} <= {*os.listdir(tmp_path)}
+    with pytest.raises(KeyboardInterrupt, match="goes on from the last"):
+        with open_workdir(tmp_path, Settings()):
+            raise KeyboardInterrupt
+
+
+# --- starting over ---
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
 def test_fresh_starts_over(tmp_path: Path):
     workdir = tmp_path / "run"
-    open_workdir(workdir, Settings(), fresh=True)
-    (workdir / "checkpoints").mkdir()
-    (workdir / "checkpoints" / "x").write_text("old")
-    open_workdir(workdir, Settings(dim=4), fresh=True)
+    start(workdir, fresh=True)
+    ours = (
+        CHECKPOINT,
+        "checkpoints/.step-0000000002.safetensors.4711.tmp",
+        "checkpoints/exact/step-0000000007.safetensors",
+        "tensorboard/events.out.tfevents.1.host",
+        "metrics.jsonl",
+        "model.safetensors",
+        "report.html",
+        ".result.json.4711.tmp",
+    )
+    start(workdir, leave=dict.fromkeys(ours, "old"))
+    assert len(files(workdir)) == len(ours) + 2
+    start(workdir, Settings(dim=4), fresh=True)
     assert sorted(os.listdir(workdir)) == ["config.json", "environment.json"]
     assert read_json(workdir / "config.json")["dim"] == 4
 
 
-def test_fresh_deletes_no_folder_that_is_not_a_run(tmp_path: Path):
+def test_fresh_deletes_only_what_a_run_has_written(tmp_path: Path):
+    mine = (
+        "precious/thesis.txt", "precious/model.safetensors", "notes.txt", ".notes.tmp",
+        "checkpoints/mine.safetensors", "checkpoints/.mine.tmp", "checkpoints/old/thesis.txt",
+        "tensorboard/notes.txt", "report.html.bak", "checkpoints/step-1.safetensors",
+    )  # fmt: skip
+    start(tmp_path, leave=dict.fromkeys((*mine, CHECKPOINT, "model.safetensors"), "mine"))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "step-0000000003.safetensors").write_text("mine")
+    link = tmp_path / "checkpoints" / "step-0000000004.safetensors"
+    link.symlink_to(tmp_path / "precious" / "thesis.txt")
+    start(tmp_path, fresh=True)
+    left = {*files(tmp_path)} - {"config.json", "environment.json"}
+    assert left == {*mine, "elsewhere/step-0000000003.safetensors"}
+    assert all((tmp_path / name).read_text() == "mine" for name in left)
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize("content", ['{"name": "site"}', "[]", "not json"])
+def test_a_config_that_is_not_a_runs_is_left_alone(tmp_path: Path, content: str, fresh: bool):
+    for name in ("config.json", "metrics.jsonl", "notes.txt"):
+        (tmp_path / name).write_text(content)
+    with pytest.raises(RunMismatchError, match=r"config\.json is damaged.*Nothing was changed"):
+        start(tmp_path, fresh=fresh)
+    assert files(tmp_path) == ["config.json", "metrics.jsonl", "notes.txt"]
+    assert {(tmp_path / name).read_text() for name in os.listdir(tmp_path)} == {content}
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_folder_that_is_not_a_runs_is_not_written_over(tmp_path: Path, fresh: bool):
     (tmp_path / "thesis.tex").write_text("mine")
-    open_workdir(tmp_path, Settings(), fresh=True)
-    assert (tmp_path / "thesis.tex").read_text() == "mine"
+    start(tmp_path, fresh=fresh)  # nothing of ours stands there: welcome
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "report.html").write_text("mine")
+    with pytest.raises(RunMismatchError, match=r"not the folder of a run.*its report\.html would"):
+        start(other, fresh=fresh)
+    assert os.listdir(other) == ["report.html"]
+    assert (other / "report.html").read_text() == (tmp_path / "thesis.tex").read_text() == "mine"
+
+
+# --- one process at a time ---
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from experiments.folders import default_folder, use_model
+from experiments.lock import held
+with held(Path(sys.argv[1]) / "lock"):
+    (Path(sys.argv[1]) / ".result.json.1.tmp").write_text("half written")
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def hold(workdir: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, workdir],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_second_start_says_who_holds_the_folder_and_touches_nothing(tmp_path: Path):
+    workdir = tmp_path / "run"
+    start(workdir)
+    process = hold(workdir)
+    try:
+        before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*")}
+        for fresh in (False, True):
+            with pytest.raises(
+                WorkdirInUseError, match=rf"in use by process {process.pid} on .*-c"
+            ):
+                start(workdir, Settings(dim=4), fresh=fresh)
+        assert {p: p.stat().st_mtime_ns for p in workdir.rglob("*")} == before
+    finally:
+        process.kill()
+        process.communicate()
+    # The kernel has let go; what the killed process was writing is swept out.
+    assert (workdir / "lock").exists()
+    start(workdir)
+    assert sorted(os.listdir(workdir)) == ["config.json", "environment.json"]
+
+
+def test_the_same_process_does_not_get_the_folder_twice(tmp_path: Path):
+    with open_workdir(tmp_path, Settings()):
+        with pytest.raises(WorkdirInUseError, match=rf"process {os.getpid()}"):
+            start(tmp_path)
+        assert (tmp_path / "config.json").exists()
+    start(tmp_path)
+
+
+# --- names of folders ---
+
+
+def test_a_run_on_own_data_has_a_folder_of_its_own(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert default_folder("chunking", "demo") == Path("runs/chunking/demo")
+    (tmp_path / "my train.txt").write_text("a O\n")
+    found = default_folder("chunking", "demo", "my train.txt")
+    assert found.parent == Path("runs/chunking") and found.name.startswith("my_train-")
+    assert len(found.name) == len("my_train-") + 8
+    # The same by another name of the same file; another for another preset or content.
+    assert default_folder("chunking", "demo", str(tmp_path / "my train.txt")) == found
+    assert default_folder("chunking", "paper", "my train.txt") != found
+    (tmp_path / "my train.txt").write_text("b O\n")
+    assert default_folder("chunking", "demo", "my train.txt") != found
+    with pytest.raises(FileNotFoundError, match=r"nosuch\.txt"):
+        default_folder("chunking", "demo", "nosuch.txt")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_command_to_use_a_model_can_be_typed():
+    assert use_model("parsing", Path("runs/a b"), "--parse=FILE") == (
+        "./launch.sh parsing '--workdir=runs/a b' --parse=FILE"
+    )

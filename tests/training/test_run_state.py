@@ -88,3 +88,37 @@ def test_a_session_of_another_shape_is_refused(tmp_path: Path):
     session.finish_epoch(0.0)
     with pytest.raises(CheckpointError, match="w"):
         RunState(tmp_path, {"w": jnp.zeros(3)}, OPTIMIZER, jax.random.key(0), average=0.9)
+
+
+def test_rows_of_metrics_are_kept_without_their_times(tmp_path: Path):
+    session = new(tmp_path)
+    for epoch in (1, 2):
+        train(session, 1)
+        session.finish_epoch(0.5, {"step": epoch, "loss": 1 / epoch, "seconds": 3.0})
+    again = new(tmp_path)
+    assert again.rows == session.rows == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}]
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [{}, {"epoch": 1, "step": 2, "best_epoch": 1, "best_score": "high", "rows": []},
+     {"epoch": True, "step": 2, "best_epoch": 1, "best_score": 0.1, "rows": []},
+     {"epoch": 1, "step": 2, "best_epoch": 1, "best_score": 0.1, "rows": {}}],
+)  # fmt: skip
+def test_a_checkpoint_that_says_nonsense_is_refused(tmp_path: Path, progress):
+    session = new(tmp_path)
+    session._checkpointer.save(2, session._arrays(), progress)
+    with pytest.raises(CheckpointError, match=r"as its (epoch|best_score|rows)"):
+        new(tmp_path)
+
+
+def test_what_was_skipped_and_where_it_goes_on_is_said(tmp_path: Path):
+    session = new(tmp_path)
+    for _ in range(2):
+        train(session, 1)
+        session.finish_epoch(0.5)
+    newest = max(tmp_path.iterdir())
+    newest.write_bytes(newest.read_bytes()[:-1])
+    said: list[str] = []
+    new(tmp_path).log_resume(said.append)
+    assert len(said) == 2 and newest.name in said[0] and said[1] == "resuming after epoch 1"

@@ -1,0 +1,188 @@
+"""What the training loops share: a run's state and logs, results one call late, when to stop."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import numpy as np
+import optax
+
+from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, RunState
+
+__all__ = [
+    "Training",
+    "check_finite",
+    "logs",
+    "one_behind",
+    "out_of_patience",
+    "seconds_per_epoch",
+    "start_training",
+    "take_steps",
+    "total_seconds",
+]
+
+Item = TypeVar("Item")
+
+
+class Training(NamedTuple):
+    """A run that is under way."""
+
+    state: RunState
+    metrics: MetricsWriter
+    bar: ProgressBar
+
+
+@contextlib.contextmanager
+def start_training(
+    config: Any,
+    workdir: Path,
+    params: Any,
+    optimizer: optax.GradientTransformation,
+    key: jax.Array,
+    *,
+    total: int,
+    unit: str,
+) -> Iterator[Training]:
+    """A run from its start, or from its newest checkpoint, with its logs.
+
+    Args:
+        config: the settings; of them ``average``, ``keep_checkpoints`` and ``tensorboard``.
+        workdir: folder of the run.
+        params: initial parameters.
+        optimizer: any optax gradient transformation.
+        key: PRNG key of the updates.
+        total: updates of the whole run.
+        unit: what the progress bar counts.
+    """
+    state = RunState(
+        workdir / "checkpoints",
+        params,
+        optimizer,
+        key,
+        average=config.average,
+        keep=config.keep_checkpoints,
+    )
+    events = workdir / "tensorboard" if config.tensorboard else None
+    with logs(workdir, state.rows, state.step, total, unit, events) as (metrics, bar):
+        state.log_resume(bar.say)
+        yield Training(state, metrics, bar)
+
+
+@contextlib.contextmanager
+def logs(
+    workdir: Path,
+    known: Sequence[dict[str, Any]],
+    step: int,
+    total: int,
+    unit: str,
+    tensorboard: Path | None = None,
+) -> Iterator[tuple[MetricsWriter, ProgressBar]]:
+    """``metrics.jsonl``, with the rows that the checkpoints hold, and a progress bar."""
+    metrics = MetricsWriter(workdir / "metrics.jsonl", step, tensorboard, known)
+    with metrics, ProgressBar(total, done=step, unit=unit) as bar:
+        if metrics.fault is not None:
+            bar.say(metrics.fault)
+        yield metrics, bar
+
+
+def one_behind(calls: Iterable[Item]) -> Iterator[Item]:
+    """What calls of the device return, each handed on when the next one is under way.
+
+    Who looks at a result waits for it; looking one call late, the device never waits for us.
+
+    Example:
+        >>> def calls():
+        ...     for number in range(3):
+        ...         print("call", number)
+        ...         yield number
+        >>> for number in one_behind(calls()):
+        ...     print("seen", number)
+        call 0
+        call 1
+        seen 0
+        call 2
+        seen 1
+        seen 2
+    """
+    waiting: list[Item] = []
+    for call in calls:
+        yield from waiting
+        waiting = [call]
+    yield from waiting
+
+
+def take_steps(
+    state: RunState,
+    step: Callable[[Any, Any], tuple[Any, dict[str, Any]]],
+    minibatches: Iterable[tuple[Any, int, Item]],
+) -> Iterator[tuple[Item, dict[str, Any]]]:
+    """Takes a train step with each minibatch; yields what it returned, one call late.
+
+    Args:
+        state: of the run; it goes on.
+        step: of `make_train_step`.
+        minibatches: each with the number of its updates, and anything to be handed on.
+
+    Yields:
+        What was to be handed on, and the step's metrics.
+    """
+
+    def calls() -> Iterator[tuple[Item, dict[str, Any]]]:
+        for batch, updates, item in minibatches:
+            state.state, out = step(state.state, batch)
+            state.advance(updates)
+            yield item, out
+
+    return one_behind(calls())
+
+
+def check_finite(out: dict[str, Any], workdir: Path, where: str | Callable[[int], str]) -> None:
+    """Checks what a train step returned, one minibatch or several.
+
+    Args:
+        out: its metrics.
+        workdir: folder of the run.
+        where: which minibatch it was; of several, a function that says it of each, from 0.
+
+    Raises:
+        NotFiniteError: naming the first minibatch whose loss or gradient is not finite.
+    """
+    finite = np.atleast_1d(out["finite"])
+    if finite.all():
+        return
+    at = int(np.argmin(finite))
+    loss, norm = (float(np.atleast_1d(out[name])[at]) for name in ("loss", "grad_norm"))
+    which = where if isinstance(where, str) else where(at)
+    raise NotFiniteError(
+        f"the loss is {loss} and the gradient's norm {norm} in {which}. The last good "
+        f"checkpoint is kept in {workdir / 'checkpoints'}. A smaller --learning_rate or "
+        "--clip_norm may help."
+    )
+
+
+def out_of_patience(patience: int | None, state: RunState) -> bool:
+    """Whether the best epoch lies too many epochs back."""
+    return patience is not None and state.waited >= patience
+
+
+def _seconds(rows: Sequence[dict[str, Any]]) -> list[float]:
+    return [row["seconds"] for row in rows if "seconds" in row]
+
+
+def seconds_per_epoch(rows: Sequence[dict[str, Any]]) -> float:
+    """Median time of an epoch, of those whose time is known; 0 where none is.
+
+    Example:
+        >>> seconds_per_epoch([{"epoch": 1, "seconds": 3.0}, {"epoch": 2}])
+        3.0
+    """
+    return float(np.median(_seconds(rows) or [0.0]))
+
+
+def total_seconds(rows: Sequence[dict[str, Any]]) -> float:
+    """Time of all epochs together; an epoch whose time was lost counts as the median."""
+    return float(sum(_seconds(rows))) + seconds_per_epoch(rows) * (len(rows) - len(_seconds(rows)))
