@@ -12,6 +12,7 @@ import pytest
 from rntn_jax import crf
 from rntn_jax.crf import chain, forest
 from rntn_jax.crf.forest import Scores
+from rntn_jax.crf.forest import scores as forest_scores
 from rntn_jax.crf.forest import sweep as forest_sweep
 from tests.helpers import assert_close, check_orders, check_rule, enable_x64
 from tests.oracles import crf_numpy as eq
@@ -19,7 +20,8 @@ from tests.oracles import crf_numpy as eq
 query = SimpleNamespace(
     **{
         name: jax.jit(
-            getattr(forest, name), static_argnames="num_samples" if name == "sample" else None
+            getattr(forest, name),
+            static_argnames={"sample": "num_samples", "top_k": "k"}.get(name),
         )
         for name in forest.__all__
         if name not in ("Scores", "Plan", "plan")
@@ -157,7 +159,7 @@ def _rule_and_reference(scores):
     rest = scores.mask, scores.parent
     return (
         lambda node, edge: forest_sweep.log_partition(node, edge, *rest),
-        lambda node, edge: forest_sweep._log_partition_reference(node, edge, *rest),
+        lambda node, edge: forest_sweep.reference(node, edge, *rest),
     )
 
 
@@ -357,3 +359,25 @@ def test_dtypes():
     )
     assert query.log_partition(low).dtype == jnp.float32
     assert query.marginals(low).edge.dtype == jnp.bfloat16
+
+
+@pytest.mark.usefixtures("float32")
+def test_entropy_is_no_difference_of_large_sums():
+    for length in (200, 20_000):
+        plan = forest.plan(np.arange(length) - 1)
+        alike = Scores(jnp.zeros((length, 3)), jnp.full((3, 3), 1e4), plan)
+        np.testing.assert_allclose(forest.entropy(alike), [length * np.log(3)], rtol=2e-6)
+        np.testing.assert_allclose(forest.kl(alike, alike._replace(edge=-alike.edge)), [0.0])
+    low = Scores(jnp.zeros((30, 3), jnp.bfloat16), jnp.full((3, 3), 50, jnp.bfloat16), plan)
+    low = low._replace(parent=np.arange(30) - 1)
+    np.testing.assert_allclose(forest.entropy(low), [30 * np.log(3)], rtol=2e-6)
+
+
+def test_a_plan_is_made_once_for_equal_parents():
+    scores = Scores(jnp.zeros((3, 2)), jnp.zeros((2, 2)), np.array([-1, 0, 0]))
+    again = scores._replace(parent=[-1, 0, 0])
+    first, second = (forest_scores.planned(x).parent for x in (scores, again))
+    assert isinstance(first, forest.Plan) and isinstance(second, forest.Plan)
+    assert first.nodes is second.nodes
+    with pytest.raises(ValueError, match="read-only"):
+        first.nodes[:] = 0

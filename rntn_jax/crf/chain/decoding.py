@@ -170,9 +170,10 @@ def top_k(scores: Scores, k: int) -> tuple[jax.Array, jax.Array]:
         t, u, mask, entered = inputs
         into = edge_into(edge, t).astype(dtype).swapaxes(1, 2)
         candidates = best[:, None] + into[..., None]  # [B, C, C before, k]
+        # Before the lists are cut, so that NaN cannot be left out.
+        candidates = candidates - finite_max(candidates, (1, 2, 3))
         entering, origin = lax.top_k(candidates.reshape(rows, classes, classes * k), k)
         new = jnp.where(entered[:, None, None], entering, alone) + u[:, :, None]
-        new = new - finite_max(new, (1, 2))
         mask, entered = mask[:, None, None], entered[:, None, None]
         return jnp.where(mask, new, best), jnp.where(entered, origin, same)
 

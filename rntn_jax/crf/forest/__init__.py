@@ -2,7 +2,6 @@
 
 from rntn_jax.crf.forest.plan import Plan, plan
 from rntn_jax.crf.forest.queries import (
-    Scores,
     argmax,
     entropy,
     expected_score,
@@ -12,7 +11,9 @@ from rntn_jax.crf.forest.queries import (
     marginals,
     sample,
     score,
+    top_k,
 )
+from rntn_jax.crf.forest.scores import Scores
 
 __all__ = [
     "Plan",
@@ -27,4 +28,5 @@ __all__ = [
     "plan",
     "sample",
     "score",
+    "top_k",
 ]
