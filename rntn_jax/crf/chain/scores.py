@@ -72,8 +72,8 @@ def complete(scores: Scores, allowed: jax.Array | None = None, name: str = "scor
             extra = jnp.where(where[..., None], extra.astype(dtype)[None, None], 0)
             node = node.astype(dtype) + extra
     if allowed is not None:
-        allowed = check("allowed", allowed, "bool", "B T C", sizes)
-        node = jnp.where(allowed, node, -jnp.inf)
+        permitted = check("allowed", allowed, "bool", "B T C", sizes)
+        node = jnp.where(permitted, node, -jnp.inf)
     return Parts(node, edge, mask)
 
 

@@ -90,8 +90,8 @@ def complete(scores: Scores, allowed: jax.Array | None = None, name: str = "scor
     if scores.mask is not None:
         mask = mask & check(f"{name}.mask", scores.mask, "bool", "N", sizes)
     if allowed is not None:
-        allowed = check("allowed", allowed, "bool", "N C", sizes)
-        node = jnp.where(allowed, node, -jnp.inf)
+        permitted = check("allowed", allowed, "bool", "N C", sizes)
+        node = jnp.where(permitted, node, -jnp.inf)
     return Parts(node, edge, mask, tree)
 
 
