@@ -22,6 +22,7 @@ PACKAGE = ROOT / "rntn_jax"
 # Imports go to lower levels only. What is not listed is the top.
 LEVELS = {
     "data": 0,
+    "schedule": 0,
     "ops": 1,
     "trees": 1,
     "sequences": 1,
@@ -39,6 +40,7 @@ TOP = 6
 FORBIDDEN = {
     "data": {"jax", "jaxlib", "flax", "optax", "chex", "orbax"},
     "ops": {"flax", "optax"},
+    "schedule": {"jax", "flax", "optax"},
     "trees": {"jax", "flax", "optax"},
     "sequences": {"jax", "flax", "optax"},
     "models": {"flax", "optax", "orbax"},

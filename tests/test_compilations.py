@@ -67,7 +67,7 @@ class Example(NamedTuple):
 B, T, C, D, E, V, N = 2, 3, 2, 2, 3, 5, 4
 
 
-def draw(*shape: int) -> Callable[[np.random.Generator], np.ndarray]:
+def draw(*shape: int) -> Callable[[np.random.Generator], Any]:
     """Normal numbers of a shape."""
     return lambda rng: rng.normal(size=shape)
 
@@ -82,7 +82,7 @@ def args(*makers: Any) -> Callable[[np.random.Generator], tuple[Any, ...]]:
     return lambda rng: tuple(m(rng) if callable(m) else m for m in makers)
 
 
-def ints(high: int, *shape: int) -> Callable[[np.random.Generator], np.ndarray]:
+def ints(high: int, *shape: int) -> Callable[[np.random.Generator], Any]:
     """Integers from 0 on."""
     return lambda rng: rng.integers(0, high, shape)
 
@@ -104,7 +104,7 @@ def chain_scores(edge: tuple[int, ...] = (C, C), **rest: Any):
 
 CHAINS = chain_scores(), chain_scores((B, T - 1, C, C), ends=("start", "end"), mask=MASK)
 LABELS = ints(C, B, T)
-PARENT = np.array([-1, 0, 0, 1])
+PARENT: Any = np.array([-1, 0, 0, 1])
 
 
 def forest_scores(rng):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib import resources
 from typing import Any, NamedTuple, overload
@@ -153,10 +153,12 @@ def sentiment(text, annotator=None):
         >>> answer.name, answer.label > 2
         ('very positive', True)
     """
+    if not isinstance(text, str | Iterable):
+        raise TypeError(f"text must be a str or a sequence of str, got {type(text).__name__}")
     texts = [text] if isinstance(text, str) else list(text)
-    for one in texts:
+    for number, one in enumerate(texts):
         if not isinstance(one, str):
-            raise TypeError(f"a text must be a str, got {type(one).__name__}")
+            raise TypeError(f"text[{number}] must be a str, got {type(one).__name__}")
     found = annotate(shipped() if annotator is None else annotator, texts)
     return found[0] if isinstance(text, str) else found
 
