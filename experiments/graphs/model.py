@@ -80,7 +80,7 @@ def grids(count: int, height: int, width: int, config: Config) -> Grids:
 
 
 def init(config: Config) -> Params:
-    """No opinion on anything."""
+    """All weights zero."""
     return Params(jnp.zeros((1 + config.window**2, 2)), jnp.zeros((2, 2, 2, 2)))
 
 

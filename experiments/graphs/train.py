@@ -1,8 +1,8 @@
-"""Learning by each method in its turn; here is what denoising images needs."""
+"""Learning by each method in its turn: one model after the other, on the same minibatches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from experiments.graphs import images, model, report, skip_chain
+from experiments.graphs import report
+from experiments.graphs.chunking import Chunking
 from experiments.graphs.config import Config
-from experiments.graphs.loop import Task, learn
+from experiments.graphs.denoising import Denoising
+from experiments.graphs.task import Task, TrainedModel
+from experiments.loop import check_finite, logs, seconds_per_epoch, take_steps, total_seconds
 from experiments.workdir import finished, open_workdir, write_json
-from rntn_jax.crf import graph
-from rntn_jax.training import NotFiniteError, save_pytree
+from rntn_jax.training import (
+    MetricsWriter,
+    NotFiniteError,
+    ProgressBar,
+    RunState,
+    make_train_step,
+    save_pytree,
+)
 
 __all__ = ["NotFiniteError", "run"]
 
@@ -44,107 +54,85 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     workdir = Path(workdir)
     if (done := finished(workdir, config, fresh)) is not None:
         return done
-    task = {"images": denoise, "chunking": skip_chain.chunk}[config.task]
+    task: Task = (Denoising if config.task == "images" else Chunking)(config)
     with open_workdir(workdir, config, fresh):
-        result, page = task(config, workdir)
+        trained = _train_models(config, workdir, task)
+        params = {method: model.params for method, model in trained.items()}
+        save_pytree(workdir / "model.safetensors", params, {})
+        result, page = task.evaluate(trained)
         result["report"] = str(workdir / "report.html")
         report.write(workdir, config, page)
         write_json(workdir / "result.json", result)
     return result
 
 
-def denoise(config: Config, workdir: Path) -> tuple[dict[str, Any], report.Page]:
-    """Learns images by each method: result, and what to report."""
-    splits = images.load_splits(config)
-    train, dev, test = (splits[name] for name in ("train", "dev", "test"))
-    count, height, width = train.truth.shape
-    size = min(config.batch_size, count)
-    on = model.grids(size, height, width, config)
-    methods = [method for method in config.methods if method != "exact" or on.plan is not None]
-
-    def minibatches(of: images.Images, order: np.ndarray) -> Iterator[model.Batch]:
-        for begin in range(0, len(order), size):
-            members = np.resize(order[begin : begin + size], size)
-            real = np.arange(size) < len(order) - begin
-            yield model.Batch(of.seen[members], of.truth[members], real)
-
-    def epoch(_: str, number: int) -> Iterator[tuple[model.Batch, int]]:
-        order = np.random.default_rng((config.seed, 2, number)).permutation(count)
-        for batch in minibatches(train, order):
-            yield batch, int(batch.real.sum())
-
-    def loss_of(method: str) -> Callable[..., Any]:
-        return lambda params, batch, key: model.loss(method, config, on, params, batch, key)
-
-    scores = jax.jit(partial(model.scores, on=on))
-    inferences = {model.INFERENCE[method] for method in methods} | {"exact"}
-    ask = {how: jax.jit(partial(model.answers, how, config, on)) for how in inferences}
-
-    def answers(how: str, make: Callable[[model.Batch], graph.Scores], of: images.Images):
-        """Probabilities ``[N, H, W]`` of 1, and mean nats."""
-        found = [
-            ask[how](make(batch), batch.truth)
-            for batch in minibatches(of, np.arange(len(of.truth)))
-        ]
-        p = np.concatenate([np.asarray(p) for p, _ in found])[: len(of.truth)]
-        return p, float(sum(nats for _, nats in found)) / len(p)
-
-    def dev_error(method: str, params: model.Params) -> float:
-        p, _ = answers(model.INFERENCE[method], partial(scores, params), dev)
-        return float(((p > 0.5) != dev.truth).mean())
-
-    task = Task(model.init(config), -(-count // size), epoch, loss_of, dev_error, "images")
-    learnt = learn(config, workdir, methods, task)
-    save_pytree(workdir / "model.safetensors", {name: m.params for name, m in learnt.items()}, {})
-
-    models: dict[str, dict[str, Any]] = {"input": _error((test.seen > 0) != test.truth)}
-    pictures: dict[str, np.ndarray] = {}
-    wrong: dict[str, np.ndarray] = {}  # by exact inference
-
-    def exactly(name: str, make: Callable[[model.Batch], graph.Scores]) -> None:
-        p, nats = answers("exact", make, test)
-        wrong[name] = (p > 0.5) != test.truth
-        models[name]["exact"] = _error(wrong[name]) | {"nats": nats}
-        pictures.setdefault(name, p)
-
-    for name, found in learnt.items():
-        pictures[name], _ = answers(model.INFERENCE[name], partial(scores, found.params), test)
-        models[name] = _error((pictures[name] > 0.5) != test.truth)
-        models[name] |= {"coupling": _coupling(found.params)}
-        models[name] |= {"seconds": round(found.seconds, 2), "step_ms": round(found.step_ms, 2)}
-        if on.plan is not None:
-            exactly(name, partial(scores, found.params))
-    if config.images == "blobs" and on.plan is not None:
-        models["known"] = {"coupling": [config.coupling] * 2}
-        exactly("known", partial(known, config, on))
-    if "exact" in learnt:
-        for name in wrong:
-            models[name]["exact"]["more"] = _error(wrong[name].astype(float) - wrong["exact"])
-    result = {"images": len(test.truth), "pixels": height * width, "models": models}
-    return result, report.images_page(config, result, test, pictures)
+def _train_models(config: Config, workdir: Path, task: Task) -> dict[str, TrainedModel]:
+    """Trains models, or goes on training, each in a folder of checkpoints of its own."""
+    total = config.epochs * task.updates
+    optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, total + 1))
+    states = {
+        method: RunState(
+            workdir / "checkpoints" / method,
+            jax.tree.map(jnp.array, task.params),  # copies: states are donated
+            optimizer,
+            jax.random.key(config.seed, impl="rbg"),  # it compiles quicker
+            average=config.average,
+            keep=config.keep_checkpoints,
+        )
+        for method in task.methods
+    }
+    # Models are trained one after the other, so that this is how far the run had come.
+    done = sum(state.step for state in states.values())
+    known = [row for state in states.values() for row in state.rows]
+    with logs(workdir, known, done, len(states) * total, task.unit) as (metrics, bar):
+        if done:
+            bar.say(f"resuming after {done} of {len(states) * total} updates")
+        for place, (method, state) in enumerate(states.items()):
+            for text in state.skipped_checkpoints:
+                bar.say(f"passed over: {text}")
+            step = make_train_step(partial(task.loss, method), optimizer, stochastic=True)
+            while state.epoch < config.epochs:
+                row = _train_epoch(task, method, state, step, workdir, bar)
+                metrics.write(place * total + state.step, **row)
+                # The last model counts: to choose is to choose noise.
+                state.finish_epoch(row["epoch"], metrics.rows[-1])
+    return {method: _trained_model(method, state, metrics) for method, state in states.items()}
 
 
-def known(config: Config, on: model.Grids, batch: model.Batch) -> graph.Scores:
-    """Scores of the distribution that blobs and noise were drawn from."""
-    odds = images.evidence(config, batch.seen).astype(np.float32).reshape(-1)
-    table = config.coupling * jnp.eye(2)
-    return graph.Scores(
-        node=jnp.stack([jnp.zeros_like(odds), odds], axis=1),
-        edge=jnp.tile(table, (len(on.edges), 1, 1)),
-        edges=jnp.asarray(on.edges),
-        node_mask=jnp.repeat(batch.real, batch.truth[0].size),
+def _train_epoch(
+    task: Task, method: str, state: RunState, step: Any, workdir: Path, bar: ProgressBar
+) -> dict[str, Any]:
+    """An epoch of a model: its row of ``metrics.jsonl``."""
+    epoch, begun = state.epoch + 1, time.monotonic()
+    nats: list[float] = []
+    times = [begun]
+    minibatches = ((batch, 1, count) for batch, count in task.epoch(method, epoch))
+    for count, out in take_steps(state, step, minibatches):
+        check_finite(out, workdir, f"epoch {epoch} of {method}, minibatch {len(nats)}")
+        nats.append(float(out["loss"]))
+        times.append(time.monotonic())
+        bar.advance(1, count, f"{method}, epoch {epoch}", loss=nats[-1])
+    seconds, error = time.monotonic() - begun, task.dev_error(method, state.params)
+    bar.say(
+        f"{method}, epoch {epoch}: loss {np.mean(nats):.4f}, dev error {100 * error:.2f} %, "
+        f"{seconds:.1f} s"
     )
+    return {
+        "model": method,
+        "epoch": epoch,
+        "train_loss": float(np.mean(nats)),
+        "dev_error": error,
+        "seconds": round(seconds, 3),
+        "step_ms": round(1e3 * float(np.median(np.diff(times))), 2),
+    }
 
 
-def _error(wrong: np.ndarray) -> dict[str, float]:
-    """Share of wrong pixels ``[N, H, W]``, and its standard error, images being independent."""
-    of_images = wrong.mean(axis=(1, 2))
-    spread = of_images.std(ddof=1) / len(of_images) ** 0.5
-    return {"error": float(of_images.mean()), "standard_error": float(spread)}
-
-
-def _coupling(params: model.Params) -> list[float]:
-    """What equal neighbours that look the same score more, within rows and within columns."""
-    table = params.edge[:, 0]
-    more = table[:, 0, 0] + table[:, 1, 1] - table[:, 0, 1] - table[:, 1, 0]
-    return (more / 2).tolist()
+def _trained_model(method: str, state: RunState, metrics: MetricsWriter) -> TrainedModel:
+    rows = [row for row in metrics.rows if row["model"] == method]
+    times = [row["step_ms"] for row in rows if "step_ms" in row]
+    return TrainedModel(
+        jax.device_get(state.best),
+        total_seconds(rows),
+        seconds_per_epoch(rows),
+        float(np.median(times or [0.0])),
+    )
