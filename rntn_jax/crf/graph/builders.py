@@ -13,6 +13,11 @@ def grid_edges(rows: int, columns: int, *, diagonals: bool = False) -> np.ndarra
     Those within rows come first, then those within columns (and then both diagonals), each from
     the lower number to the higher.
 
+    Args:
+        rows: how many.
+        columns: how many.
+        diagonals: whether to join the nodes that touch at a corner, too.
+
     Example:
         >>> grid_edges(2, 2).tolist()
         [[0, 1], [2, 3], [0, 2], [1, 3]]
@@ -26,6 +31,11 @@ def grid_edges(rows: int, columns: int, *, diagonals: bool = False) -> np.ndarra
 
 def random_edges(rng: np.random.Generator, num_nodes: int, num_edges: int) -> np.ndarray:
     """Edges int32 ``[E, 2]``, all pairs of nodes being equally likely, none twice.
+
+    Args:
+        rng: random numbers.
+        num_nodes: ``I``.
+        num_edges: ``E``.
 
     Raises:
         ValueError: when there are not that many pairs.

@@ -77,11 +77,11 @@ def make_beliefs(
     b_node = jnp.where(parts.node_mask[:, None], jnp.where(change_nan, jnp.nan, b_node), 0)
     b_edge = jnp.where(parts.edge_mask[:, None, None], jnp.where(change_nan, jnp.nan, b_edge), 0)
     node_entropy, edge_entropy = _entropies(b_node, b_edge, weight)
-    of_nodes = (_inner(b_node, parts.node) + node_entropy).sum()
-    of_edges = (_inner(b_edge, parts.edge) + edge_entropy).sum()
+    node_part = (_inner(b_node, parts.node) + node_entropy).sum()
+    edge_part = (_inner(b_edge, parts.edge) + edge_entropy).sum()
     impossible = (parts.node_mask & (b_node.sum(axis=1) == 0)).any()
     return Beliefs(
-        jnp.where(impossible, -jnp.inf, of_nodes + of_edges),
+        jnp.where(impossible, -jnp.inf, node_part + edge_part),
         b_node,
         b_edge,
         jnp.where(impossible, jnp.nan, node_entropy.sum() + edge_entropy.sum()),

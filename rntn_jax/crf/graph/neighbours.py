@@ -33,12 +33,24 @@ class Neighbours(NamedTuple):
     colour_ids: Array  # int32 [K], 0 .. K - 1
     appearance: Array | None  # float32 [E], share of spanning forests that have the edge
 
+    @property
+    def num_colours(self) -> int:
+        """``K``."""
+        return self.colour_ids.shape[-1]
+
 
 def colours(edges: Array, num_nodes: int) -> np.ndarray:
     """Colours int32 ``[I]`` such that neighbours' differ: few, two where two are enough.
 
     Greedy, from neighbour to neighbour: bipartite graphs (grids, trees) get two, others at most
     one more than the largest degree.
+
+    Args:
+        edges: int ``[E, 2]``.
+        num_nodes: ``I``.
+
+    Raises:
+        ValueError: where edges are out of range, loops or repeated.
 
     Example:
         >>> colours([(0, 1), (1, 2), (2, 3), (3, 0)], 4).tolist()

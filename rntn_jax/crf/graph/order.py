@@ -57,6 +57,11 @@ def best_order(
 
     Best is the least width, then the least sum of table sizes, as if of three labels.
 
+    Args:
+        edges: int ``[E, 2]``.
+        count: of nodes.
+        widest: the largest bag allowed.
+
     Returns:
         ``(order, separators, widths)``; the first two are empty when every order has a bag larger
         than ``widest``, and ``widths`` are then the sizes at which they were given up.

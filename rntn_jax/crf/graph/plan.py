@@ -42,7 +42,7 @@ class Plan(NamedTuple):
 
     nodes: Array  # int32 [S, B], the variable summed out; I = none
     others: Array  # int32 [S, B, W-1], variables of the other registers; I = none
-    edges: Array  # int32 [S, B, W-1], edge to it; E + e where turned round, 2 E = none
+    edges: Array  # int32 [S, B, W-1], edge to it; E + e where reversed, 2 E = none
     own: Array  # int32 [S, B], where messages for the bag lie in the pool; 0 = there are none
     up: Array  # int32 [S, B], where those for its parent lie; 1 = nowhere
     pattern: Array  # int32 [S, B], which row of `send` and `back`
@@ -57,7 +57,7 @@ class Plan(NamedTuple):
 
     @property
     def group(self) -> int:
-        """Steps between those whose messages are kept for the way back."""
+        """Steps between those whose messages are kept for the backward pass."""
         steps = self.nodes.shape[-2]
         return next(k for k in range(math.isqrt(steps), 0, -1) if steps % k == 0)
 

@@ -286,8 +286,8 @@ def _expected_score(
     scores = scores._replace(node=scores.node.astype(dtype), edge=scores.edge.astype(dtype))
     p = _marginals(scores, plan, method, options)
     v = complete(values)
-    of_nodes = expectations.weighted_sum(p[0], v.node, (0, 1))
-    return of_nodes + expectations.weighted_sum(p[1], v.edge, (0, 1, 2))
+    node_part = expectations.weighted_sum(p[0], v.node, (0, 1))
+    return node_part + expectations.weighted_sum(p[1], v.edge, (0, 1, 2))
 
 
 def entropy(

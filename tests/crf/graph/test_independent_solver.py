@@ -71,7 +71,7 @@ def _log_prob(model: Any, labels: list[int]) -> float:
 )
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_agrees_with_another_solver(tmp_path: Path, edges, count, classes, symmetric):
-    """Every marginal, and ln Z: the score of a labelling less its log-probability.
+    """Every marginal, and ln Z: the score of a labelling minus its log-probability.
 
     pyAgrum 3.3 reads the format, but not the order of a table's variables: it may read tables that
     are not symmetric turned round. Those are given to it by its own functions.
