@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import numbers
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["ALGORITHMS", "resolve"]
+__all__ = ["ALGORITHMS", "defaults", "resolve"]
 
 # Of each algorithm, the arguments that it takes and what None stands for.
 ALGORITHMS: dict[str, dict[str, Any]] = {
@@ -63,6 +64,11 @@ _CHOICES = {
     "linesearch": ("MoreThuente", "Backtracking", "StrongBacktracking"),
     "pa_type": (0, 1, 2),
 }
+
+
+def defaults(cls: type) -> dict[str, Any]:
+    """The arguments of a class's constructor, and their defaults."""
+    return {n: p.default for n, p in inspect.signature(cls).parameters.items()}
 
 
 def resolve(given: Mapping[str, Any]) -> dict[str, Any]:

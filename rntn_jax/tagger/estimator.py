@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -13,9 +12,9 @@ import numpy as np
 from rntn_jax.data import DataError, encode_attributes
 from rntn_jax.models import sparse_crf
 from rntn_jax.tagger import inference
-from rntn_jax.tagger.arguments import resolve
+from rntn_jax.tagger.arguments import defaults, resolve
 from rntn_jax.tagger.encoding import Labels, Sentences, Token, as_lists, check_lengths, encode
-from rntn_jax.tagger.model import Model, pruned, read, write
+from rntn_jax.tagger.model import Model, file_size, pruned, read, write
 from rntn_jax.tagger.online import fit_online
 from rntn_jax.tagger.optimize import fit_adagrad, fit_lbfgs
 from rntn_jax.tagger.sequence_tagger import SequenceTagger
@@ -78,9 +77,8 @@ class CRF:
         seed: of the order of sentences.
 
     Attributes:
-        classes_: the labels, in the order of their first appearance.
         training_log_: a dictionary an iteration: ``num, loss, time``, norms, and the scores of
-            held-out sentences; `TrainingLog`.
+            held-out sentences; `TrainingLog`. This and the properties are None before training.
 
     Example:
         >>> X = [[{"word": "the"}, {"word": "film"}], [{"word": "a"}, {"word": "plot"}]] * 5
@@ -92,7 +90,7 @@ class CRF:
         (CRF(c2=0.1), 1.0)
     """
 
-    training_log_: TrainingLog
+    training_log_: TrainingLog = cast(Any, None)
     model_filename: str | os.PathLike[str] | None
 
     def __init__(
@@ -131,12 +129,12 @@ class CRF:
         seed: int | None = None,
     ):
         given = dict(locals())
-        for name in _defaults(type(self)):
+        for name in defaults(type(self)):
             setattr(self, name, given[name])
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments of the constructor; what scikit-learn's ``clone`` and searches read."""
-        return {name: getattr(self, name) for name in _defaults(type(self))}
+        return {name: getattr(self, name) for name in defaults(type(self))}
 
     def set_params(self, **params: Any) -> CRF:
         """Changes arguments of the constructor.
@@ -144,7 +142,7 @@ class CRF:
         Raises:
             ValueError: for one that there is not.
         """
-        known = _defaults(type(self))
+        known = defaults(type(self))
         for name, value in params.items():
             if name not in known:
                 raise ValueError(f"CRF has no parameter {name!r}; it has {list(known)}")
@@ -152,8 +150,8 @@ class CRF:
         return self
 
     def __repr__(self) -> str:
-        defaults = _defaults(type(self))
-        changed = [(n, v) for n, v in self.get_params().items() if v is not defaults[n]]
+        given, usual = self.get_params(), defaults(type(self))
+        changed = [(n, v) for n, v in given.items() if v is not usual[n]]
         return f"{type(self).__name__}({', '.join(f'{n}={v!r}' for n, v in changed)})"
 
     def __sklearn_tags__(self) -> Any:
@@ -245,41 +243,44 @@ class CRF:
             self._adopt(read(path)[0])
         return self._model
 
+    def _holds(self, what: Callable[[Model], Any]) -> Any:
+        """What the model holds; before training None, as in sklearn-crfsuite."""
+        return what(self._fitted()) if self.__sklearn_is_fitted__() else None
+
     @property
     def classes_(self) -> list[str]:
         """The labels, in the order of their first appearance."""
-        return self._fitted().classes
+        return self._holds(lambda model: model.classes)
 
     @property
     def attributes_(self) -> list[str]:
         """The attributes that have a weight."""
-        return list(self._fitted().attributes)
+        return self._holds(lambda model: list(model.attributes))
 
     @property
     def num_attributes_(self) -> int:
         """How many attributes there are."""
-        return len(self._fitted().attributes)
+        return self._holds(lambda model: len(model.attributes))
 
     @property
     def size_(self) -> int:
-        """Size of the model in bytes."""
-        return self._fitted().size()
+        """Bytes of the file that `save` writes."""
+        return self._holds(lambda model: file_size(model, self._saved_arguments()))
 
     @property
     def state_features_(self) -> dict[tuple[str, str], float]:
         """Weights of attributes with labels, where they are not 0."""
-        return self._fitted().state_features()
+        return self._holds(Model.state_features)
 
     @property
     def transition_features_(self) -> dict[tuple[str, str], float]:
         """Weights of labels followed by labels, where they are not 0."""
-        return self._fitted().transition_features()
+        return self._holds(Model.transition_features)
 
     @property
     def tagger_(self) -> SequenceTagger:
         """One sentence at a time, as `pycrfsuite.Tagger` does it."""
-        self._fitted()
-        return SequenceTagger(self)
+        return self._holds(lambda _: SequenceTagger(self))
 
     @property
     def modelfile(self) -> Any:
@@ -305,7 +306,8 @@ class CRF:
             a list with a list of labels for each sentence.
         """
         found = self._answers(inference.best_labels, as_lists(X), None, constraints)
-        return inference.Rows([[self.classes_[c] for c in row] for row in found])
+        classes = self._fitted().classes
+        return inference.Rows([[classes[c] for c in row] for row in found])
 
     def predict_single(self, xseq: Sequence[Token]) -> list[str]:
         """The best labels of one sentence."""
@@ -314,9 +316,8 @@ class CRF:
     def predict_marginals(self, X: Sentences) -> list[list[dict[str, float]]]:
         """Of each token, the probability of each label."""
         rows = self._answers(inference.marginals, as_lists(X))
-        return inference.Rows(
-            [[dict(zip(self.classes_, map(float, p))) for p in row] for row in rows]
-        )
+        classes = self._fitted().classes
+        return inference.Rows([[dict(zip(classes, map(float, p))) for p in row] for row in rows])
 
     def predict_marginals_single(self, xseq: Sequence[Token]) -> list[dict[str, float]]:
         """The same of one sentence."""
@@ -350,7 +351,7 @@ class CRF:
         """
         X, y = as_lists(X), as_lists(y)
         check_lengths(X, y)
-        number = {label: i for i, label in enumerate(self.classes_)}
+        number = {label: i for i, label in enumerate(self._fitted().classes)}
         labels = [[number.get(label, -1) for label in row] for row in y]
         known = [[max(label, 0) for label in row] for row in labels]
         nats = self._answers(inference.log_prob, X, known)
@@ -377,10 +378,11 @@ class CRF:
 
         Nothing is pickled.
         """
-        arguments = self.get_params()
-        if arguments["model_filename"] is not None:
-            arguments["model_filename"] = os.fspath(arguments["model_filename"])
-        write(path, self._fitted(), arguments, info)
+        write(path, self._fitted(), self._saved_arguments(), info)
+
+    def _saved_arguments(self) -> dict[str, Any]:
+        path = self.model_filename
+        return self.get_params() | {"model_filename": path if path is None else os.fspath(path)}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CRF:
@@ -391,10 +393,5 @@ class CRF:
             CheckpointError: when the file is damaged or holds something else.
         """
         model, arguments = read(path)
-        known = _defaults(cls)
+        known = defaults(cls)
         return cls(**{n: v for n, v in arguments.items() if n in known})._adopt(model)
-
-
-def _defaults(cls: type) -> dict[str, Any]:
-    """The constructor's arguments and their defaults."""
-    return {n: p.default for n, p in inspect.signature(cls).parameters.items()}

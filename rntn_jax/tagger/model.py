@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 from rntn_jax.models import sparse_crf
 from rntn_jax.training import CheckpointError, load_pytree, read_info, save_pytree
 
-__all__ = ["Model", "pruned", "read", "write"]
+__all__ = ["Model", "file_size", "pruned", "read", "write"]
 
 
 class Model(NamedTuple):
@@ -23,8 +24,8 @@ class Model(NamedTuple):
         >>> features = sparse_crf.Features(zero, zero, pair)
         >>> params = sparse_crf.Params(np.ones(1, np.float32), np.ones((1, 1), np.float32))
         >>> model = Model(["word:a"], ["N"], features, params)
-        >>> model.state_features(), model.transition_features(), model.size()
-        ({('word:a', 'N'): 1.0}, {('N', 'N'): 1.0}, 23)
+        >>> model.state_features(), model.transition_features()
+        ({('word:a', 'N'): 1.0}, {('N', 'N'): 1.0})
     """
 
     attributes: list[str]
@@ -41,10 +42,6 @@ class Model(NamedTuple):
         """Weights of labels followed by labels, where they are not 0."""
         edge, classes = np.asarray(self.params.edge), self.classes
         return {(classes[i], classes[j]): float(edge[i, j]) for i, j in np.argwhere(edge != 0)}
-
-    def size(self) -> int:
-        """Bytes of names and arrays; the file has some hundreds more."""
-        return sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(_arrays(self)))
 
 
 class _File(NamedTuple):
@@ -103,6 +100,14 @@ def write(
         "info": info,
     }
     save_pytree(path, content, about)
+
+
+def file_size(model: Model, arguments: dict[str, Any]) -> int:
+    """Bytes of the file that `write` writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model")
+        write(path, model, arguments)
+        return os.path.getsize(path)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[Model, dict[str, Any]]:

@@ -110,3 +110,37 @@ def test_all_features_and_frequent_ones():
     np.add.at(counts, (IDS, LABELS[BAGS]), 1)
     frequent = sparse_crf.features(*ARRAYS, min_freq=2)
     assert len(frequent.label) == (counts >= 2).sum()
+
+
+@pytest.mark.parametrize("minibatches", [False, True])
+def test_a_second_call_compiles_nothing(minibatches, float32):
+    """Of the loss and of its gradient, with NumPy arrays, outside jit."""
+    features = sparse_crf.features(*ARRAYS, weights=WEIGHTS)
+    options = {"weights": WEIGHTS, "num_rows": 2, "minibatches": minibatches}
+    packed = sparse_crf.pack_sentences(*ARRAYS, **options)
+    count = []
+
+    def listen(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            count.append(duration)
+
+    def call(scale):
+        params = jax.tree.map(lambda a: np.full(a.shape, scale), sparse_crf.init(features))
+        number = A if minibatches else None
+        sparse_crf.loss(params, packed, features, 0.1 * scale, number)
+        jax.value_and_grad(sparse_crf.loss)(params, packed, features, 0.1 * scale, number)
+
+    call(np.float32(1))
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        call(np.float32(2))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert not count
+
+
+def test_padded_attributes_need_their_number():
+    packed = sparse_crf.pack_sentences(*ARRAYS, minibatches=True)
+    features = sparse_crf.features(*ARRAYS)
+    with pytest.raises(ValueError, match="num_attributes must be given"):
+        sparse_crf.loss(sparse_crf.init(features), packed, features)
