@@ -15,18 +15,18 @@ from experiments.sentiment.inputs import Text, read
 from experiments.tree_baselines import balanced, right_branching_with_stop
 from rntn_jax import data, plots
 from rntn_jax.annotate import (
-    Annotator,
+    Pipeline,
     Sentiment,
-    answers,
     build_trees,
+    default_model,
     label_trees,
-    load_annotator,
-    load_builder,
-    load_labeller,
-    save_annotator,
-    shipped,
+    load_classifier,
+    load_parser,
+    load_pipeline,
+    save_pipeline,
     two_classes,
 )
+from rntn_jax.annotate import predict as predict_trees
 from rntn_jax.training import ProgressBar, read_info
 
 __all__ = ["annotate", "evaluate", "export", "json_of", "label", "load", "predict", "read"]
@@ -34,31 +34,31 @@ __all__ = ["annotate", "evaluate", "export", "json_of", "label", "load", "predic
 CHUNK = 2048  # sentences between two moves of the progress bar
 
 
-def load(model: str | Path | None, builder: str | Path | None) -> Annotator:
+def load(model: str | Path | None, builder: str | Path | None) -> Pipeline:
     """The named files, and the model in the package for what is not named."""
     if model is None:
-        annotator = shipped()
+        annotator = default_model()
     elif read_info(model).get("kind") == "annotator":
-        annotator = load_annotator(model)
+        annotator = load_pipeline(model)
     else:
-        annotator = shipped()._replace(labeller=load_labeller(model))
+        annotator = default_model()._replace(classifier=load_classifier(model))
     if builder is not None:
-        annotator = annotator._replace(builder=load_builder(builder))
+        annotator = annotator._replace(parser=load_parser(builder))
     return annotator
 
 
-def evaluate(annotator: Annotator, treebank: str, brackets: str = "gold") -> dict[str, float]:
+def evaluate(annotator: Pipeline, treebank: str, brackets: str = "gold") -> dict[str, float]:
     """Prints and returns the scores on a treebank file, of roots only if its brackets are not used.
 
     A two-class model takes five-class labels as two.
     """
     forest = data.read_trees(sys.stdin.buffer if treebank == "-" else treebank, num_classes=5)
-    classes = annotator.labeller.params.head.b.shape[0]
+    classes = annotator.classifier.params.head.b.shape[0]
     if classes == 2 and max(tree.labels.max() for tree in forest) > 1:
         forest = [two_classes(tree) for tree in forest]
     if brackets != "gold":
         forest = _with_other_brackets(forest, brackets, annotator)
-    predictions = scores.collect(forest, label_trees(annotator.labeller, forest))
+    predictions = scores.collect(forest, label_trees(annotator.classifier, forest))
     if not len(predictions.gold):
         raise data.DataError("no node has a label to compare with", file=treebank)
     values = scores.score(predictions)
@@ -72,12 +72,12 @@ def evaluate(annotator: Annotator, treebank: str, brackets: str = "gold") -> dic
 
 
 def _with_other_brackets(
-    forest: Sequence[data.Tree], brackets: str, annotator: Annotator
+    forest: Sequence[data.Tree], brackets: str, annotator: Pipeline
 ) -> list[data.Tree]:
     """The same words, only the root labelled."""
     tokens = [tree.tokens for tree in forest]
     if brackets == "built":
-        built = build_trees(annotator.builder, tokens)
+        built = build_trees(annotator.parser, tokens)
     else:
         rule = {"balanced": balanced, "right": right_branching_with_stop}[brackets]
         built = [rule(words) for words in tokens]
@@ -87,13 +87,13 @@ def _with_other_brackets(
     return [data.Tree(tree.tokens, tree.children, own) for tree, own in zip(built, labels)]
 
 
-def annotate(annotator: Annotator, found: Sequence[Any]) -> list[Sentiment]:
+def annotate(annotator: Pipeline, found: Sequence[Any]) -> list[Sentiment]:
     """Answers for tokens or trees, in chunks with a progress bar when they are many."""
 
     def answer(some: Sequence[Any]) -> list[Sentiment]:
         if not isinstance(some[0], data.Tree):
-            some = build_trees(annotator.builder, some)
-        return answers(annotator.labeller, some)
+            some = build_trees(annotator.parser, some)
+        return predict_trees(annotator.classifier, some)
 
     if len(found) <= CHUNK:
         return answer(found)
@@ -105,7 +105,7 @@ def annotate(annotator: Annotator, found: Sequence[Any]) -> list[Sentiment]:
     return done
 
 
-def predict(annotator: Annotator, source: str, kind: str, form: str, output: str | None) -> None:
+def predict(annotator: Pipeline, source: str, kind: str, form: str, output: str | None) -> None:
     """Labels texts or trees, and writes them as text, JSON lines, brackets, SVG or one page."""
     found = read(source, kind)
     if form == "svg" and output is None and len(found) > 1:
@@ -153,7 +153,7 @@ def predict(annotator: Annotator, source: str, kind: str, form: str, output: str
 
 
 def json_of(
-    annotator: Annotator, given: Text | data.Tree, answer: Sentiment, id: int
+    annotator: Pipeline, given: Text | data.Tree, answer: Sentiment, id: int
 ) -> dict[str, Any]:
     """An answer as a line of JSON.
 
@@ -180,12 +180,12 @@ def json_of(
     return {"id": id, **answer.to_dict(), "text": text, **rest}
 
 
-def _unknown(annotator: Annotator, tokens: Sequence[str]) -> list[str]:
-    vocabulary = annotator.labeller.vocabulary
+def _unknown(annotator: Pipeline, tokens: Sequence[str]) -> list[str]:
+    vocabulary = annotator.classifier.vocabulary
     return [token for token in tokens if token not in vocabulary]
 
 
-def _tell_unknown(annotator: Annotator, done: Sequence[Sentiment]) -> None:
+def _tell_unknown(annotator: Pipeline, done: Sequence[Sentiment]) -> None:
     """Says how many words the model does not know, and warns of texts that are mostly such."""
     unknown: list[str] = []
     strange: list[int] = []
@@ -214,7 +214,7 @@ def _tell_unknown(annotator: Annotator, done: Sequence[Sentiment]) -> None:
         )
 
 
-def label(annotator: Annotator, source: str, output: str | None) -> None:
+def label(annotator: Pipeline, source: str, output: str | None) -> None:
     """Makes training trees of labelled sentences and phrases, each of which becomes a node."""
     items = data.read_labelled_text(sys.stdin.buffer if source == "-" else source)
     tokens = [item.tokens for item in items]
@@ -229,7 +229,7 @@ def label(annotator: Annotator, source: str, output: str | None) -> None:
                     own.append(span)
         kept.append(own)
     lines, nodes = [], 0
-    for item, tree in zip(items, build_trees(annotator.builder, tokens, kept)):
+    for item, tree in zip(items, build_trees(annotator.parser, tokens, kept)):
         labelled, _ = data.label_tree(tree, item.phrases, label=item.label)
         nodes += int((labelled.labels >= 0).sum())
         lines.append(labelled.to_brackets())
@@ -251,7 +251,7 @@ def _places(tokens: Sequence[str], phrase: Sequence[str]) -> Iterator[tuple[int,
             yield begin, begin + size
 
 
-def export(annotator: Annotator, path: str) -> None:
+def export(annotator: Pipeline, path: str) -> None:
     """Writes tree builder and labeller as one file, as it lies in the package."""
-    save_annotator(path, annotator)
+    save_pipeline(path, annotator)
     print(f"{path}: {Path(path).stat().st_size / 1e6:.1f} MB")

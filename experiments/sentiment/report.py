@@ -10,7 +10,7 @@ from experiments.sentiment import scores
 from experiments.sentiment.config import Config
 from experiments.workdir import read_json
 from rntn_jax import data, plots, trees
-from rntn_jax.annotate import CLASS_NAMES, Labeller, predict
+from rntn_jax.annotate import CLASS_NAMES, SentimentClassifier, class_probabilities
 
 __all__ = ["write"]
 
@@ -36,13 +36,13 @@ def write(
     result: dict[str, Any],
     history: list[dict[str, Any]],
     splits: dict[str, list[data.Tree]],
-    model: Labeller,
+    model: SentimentClassifier,
 ) -> None:
     """Writes ``report.html``; its trees are those of test, or of dev if there is no test."""
     last = "test" if "test" in splits else "dev"
     forest = splits[last]
     bank = trees.encode(forest, model.vocabulary)
-    probabilities = predict(model.params, bank, model.options)
+    probabilities = class_probabilities(model.params, bank, model.options)
     predictions = scores.collect(forest, probabilities)
     names = CLASS_NAMES[config.num_classes]
     table: dict[str, dict[str, Any]] = {

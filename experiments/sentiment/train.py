@@ -20,7 +20,7 @@ from experiments.sentiment.config import Config
 from experiments.splits import read_splits
 from experiments.workdir import finished, open_workdir, write_json
 from rntn_jax import data, trees
-from rntn_jax.annotate import Labeller, predict, save_labeller, two_classes
+from rntn_jax.annotate import SentimentClassifier, class_probabilities, save_classifier, two_classes
 from rntn_jax.models import rntn
 from rntn_jax.training import NotFiniteError, make_train_step
 
@@ -204,8 +204,10 @@ def _run(config: Config, workdir: Path, splits: dict[str, list[data.Tree]]) -> d
                 f"{len(banks['train']) / trained:.0f} trees/s" + (" *" if better else "")
             )
 
-    model = Labeller(session.best, vocabulary, model_options(config), dataclasses.asdict(config))
-    save_labeller(workdir / "model.safetensors", model)
+    model = SentimentClassifier(
+        session.best, vocabulary, model_options(config), dataclasses.asdict(config)
+    )
+    save_classifier(workdir / "model.safetensors", model)
     result: dict[str, Any] = {
         "epoch": session.best_epoch,
         "epochs_run": session.epoch,
@@ -234,7 +236,7 @@ def _which(epoch: int, dispatch: Dispatch, at: int) -> str:
 def _evaluate(
     params: rntn.Params, bank: trees.Treebank, forest: list[data.Tree], config: Config
 ) -> dict[str, float]:
-    probabilities = predict(params, bank, model_options(config))
+    probabilities = class_probabilities(params, bank, model_options(config))
     return scores.score(scores.collect(forest, probabilities))
 
 

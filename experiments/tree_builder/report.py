@@ -12,7 +12,7 @@ from experiments import tree_baselines as baselines
 from experiments.tree_builder.config import Config
 from experiments.workdir import read_json
 from rntn_jax import data, plots
-from rntn_jax.annotate import TreeBuilder, build_trees
+from rntn_jax.annotate import BinaryParser, build_trees
 
 __all__ = ["write"]
 
@@ -24,7 +24,7 @@ def write(
     config: Config,
     result: dict[str, Any],
     history: list[dict[str, Any]],
-    builder: TreeBuilder,
+    builder: BinaryParser,
     splits: dict[str, list[data.Tree]],
 ) -> None:
     """Writes ``report.html``; its trees are those of test, or of dev if there is no test."""

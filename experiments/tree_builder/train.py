@@ -18,7 +18,7 @@ from experiments.tree_builder import report
 from experiments.tree_builder.config import Config
 from experiments.workdir import finished, open_workdir, write_json
 from rntn_jax import data
-from rntn_jax.annotate import TreeBuilder, build_trees, describe, pad, save_builder
+from rntn_jax.annotate import BinaryParser, build_trees, pad, save_parser, word_features
 from rntn_jax.models import encoder, span_parser
 from rntn_jax.models.window import Layer
 from rntn_jax.ops import linear_cross_entropy
@@ -175,7 +175,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
     splits, phrases = load_splits(config), load_phrases(config)  # before there is any folder
     with open_workdir(workdir, config, fresh):
         builder, result, history = _train(config, workdir, splits, phrases)
-        save_builder(workdir / "model.safetensors", builder)
+        save_parser(workdir / "model.safetensors", builder)
         for split in ("dev", "test"):
             if split in splits:
                 result[split] = _score(builder, splits[split])._asdict()
@@ -190,7 +190,7 @@ def _vocabularies(
 ) -> tuple[data.Vocabulary, ...]:
     """Of the words and of their shapes."""
     sentences = [tree.tokens for tree in trees] + [own.tokens for own in phrases]
-    described = [describe(tokens) for tokens in sentences]
+    described = [word_features(tokens) for tokens in sentences]
     return tuple(
         data.Vocabulary.build((word for columns in described for word in columns[k]), min_count)
         for k in range(2)
@@ -232,13 +232,13 @@ def make_loss(config: Config):
     return loss
 
 
-def _score(builder: TreeBuilder, trees: list[data.Tree]) -> data.BracketScores:
+def _score(builder: BinaryParser, trees: list[data.Tree]) -> data.BracketScores:
     return data.bracket_scores(trees, build_trees(builder, [tree.tokens for tree in trees]))
 
 
 def _train(
     config: Config, workdir: Path, splits: dict[str, list[data.Tree]], phrases: list[Phrases]
-) -> tuple[TreeBuilder, dict[str, Any], list[dict[str, Any]]]:
+) -> tuple[BinaryParser, dict[str, Any], list[dict[str, Any]]]:
     """The loop: the builder with the best dev score, how it was trained, and its metrics."""
     vocabularies = _vocabularies(splits["train"], phrases, config.min_count)
     sizes = _sizes(config, vocabularies)
@@ -255,8 +255,8 @@ def _train(
         Layer(jnp.zeros((sizes.encoder.width, tags)), jnp.zeros(tags)),
     )
 
-    def builder_of(params: Params) -> TreeBuilder:
-        return TreeBuilder((jax.device_get(params.parser),), vocabularies, sizes)
+    def builder_of(params: Params) -> BinaryParser:
+        return BinaryParser((jax.device_get(params.parser),), vocabularies, sizes)
 
     training = loop.start_training(
         config, workdir, params, optimizer, train_key, total=total, unit="trees"

@@ -1,62 +1,62 @@
 """From raw text to labelled trees, with the model that comes in the package.
 
 - `sentiment`: answers for texts (also `rntn_jax.sentiment`); `Sentiment`, `SentimentTree`.
-- `build_trees`: tokens to binary trees, by a `TreeBuilder`.
-- `label_trees`: class probabilities of all nodes of trees, by a `Labeller` (an RNTN).
-- `Annotator`: both; `annotate` answers for texts with it, `answers` for trees.
-- `load_builder`, `load_labeller`, `load_annotator` and their `save_...`: one safetensors file each.
+- `build_trees`: tokens to binary trees, by a `BinaryParser`.
+- `label_trees`: class probabilities of all nodes of trees, by a `SentimentClassifier` (an RNTN).
+- `Pipeline`: both; `annotate` for texts, `predict` for trees; `default_model` is in the package.
+- `load_parser`, `load_classifier`, `load_pipeline` and their `save_...`: one safetensors file each.
 """
 
-from rntn_jax.annotate.annotator import (
-    Annotator,
+from rntn_jax.annotate.binary_parser import (
+    BinaryParser,
+    build_trees,
+    load_parser,
+    pad,
+    save_parser,
+    word_features,
+)
+from rntn_jax.annotate.classifier import (
+    CLASS_NAMES,
+    SentimentClassifier,
+    class_probabilities,
+    label_trees,
+    load_classifier,
+    save_classifier,
+    two_classes,
+)
+from rntn_jax.annotate.pipeline import (
+    Pipeline,
     Sentiment,
     SentimentTree,
     annotate,
-    answers,
-    load_annotator,
-    save_annotator,
-    sentiment,
-    shipped,
-)
-from rntn_jax.annotate.builder import (
-    TreeBuilder,
-    build_trees,
-    describe,
-    load_builder,
-    pad,
-    save_builder,
-)
-from rntn_jax.annotate.labeller import (
-    CLASS_NAMES,
-    Labeller,
-    label_trees,
-    load_labeller,
+    default_model,
+    load_pipeline,
     predict,
-    save_labeller,
-    two_classes,
+    save_pipeline,
+    sentiment,
 )
 
 __all__ = [
     "CLASS_NAMES",
-    "Annotator",
-    "Labeller",
+    "BinaryParser",
+    "Pipeline",
     "Sentiment",
+    "SentimentClassifier",
     "SentimentTree",
-    "TreeBuilder",
     "annotate",
-    "answers",
     "build_trees",
-    "describe",
+    "class_probabilities",
+    "default_model",
     "label_trees",
-    "load_annotator",
-    "load_builder",
-    "load_labeller",
+    "load_classifier",
+    "load_parser",
+    "load_pipeline",
     "pad",
     "predict",
-    "save_annotator",
-    "save_builder",
-    "save_labeller",
+    "save_classifier",
+    "save_parser",
+    "save_pipeline",
     "sentiment",
-    "shipped",
     "two_classes",
+    "word_features",
 ]

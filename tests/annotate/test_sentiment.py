@@ -112,20 +112,20 @@ def test_sentiment_trees_can_be_copied():
 
 
 def test_an_annotator_comes_back_from_its_file(tmp_path: Path):
-    shipped = annotate.shipped()
-    annotate.save_annotator(tmp_path / "a.safetensors", shipped)
-    again = annotate.load_annotator(tmp_path / "a.safetensors")
-    one, other = (rj.sentiment(NEGATED, annotator=a) for a in (shipped, again))
+    shipped = annotate.default_model()
+    annotate.save_pipeline(tmp_path / "a.safetensors", shipped)
+    again = annotate.load_pipeline(tmp_path / "a.safetensors")
+    one, other = (rj.sentiment(NEGATED, model=a) for a in (shipped, again))
     assert one.tree == other.tree
     np.testing.assert_array_equal(one.tree.probabilities, other.tree.probabilities)
     content = bytearray((tmp_path / "a.safetensors").read_bytes())
     content[-100] ^= 1
     (tmp_path / "a.safetensors").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"a\.safetensors"):
-        annotate.load_annotator(tmp_path / "a.safetensors")
-    annotate.save_builder(tmp_path / "b.safetensors", shipped.builder)
+        annotate.load_pipeline(tmp_path / "a.safetensors")
+    annotate.save_parser(tmp_path / "b.safetensors", shipped.parser)
     with pytest.raises(CheckpointError, match="does not hold"):
-        annotate.load_annotator(tmp_path / "b.safetensors")
+        annotate.load_pipeline(tmp_path / "b.safetensors")
 
 
 def test_the_model_is_a_few_megabytes():

@@ -36,17 +36,17 @@ class Kind(NamedTuple):
     use: Callable[[Any], Any]  # it must work with whatever was loaded
 
 
-def _labeller() -> annotate.Labeller:
+def _labeller() -> annotate.SentimentClassifier:
     words = data.Vocabulary.build("a b c".split())
     params = rntn.init(KEY, rntn.Config(vocab_size=len(words), dim=3, num_classes=5))
-    return annotate.Labeller(params, words, {"activation": "tanh"}, {"seed": 10**9})
+    return annotate.SentimentClassifier(params, words, {"activation": "tanh"}, {"seed": 10**9})
 
 
-def _builder() -> annotate.TreeBuilder:
+def _builder() -> annotate.BinaryParser:
     words = data.Vocabulary.build("a b c".split()), data.Vocabulary.build("x y".split())
     reader = encoder.Config(tuple(map(len, words)), (3, 2), rnn_layers=2, rnn_dim=2)
     sizes = span_parser.Config(reader, hidden_dim=3)
-    return annotate.TreeBuilder((span_parser.init(KEY, sizes),) * 2, words, sizes)
+    return annotate.BinaryParser((span_parser.init(KEY, sizes),) * 2, words, sizes)
 
 
 def _language_model() -> language_model.Model:
@@ -91,18 +91,18 @@ def _tag(model: chunking.Model) -> Any:
 TREE = data.parse_tree("(2 (1 a) (3 b))")
 KINDS = {
     "rntn": Kind(
-        lambda path: annotate.save_labeller(path, _labeller()),
-        annotate.load_labeller,
+        lambda path: annotate.save_classifier(path, _labeller()),
+        annotate.load_classifier,
         lambda model: annotate.label_trees(model, [TREE]),
     ),
     "tree_builder": Kind(
-        lambda path: annotate.save_builder(path, _builder()),
-        annotate.load_builder,
+        lambda path: annotate.save_parser(path, _builder()),
+        annotate.load_parser,
         lambda model: annotate.build_trees(model, [["a", "b", "c"]]),
     ),
     "annotator": Kind(
-        lambda path: annotate.save_annotator(path, annotate.Annotator(_builder(), _labeller())),
-        annotate.load_annotator,
+        lambda path: annotate.save_pipeline(path, annotate.Pipeline(_builder(), _labeller())),
+        annotate.load_pipeline,
         lambda model: annotate.sentiment("a b c", model),
     ),
     "rnn_lm": Kind(

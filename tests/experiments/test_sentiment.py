@@ -24,7 +24,7 @@ from experiments.sentiment.config import Config
 from experiments.sentiment.summary import summarize
 from experiments.workdir import RunMismatchError, read_json, write_json
 from rntn_jax import data, trees
-from rntn_jax.annotate import load_labeller, two_classes
+from rntn_jax.annotate import load_classifier, two_classes
 from rntn_jax.models import rntn
 from rntn_jax.training import Checkpointer, CheckpointError, read_metrics, run_state
 from tests.helpers import enable_x64
@@ -171,7 +171,7 @@ def test_settings_and_environment_are_kept(base: Path):
     assert Config(**read_json(base / "config.json")) == CONFIG
     environment = read_json(base / "environment.json")
     assert environment["jax"] == jax.__version__ and "command" in environment
-    model = load_labeller(base / "model.safetensors")
+    model = load_classifier(base / "model.safetensors")
     assert Config(**model.info) == CONFIG
     assert model.params.cell.v.shape == (4, 8, 8) and model.params.cell.v.dtype == np.float32
     splits = train.load_splits(CONFIG)
@@ -419,7 +419,7 @@ def test_two_classes_leave_neutral_nodes_unlabelled(tmp_path: Path):
     assert two_classes(half_labelled).labels.tolist() == [-1, 0, 1]
     result = train.run(config, tmp_path)
     assert set(result["test"]) == {"fine_all", "fine_root"}
-    assert load_labeller(tmp_path / "model.safetensors").params.head.w.shape == (4, 2)
+    assert load_classifier(tmp_path / "model.safetensors").params.head.w.shape == (4, 2)
     assert "very negative" not in (tmp_path / "report.html").read_text("utf-8")
 
 
@@ -436,7 +436,7 @@ def test_no_dev_label_to_select_by_is_an_error_before_the_model_is_chosen(tmp_pa
 
 def test_the_plain_recursive_net_runs(tmp_path: Path):
     train.run(dataclasses.replace(SHORT, tensor=False), tmp_path)
-    assert load_labeller(tmp_path / "model.safetensors").params.cell.v is None
+    assert load_classifier(tmp_path / "model.safetensors").params.cell.v is None
 
 
 def test_other_activations_dropout_and_clipping_run(tmp_path: Path):
@@ -459,7 +459,7 @@ def test_other_activations_dropout_and_clipping_run(tmp_path: Path):
         for row in read_metrics(tmp_path / "metrics.jsonl")
     )
     assert np.mean([result["dev"][c] for c in columns]) == best
-    model = load_labeller(tmp_path / "model.safetensors")
+    model = load_classifier(tmp_path / "model.safetensors")
     assert model.options == {"activation": "relu", "leaf_activation": "identity"}
     assert not model.vocabulary.lowercase
 

@@ -26,7 +26,13 @@ from experiments.sentiment.config import Config
 from experiments.sentiment.inputs import guess
 from experiments.workdir import read_json
 from rntn_jax import data, trees
-from rntn_jax.annotate import Labeller, load_labeller, predict, save_labeller, two_classes
+from rntn_jax.annotate import (
+    SentimentClassifier,
+    class_probabilities,
+    load_classifier,
+    save_classifier,
+    two_classes,
+)
 from rntn_jax.models import rntn
 from rntn_jax.training import CheckpointError, load_pytree, read_info, save_pytree
 from tests.experiments.test_sentiment import environment_of_a_process
@@ -64,18 +70,18 @@ def source(tmp_path: Path) -> str:
     return str(tmp_path / "trees.txt")
 
 
-def small_model(**sizes: Any) -> Labeller:
+def small_model(**sizes: Any) -> SentimentClassifier:
     vocabulary = data.Vocabulary.build(["not", "very", "good", "bad", "film"], lowercase=True)
     config = rntn.Config(**{"vocab_size": len(vocabulary), "dim": 3} | sizes)
     params = rntn.init(jax.random.key(0), config)
     options = {"activation": "sigmoid", "leaf_activation": "identity"}
-    return Labeller(params, vocabulary, options, {"note": "é"})
+    return SentimentClassifier(params, vocabulary, options, {"note": "é"})
 
 
 def answers_of(model: Path, source: str) -> tuple[list[data.Tree], list[np.ndarray]]:
-    loaded, forest = load_labeller(model), data.read_trees(source)
+    loaded, forest = load_classifier(model), data.read_trees(source)
     bank = trees.encode(forest, loaded.vocabulary)
-    return forest, predict(loaded.params, bank, loaded.options)
+    return forest, class_probabilities(loaded.params, bank, loaded.options)
 
 
 # --- model files ---
@@ -84,8 +90,8 @@ def answers_of(model: Path, source: str) -> tuple[list[data.Tree], list[np.ndarr
 @pytest.mark.parametrize("sizes", [{}, {"tensor": False}, {"num_classes": 2}], ids=str)
 def test_a_model_comes_back_and_answers_the_same(tmp_path: Path, sizes: dict[str, Any]):
     before = small_model(**sizes)
-    save_labeller(tmp_path / "m.safetensors", before)
-    after = load_labeller(tmp_path / "m.safetensors")
+    save_classifier(tmp_path / "m.safetensors", before)
+    after = load_classifier(tmp_path / "m.safetensors")
     assert after.vocabulary == before.vocabulary
     assert after.options == before.options and after.info == before.info
     for a, b in zip(jax.tree.leaves(after.params), jax.tree.leaves(before.params), strict=True):
@@ -93,14 +99,17 @@ def test_a_model_comes_back_and_answers_the_same(tmp_path: Path, sizes: dict[str
         assert a.dtype == b.dtype
     forest = data.read_trees(io.StringIO(SENTENCES), num_classes=5)
     for left, right in zip(
-        *(predict(m.params, trees.encode(forest, m.vocabulary), m.options) for m in (before, after))
+        *(
+            class_probabilities(m.params, trees.encode(forest, m.vocabulary), m.options)
+            for m in (before, after)
+        )
     ):
         np.testing.assert_array_equal(left, right)
         np.testing.assert_allclose(left.sum(1), 1, rtol=1e-5)
 
 
 def test_a_two_class_model_is_scored_on_five_class_labels_taken_as_two(tmp_path: Path, capsys):
-    save_labeller(tmp_path / "m.safetensors", small_model(num_classes=2))
+    save_classifier(tmp_path / "m.safetensors", small_model(num_classes=2))
     forest = data.demo_sentiment.sentiment_trees(20, seed=0)
     data.write_trees(tmp_path / "five.txt", forest)
     data.write_trees(tmp_path / "two.txt", [two_classes(tree) for tree in forest])
@@ -118,8 +127,8 @@ def test_predictions_are_those_of_the_model_tree_by_tree_in_order():
     model = small_model()
     forest = data.demo_sentiment.sentiment_trees(30, seed=0)
     bank = trees.encode(forest, model.vocabulary)
-    together = predict(model.params, bank, model.options)
-    batched = predict(model.params, bank, model.options, batch_size=7, lanes=2)
+    together = class_probabilities(model.params, bank, model.options)
+    batched = class_probabilities(model.params, bank, model.options, batch_size=7, lanes=2)
     assert [len(p) for p in together] == [len(tree) for tree in forest]
     for a, b in zip(together, batched, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
@@ -130,40 +139,40 @@ def test_predictions_are_those_of_the_model_tree_by_tree_in_order():
 
 @pytest.mark.parametrize("words", [["one"], ["one", "two", "three", "four", "five", "six"]])
 def test_a_vocabulary_of_another_size_is_refused(tmp_path: Path, words: list[str]):
-    save_labeller(tmp_path / "m.safetensors", small_model())
+    save_classifier(tmp_path / "m.safetensors", small_model())
     info = read_info(tmp_path / "m.safetensors")
     info["vocabulary"]["words"][2:] = words
     save_pytree(tmp_path / "m.safetensors", small_model().params, info)
     with pytest.raises(CheckpointError, match=rf"vocabulary has {2 + len(words)} words.*model 7"):
-        load_labeller(tmp_path / "m.safetensors")
+        load_classifier(tmp_path / "m.safetensors")
 
 
 def test_parameters_of_another_size_are_refused(tmp_path: Path):
-    save_labeller(tmp_path / "m.safetensors", small_model())
+    save_classifier(tmp_path / "m.safetensors", small_model())
     info = read_info(tmp_path / "m.safetensors")
     save_pytree(tmp_path / "m.safetensors", small_model(dim=4).params, info)
     with pytest.raises(
         CheckpointError, match=r"cell\.w is float32\[8, 4\], expected float32\[6, 3\]"
     ):
-        load_labeller(tmp_path / "m.safetensors")
+        load_classifier(tmp_path / "m.safetensors")
 
 
 def test_files_of_something_else_are_refused(run: Path, tmp_path: Path):
     path = tmp_path / "m.safetensors"
     checkpoint = max((run / "checkpoints").iterdir())
     with pytest.raises(CheckpointError, match="does not hold an RNTN model"):
-        load_labeller(checkpoint)
+        load_classifier(checkpoint)
     save_pytree(path, small_model().params, {"kind": "rnn_lm"})
     with pytest.raises(CheckpointError, match="does not hold an RNTN model"):
-        load_labeller(path)
+        load_classifier(path)
     safetensors.numpy.save_file({"head.b": np.ones(5)}, path)
     with pytest.raises(CheckpointError, match="not written by rntn_jax"):
-        load_labeller(path)
+        load_classifier(path)
     path.write_text("(3 good)\n")
     with pytest.raises(CheckpointError, match="not a whole safetensors file"):
-        load_labeller(path)
+        load_classifier(path)
     with pytest.raises(FileNotFoundError, match="nothing"):
-        load_labeller(tmp_path / "nothing.safetensors")
+        load_classifier(tmp_path / "nothing.safetensors")
 
 
 def test_a_damaged_model_is_refused(model: Path, tmp_path: Path):
@@ -171,11 +180,11 @@ def test_a_damaged_model_is_refused(model: Path, tmp_path: Path):
     content[len(content) // 2] ^= 1
     (tmp_path / "m.safetensors").write_bytes(content)
     with pytest.raises(CheckpointError, match="damaged"):
-        load_labeller(tmp_path / "m.safetensors")
+        load_classifier(tmp_path / "m.safetensors")
 
 
 def test_a_model_file_is_a_plain_checkpoint(model: Path):
-    like = jax.tree.map(np.zeros_like, load_labeller(model).params)
+    like = jax.tree.map(np.zeros_like, load_classifier(model).params)
     params, info = load_pytree(model, like)
     assert info["kind"] == "rntn" and params.head.b.shape == (5,)
     assert info["info"] == dataclasses.asdict(CONFIG)
@@ -498,8 +507,10 @@ def test_other_brackets_are_scored_at_the_root(shipped, tmp_path: Path):
 def test_builder_and_labeller_are_exported_as_one_file(shipped, model: Path, tmp_path: Path):
     labelling.export(labelling.load(model, None), str(tmp_path / "both.safetensors"))
     again = labelling.load(tmp_path / "both.safetensors", None)
-    jax.tree.map(np.testing.assert_array_equal, again.labeller.params, load_labeller(model).params)
-    assert again.builder.config == shipped.builder.config
+    jax.tree.map(
+        np.testing.assert_array_equal, again.classifier.params, load_classifier(model).params
+    )
+    assert again.parser.config == shipped.parser.config
 
 
 # --- the command line ---

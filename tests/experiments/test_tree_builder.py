@@ -15,7 +15,7 @@ from experiments.tree_builder import predict, train
 from experiments.tree_builder.config import PRESETS, Config
 from experiments.workdir import read_json
 from rntn_jax import data
-from rntn_jax.annotate import load_builder
+from rntn_jax.annotate import load_parser
 from rntn_jax.training import MetricsWriter, read_metrics
 from tests.helpers import enable_x64
 
@@ -77,7 +77,7 @@ def test_training_resumes_bit_for_bit(config, trained, tmp_path, monkeypatch):
             with pytest.raises(KeyboardInterrupt):
                 train.run(config, tmp_path)
         train.run(config, tmp_path)
-    first, second = (load_builder(path / "model.safetensors") for path in (trained, tmp_path))
+    first, second = (load_parser(path / "model.safetensors") for path in (trained, tmp_path))
     for left, right in zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params)):
         np.testing.assert_array_equal(left, right)
 
@@ -105,7 +105,7 @@ def test_builders_are_combined_and_evaluated(trained, tmp_path, capsys):
             (tmp_path / f"run-{seed}").mkdir()
             shutil.copy(trained / "model.safetensors", tmp_path / f"run-{seed}")
         predict.combine(f"{tmp_path}/run-*", str(tmp_path / "two"))
-        assert len(load_builder(tmp_path / "two").params) == 2
+        assert len(load_parser(tmp_path / "two").params) == 2
         data.write_trees(tmp_path / "test.txt", data.demo_sentiment.sentiment_splits()["test"][:30])
         one, two = (
             predict.evaluate(str(tmp_path / name), str(tmp_path / "test.txt"))["built"]

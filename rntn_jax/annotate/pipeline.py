@@ -11,22 +11,21 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 
 from rntn_jax import plots
-from rntn_jax.annotate import builder, labeller
-from rntn_jax.annotate.builder import TreeBuilder, build_trees
-from rntn_jax.annotate.labeller import CLASS_NAMES, Labeller, label_trees
+from rntn_jax.annotate import binary_parser, classifier
+from rntn_jax.annotate.binary_parser import BinaryParser, build_trees
+from rntn_jax.annotate.classifier import CLASS_NAMES, SentimentClassifier, label_trees
 from rntn_jax.data import DataError, Tree, tokenize
 from rntn_jax.training import load_model, save_pytree
 
 __all__ = [
-    "Annotator",
+    "Pipeline",
     "Sentiment",
     "SentimentTree",
     "annotate",
-    "answers",
-    "load_annotator",
-    "save_annotator",
+    "default_model",
+    "load_pipeline",
+    "save_pipeline",
     "sentiment",
-    "shipped",
 ]
 
 
@@ -73,7 +72,7 @@ class SentimentTree(Tree):
 
 
 class Sentiment(NamedTuple):
-    """The answer for a text."""
+    """What is found for a text."""
 
     label: int  # 0 very negative, 1 negative, 2 neutral, 3 positive, 4 very positive
     probabilities: np.ndarray  # [5]
@@ -96,22 +95,22 @@ class Sentiment(NamedTuple):
         }
 
 
-class Annotator(NamedTuple):
+class Pipeline(NamedTuple):
     """What it takes to answer for raw text."""
 
-    builder: TreeBuilder
-    labeller: Labeller
+    parser: BinaryParser
+    classifier: SentimentClassifier
 
 
-def answers(labeller: Labeller, trees: Sequence[Tree]) -> list[Sentiment]:
+def predict(model: SentimentClassifier, trees: Sequence[Tree]) -> list[Sentiment]:
     """Labels for trees that are there already."""
     if not trees:
         return []
-    labelled = [SentimentTree(*pair) for pair in zip(trees, label_trees(labeller, trees))]
+    labelled = [SentimentTree(*pair) for pair in zip(trees, label_trees(model, trees))]
     return [Sentiment(int(t.labels[-1]), t.probabilities[-1], t) for t in labelled]
 
 
-def annotate(annotator: Annotator, texts: Sequence[str]) -> list[Sentiment]:
+def annotate(model: Pipeline, texts: Sequence[str]) -> list[Sentiment]:
     """Answers for texts, each taken as one sentence.
 
     Raises:
@@ -121,14 +120,14 @@ def annotate(annotator: Annotator, texts: Sequence[str]) -> list[Sentiment]:
     for number, (own, text) in enumerate(zip(tokens, texts), 1):
         if not own:
             raise DataError(f"text {number} has no words: {text[:40]!r}", value=text)
-    return answers(annotator.labeller, build_trees(annotator.builder, tokens))
+    return predict(model.classifier, build_trees(model.parser, tokens))
 
 
 @overload  # a str is a sequence of str too, but comes first
-def sentiment(text: str, annotator: Annotator | None = None) -> Sentiment: ...  # pyright: ignore[reportOverlappingOverload]
+def sentiment(text: str, model: Pipeline | None = None) -> Sentiment: ...  # pyright: ignore[reportOverlappingOverload]
 @overload
-def sentiment(text: Sequence[str], annotator: Annotator | None = None) -> list[Sentiment]: ...
-def sentiment(text, annotator=None):
+def sentiment(text: Sequence[str], model: Pipeline | None = None) -> list[Sentiment]: ...
+def sentiment(text, model=None):
     """The sentiment of a text, of English films best, and of each of its phrases.
 
     The text is cut into tokens as in the Penn Treebank, the span parser makes a binary tree
@@ -138,7 +137,7 @@ def sentiment(text, annotator=None):
     Args:
         text: taken as one sentence (`rntn_jax.data.sentences` splits longer texts); or several
             texts, which is much quicker than one after the other.
-        annotator: another model, of `load_annotator`.
+        model: another one, of `load_pipeline`.
 
     Returns:
         A `Sentiment`: ``label`` (0 to 4), ``probabilities [5]``, ``tree`` (``to_brackets()``,
@@ -159,29 +158,29 @@ def sentiment(text, annotator=None):
     for number, one in enumerate(texts):
         if not isinstance(one, str):
             raise TypeError(f"text[{number}] must be a str, got {type(one).__name__}")
-    found = annotate(shipped() if annotator is None else annotator, texts)
+    found = annotate(default_model() if model is None else model, texts)
     return found[0] if isinstance(text, str) else found
 
 
 @lru_cache(maxsize=1)
-def shipped() -> Annotator:
+def default_model() -> Pipeline:
     """The model in the package (`experiments/sentiment/README.md` says how it was made)."""
     with resources.as_file(resources.files("rntn_jax.annotate") / "shipped.safetensors") as path:
-        return load_annotator(path)
+        return load_pipeline(path)
 
 
-def save_annotator(path: str | os.PathLike[str], annotator: Annotator) -> None:
-    """Writes a tree builder and a labeller to one safetensors file."""
+def save_pipeline(path: str | os.PathLike[str], model: Pipeline) -> None:
+    """Writes a parser and a classifier to one safetensors file."""
     info = {
         "kind": "annotator",
-        "builder": builder.info_of(annotator.builder),
-        "labeller": labeller.info_of(annotator.labeller),
+        "builder": binary_parser.info_of(model.parser),
+        "labeller": classifier.info_of(model.classifier),
     }
-    save_pytree(path, (annotator.builder.params, annotator.labeller.params), info)
+    save_pytree(path, (model.parser.params, model.classifier.params), info)
 
 
-def load_annotator(path: str | os.PathLike[str]) -> Annotator:
-    """Reads what `save_annotator` wrote.
+def load_pipeline(path: str | os.PathLike[str]) -> Pipeline:
+    """Reads what `save_pipeline` wrote.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -189,8 +188,11 @@ def load_annotator(path: str | os.PathLike[str]) -> Annotator:
     """
 
     def describe(info: dict[str, Any]) -> tuple[Any, Any]:
-        one, other = builder.from_info(info["builder"]), labeller.from_info(info["labeller"])
-        return (one.params, other.params), lambda params: Annotator(
+        one, other = (
+            binary_parser.from_info(info["builder"]),
+            classifier.from_info(info["labeller"]),
+        )
+        return (one.params, other.params), lambda params: Pipeline(
             one._replace(params=params[0]), other._replace(params=params[1])
         )
 

@@ -1,4 +1,4 @@
-"""A trained RNTN as one file, and its answers for trees."""
+"""A trained RNTN as one file, and the class probabilities it gives to trees."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from rntn_jax.training import load_model, require, save_pytree, shapes_of
 
 __all__ = [
     "CLASS_NAMES",
-    "Labeller",
+    "SentimentClassifier",
+    "class_probabilities",
     "label_trees",
-    "load_labeller",
-    "predict",
-    "save_labeller",
+    "load_classifier",
+    "save_classifier",
     "two_classes",
 ]
 
@@ -45,7 +45,7 @@ def two_classes(tree: data.Tree) -> data.Tree:
     return dataclasses.replace(tree, labels=two[tree.labels])
 
 
-class Labeller(NamedTuple):
+class SentimentClassifier(NamedTuple):
     """Everything needed to label a tree."""
 
     params: rntn.Params
@@ -54,25 +54,25 @@ class Labeller(NamedTuple):
     info: dict[str, Any]  # how it was trained
 
 
-def info_of(labeller: Labeller) -> dict[str, Any]:
-    """What a file has to say about a labeller besides its parameters."""
-    cell, head = labeller.params.cell, labeller.params.head
+def info_of(classifier: SentimentClassifier) -> dict[str, Any]:
+    """What a file has to say about a classifier besides its parameters."""
+    cell, head = classifier.params.cell, classifier.params.head
     sizes = {
-        "vocab_size": len(labeller.vocabulary),
+        "vocab_size": len(classifier.vocabulary),
         "dim": int(cell.b.shape[0]),
         "num_classes": int(head.b.shape[0]),
         "tensor": cell.v is not None,
     }
     return {
         "config": sizes,
-        "vocabulary": json.loads(labeller.vocabulary.to_json()),
-        "options": labeller.options,
-        "info": labeller.info,
+        "vocabulary": json.loads(classifier.vocabulary.to_json()),
+        "options": classifier.options,
+        "info": classifier.info,
     }
 
 
-def from_info(info: dict[str, Any]) -> Labeller:
-    """A labeller with the shapes of its parameters in their place.
+def from_info(info: dict[str, Any]) -> SentimentClassifier:
+    """A classifier with the shapes of its parameters in their place.
 
     Raises:
         ValueError: for an object that is none of `info_of`; of malformed ones others too.
@@ -88,16 +88,18 @@ def from_info(info: dict[str, Any]) -> Labeller:
     require(options.keys() <= _OPTIONS.keys(), f"unknown options: {sorted(options)}")
     for name, value in options.items():
         require(value in _OPTIONS[name], f"{name} is {value!r:.40}")
-    return Labeller(shapes_of(rntn.init, config), vocabulary, options, dict(info["info"]))
+    return SentimentClassifier(
+        shapes_of(rntn.init, config), vocabulary, options, dict(info["info"])
+    )
 
 
-def save_labeller(path: str | os.PathLike[str], labeller: Labeller) -> None:
-    """Writes a labeller to one safetensors file."""
-    save_pytree(path, labeller.params, {"kind": "rntn", **info_of(labeller)})
+def save_classifier(path: str | os.PathLike[str], classifier: SentimentClassifier) -> None:
+    """Writes a classifier to one safetensors file."""
+    save_pytree(path, classifier.params, {"kind": "rntn", **info_of(classifier)})
 
 
-def load_labeller(path: str | os.PathLike[str]) -> Labeller:
-    """Reads what `save_labeller` wrote.
+def load_classifier(path: str | os.PathLike[str]) -> SentimentClassifier:
+    """Reads what `save_classifier` wrote.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -105,8 +107,8 @@ def load_labeller(path: str | os.PathLike[str]) -> Labeller:
     """
 
     def describe(info: dict[str, Any]) -> tuple[Any, Any]:
-        labeller = from_info(info)
-        return labeller.params, lambda params: labeller._replace(params=params)
+        classifier = from_info(info)
+        return classifier.params, lambda params: classifier._replace(params=params)
 
     return load_model(path, "rntn", "an RNTN model", describe)
 
@@ -116,7 +118,7 @@ def _jitted(options: tuple[tuple[str, Any], ...]):
     return jax.jit(lambda params, forest: rntn.predict(params, forest, **dict(options)))
 
 
-def predict(
+def class_probabilities(
     params: rntn.Params,
     bank: trees.Treebank,
     options: dict[str, Any],
@@ -127,13 +129,13 @@ def predict(
     """Class probabilities ``[2L-1, C]`` for every node of every tree, in the order given."""
     run = _jitted(tuple(sorted(options.items())))
     batches = np.split(np.arange(len(bank)), range(batch_size, len(bank), batch_size))
-    answers: list[np.ndarray] = []
+    found: list[np.ndarray] = []
     for forest in trees.pack_batches(bank, batches, lanes=lanes):
-        answers += trees.unpack(forest, np.asarray(run(params, forest)))
-    return answers
+        found += trees.unpack(forest, np.asarray(run(params, forest)))
+    return found
 
 
-def label_trees(labeller: Labeller, forest: Sequence[data.Tree]) -> list[np.ndarray]:
+def label_trees(classifier: SentimentClassifier, forest: Sequence[data.Tree]) -> list[np.ndarray]:
     """Class probabilities ``[2L-1, C]`` for every node of every tree, in the order given.
 
     A few trees share a few compiled programs, whatever their sizes.
@@ -141,14 +143,14 @@ def label_trees(labeller: Labeller, forest: Sequence[data.Tree]) -> list[np.ndar
     Raises:
         ValueError: when there is no tree.
     """
-    bank = trees.encode(forest, labeller.vocabulary)
+    bank = trees.encode(forest, classifier.vocabulary)
     if len(forest) > FEW:
-        return predict(labeller.params, bank, labeller.options)
+        return class_probabilities(classifier.params, bank, classifier.options)
     words = sum(tree.num_leaves for tree in forest)
     steps = 32
     while steps < words:
         steps *= 4
     shape = trees.Shape(leaves=steps, steps=steps, lanes=FEW, trees=FEW)
     (forest_,) = trees.pack_batches(bank, [np.arange(len(bank))], shapes=[shape], lanes=FEW)
-    run = _jitted(tuple(sorted(labeller.options.items())))
-    return trees.unpack(forest_, np.asarray(run(labeller.params, forest_)))
+    run = _jitted(tuple(sorted(classifier.options.items())))
+    return trees.unpack(forest_, np.asarray(run(classifier.params, forest_)))

@@ -15,35 +15,35 @@ from rntn_jax.data import DataError, Tree, Vocabulary
 from rntn_jax.models import encoder, span_parser
 from rntn_jax.training import load_model, require, save_pytree, shapes_of, tuples
 
-__all__ = ["TreeBuilder", "build_trees", "describe", "load_builder", "pad", "save_builder"]
+__all__ = ["BinaryParser", "build_trees", "load_parser", "pad", "save_parser", "word_features"]
 
 LONGEST = 256  # words of a sentence that is built in one piece
 ROWS, AREA = 256, 1 << 18  # of a batch: sentences, and sentences times padded length squared
 
 
-class TreeBuilder(NamedTuple):
+class BinaryParser(NamedTuple):
     """Everything needed to build trees."""
 
     params: tuple[span_parser.Params, ...]  # of several networks, whose scores are averaged
-    vocabularies: tuple[Vocabulary, ...]  # of the columns that `describe` gives
+    vocabularies: tuple[Vocabulary, ...]  # of the columns that `word_features` gives
     config: span_parser.Config
 
 
-def describe(tokens: Sequence[str]) -> list[list[str]]:
-    """The columns of what the network may know of words: lower-cased, and their look.
+def word_features(tokens: Sequence[str]) -> list[list[str]]:
+    """The columns of what the network may know of words: lower-cased, and their shapes.
 
-    The look is ``A`` for a capital, ``0`` where there is a digit, else ``a``; and the last three
+    A shape is ``A`` for a capital, ``0`` where there is a digit, else ``a``; and the last three
     letters.
 
     Example:
-        >>> describe(["The", "21st", "splash"])
+        >>> word_features(["The", "21st", "splash"])
         [['the', '21st', 'splash'], ['Athe', '01st', 'aash']]
     """
     lower = [token.lower() for token in tokens]
-    return [lower, [_kind(token) + low[-3:] for token, low in zip(tokens, lower)]]
+    return [lower, [_shape(token) + low[-3:] for token, low in zip(tokens, lower)]]
 
 
-def _kind(token: str) -> str:
+def _shape(token: str) -> str:
     if token[:1].isupper():
         return "A"
     return "0" if any(map(str.isdigit, token)) else "a"
@@ -64,7 +64,7 @@ def pad(
     length = np.zeros(rows, np.int32)
     for row, tokens in enumerate(sentences):
         length[row] = len(tokens)
-        for k, column in enumerate(describe(tokens)):
+        for k, column in enumerate(word_features(tokens)):
             ids[row, : len(tokens), k] = vocabularies[k].encode(column)
     if phrases is None:
         return span_parser.Batch(ids, length)
@@ -98,16 +98,16 @@ _decode = jax.jit(span_parser.decode)
 
 
 def build_trees(
-    builder: TreeBuilder,
+    parser: BinaryParser,
     sentences: Sequence[Sequence[str]],
     phrases: Sequence[Sequence[tuple[int, int]]] | None = None,
 ) -> list[Tree]:
     """A binary tree over each sentence; its nodes are unlabelled (-1).
 
-    A sentence of more than `LONGEST` words is built in pieces, which are then joined from the left.
+    A sentence of more than `LONGEST` words is built in pieces, then combined from the left.
 
     Args:
-        builder: a trained one.
+        parser: a trained one.
         sentences: of tokens, as `rntn_jax.data.tokenize` makes them.
         phrases: of each sentence, the spans ``begin, end`` that its tree must have.
 
@@ -136,11 +136,11 @@ def build_trees(
                 begin = end
     else:
         kept = None
-    children = iter(_children(builder, flat, kept))
+    children = iter(_children(parser, flat, kept))
     trees = []
     for tokens, pieces in zip(sentences, parts):
-        joins = _joined([next(children) for _ in pieces], [len(piece) for piece in pieces])
-        trees.append(Tree(tuple(tokens), joins, np.full(2 * len(tokens) - 1, -1, np.int32)))
+        internal = _combined([next(children) for _ in pieces], [len(piece) for piece in pieces])
+        trees.append(Tree(tuple(tokens), internal, np.full(2 * len(tokens) - 1, -1, np.int32)))
     return trees
 
 
@@ -157,21 +157,21 @@ def _pieces(tokens: Sequence[str]) -> list[Sequence[str]]:
     return [*pieces, tokens[begin:]]
 
 
-def _joined(children: list[np.ndarray], sizes: list[int]) -> np.ndarray:
-    """Children of the tree that joins pieces from the left."""
+def _combined(children: list[np.ndarray], sizes: list[int]) -> np.ndarray:
+    """Children of the tree over pieces, combined from the left."""
     if len(sizes) == 1:
         return children[0]
-    words, joins, first, root = sum(sizes), [], 0, -1
+    words, internal, first, root = sum(sizes), [], 0, -1
     for own, size in zip(children, sizes):
-        before = words + len(joins)
+        before = words + len(internal)
         own = np.where(own < size, own + first, own - size + before)
-        joins += own.tolist()
-        top = words + len(joins) - 1 if size > 1 else first
+        internal += own.tolist()
+        top = words + len(internal) - 1 if size > 1 else first
         if first:
-            joins.append([root, top])
-            top = words + len(joins) - 1
+            internal.append([root, top])
+            top = words + len(internal) - 1
         root, first = top, first + size
-    return np.array(joins, np.int32)
+    return np.array(internal, np.int32)
 
 
 def _check_phrases(phrases: Sequence[tuple[int, int]], number: int) -> None:
@@ -186,18 +186,18 @@ def _check_phrases(phrases: Sequence[tuple[int, int]], number: int) -> None:
 
 
 def _children(
-    builder: TreeBuilder,
+    parser: BinaryParser,
     sentences: Sequence[Sequence[str]],
     phrases: Sequence[Sequence[tuple[int, int]]] | None,
 ) -> list[np.ndarray]:
-    """Children of the joins of each sentence's tree."""
+    """Children of the internal nodes of each sentence's tree."""
     sizes = np.array([len(tokens) for tokens in sentences], int)
     found = []
     for members, rows, words in _groups(sizes):
         own = [sentences[int(m)] for m in members]
         of_own = None if phrases is None else [phrases[int(m)] for m in members]
-        batch = pad(builder.vocabularies, own, rows, words, of_own)
-        found.append((members, _decode(builder.params, batch)))  # not waited for
+        batch = pad(parser.vocabularies, own, rows, words, of_own)
+        found.append((members, _decode(parser.params, batch)))  # not waited for
     children: list[Any] = [np.zeros((0, 2), np.int32)] * len(sentences)
     for members, rows in found:
         for row, member in zip(np.asarray(rows), members):
@@ -205,17 +205,17 @@ def _children(
     return children
 
 
-def info_of(builder: TreeBuilder) -> dict[str, Any]:
-    """What a file has to say about a builder besides its parameters."""
+def info_of(parser: BinaryParser) -> dict[str, Any]:
+    """What a file has to say about a parser besides its parameters."""
     return {
-        "networks": len(builder.params),
-        "config": dataclasses.asdict(builder.config),
-        "vocabularies": [json.loads(v.to_json()) for v in builder.vocabularies],
+        "networks": len(parser.params),
+        "config": dataclasses.asdict(parser.config),
+        "vocabularies": [json.loads(v.to_json()) for v in parser.vocabularies],
     }
 
 
-def from_info(info: dict[str, Any]) -> TreeBuilder:
-    """A builder with the shapes of its parameters in their place.
+def from_info(info: dict[str, Any]) -> BinaryParser:
+    """A parser with the shapes of its parameters in their place.
 
     Raises:
         ValueError: for an object that is none of `info_of`; of malformed ones others too.
@@ -230,16 +230,16 @@ def from_info(info: dict[str, Any]) -> TreeBuilder:
         f"the vocabularies have {words} words, the model {reader.vocab_sizes}",
     )
     require(type(networks) is int and networks > 0, f"networks is {networks!r:.40}")
-    return TreeBuilder((shapes_of(span_parser.init, config),) * networks, vocabularies, config)
+    return BinaryParser((shapes_of(span_parser.init, config),) * networks, vocabularies, config)
 
 
-def save_builder(path: str | os.PathLike[str], builder: TreeBuilder) -> None:
+def save_parser(path: str | os.PathLike[str], parser: BinaryParser) -> None:
     """Writes a tree builder to one safetensors file."""
-    save_pytree(path, builder.params, {"kind": "tree_builder", **info_of(builder)})
+    save_pytree(path, parser.params, {"kind": "tree_builder", **info_of(parser)})
 
 
-def load_builder(path: str | os.PathLike[str]) -> TreeBuilder:
-    """Reads what `save_builder` wrote.
+def load_parser(path: str | os.PathLike[str]) -> BinaryParser:
+    """Reads what `save_parser` wrote.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -247,7 +247,7 @@ def load_builder(path: str | os.PathLike[str]) -> TreeBuilder:
     """
 
     def describe(info: dict[str, Any]) -> tuple[Any, Any]:
-        builder = from_info(info)
-        return builder.params, lambda params: builder._replace(params=params)
+        parser = from_info(info)
+        return parser.params, lambda params: parser._replace(params=params)
 
     return load_model(path, "tree_builder", "a tree builder", describe)
