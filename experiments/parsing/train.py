@@ -46,7 +46,13 @@ def load_splits(config: Config) -> dict[str, Sentences]:
     else:
         files = data.corpora.find(config.corpus, config.data_dir)
         splits = {name: data.read_conllu(files[name]) for name in ("train", "dev", "test")}
-    return {name: sentences[: config.max_sentences] for name, sentences in splits.items()}
+    splits = {name: sentences[: config.max_sentences] for name, sentences in splits.items()}
+    if not any("root" in sentence.relations for sentence in splits["train"]):
+        raise data.DataError(
+            "no word has the relation root, which the parser gives to the word whose head is 0",
+            file=config.train,
+        )
+    return splits
 
 
 class Windows:

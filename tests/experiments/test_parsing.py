@@ -114,6 +114,11 @@ def test_own_files_and_their_faults(tmp_path):
     data.write_conllu(file, data.demo_dependencies.sentences(5))
     config = Config(train=str(file), dev=str(file))
     assert len(train.load_splits(config)["dev"]) == 5
+    text = file.read_text()
+    file.write_text(text.replace("\troot\t", "\tROOT\t"))
+    with pytest.raises(data.DataError, match=r"a\.conllu: no word has the relation root"):
+        train.load_splits(config)
+    file.write_text(text)
     file.write_text(file.read_text().replace("\troot\t", "\tdep\t", 1).replace("\t0\t", "\t1\t", 1))
     with pytest.raises(data.DataError, match=r"a\.conllu:"):
         train.load_splits(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -96,3 +97,28 @@ def test_a_run_killed_again_and_again_ends_like_an_undisturbed_one(
     finish(parts, environment)
     assert outcome(parts) == outcome(whole)
     assert not half_written()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_stopped_says_so_in_one_line_and_goes_on(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, number: signal.Signals, code: int
+):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    environment = environment_of_a_process(tmp_path_factory)
+    finish(whole, environment)
+    process = start(parts, environment)
+    deadline = time.monotonic() + 120
+    while not list(parts.glob("checkpoints/step-*")) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.send_signal(number)
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == code, printed
+    last = printed.strip().splitlines()[-1]
+    name = {130: "Ctrl-C", 143: "SIGTERM"}[code]
+    assert last == (
+        f"stopped by {name}: the same command goes on from the last checkpoint in {parts}"
+    )
+    assert "Traceback" not in printed and not (parts / "lock").exists()
+    finish(parts, environment)
+    assert outcome(parts) == outcome(whole)

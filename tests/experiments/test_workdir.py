@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.command import Command
+from experiments.flags import entry_point
 from experiments.folders import default_folder, use_model
 from experiments.lock import WorkdirInUseError
 from experiments.workdir import (
@@ -280,6 +284,8 @@ def test_a_folder_that_is_not_a_runs_is_not_written_over(tmp_path: Path, fresh: 
 HOLDER = """
 import sys, time
 from pathlib import Path
+from experiments.command import Command
+from experiments.flags import entry_point
 from experiments.folders import default_folder, use_model
 from experiments.lock import held
 with held(Path(sys.argv[1]) / "lock"):
@@ -353,3 +359,34 @@ def test_the_command_to_use_a_model_can_be_typed():
     assert use_model("parsing", Path("runs/a b"), "--parse=FILE") == (
         "./launch.sh parsing '--workdir=runs/a b' --parse=FILE"
     )
+
+
+# --- stopped from outside ---
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+@pytest.mark.parametrize(
+    ("number", "code", "name"),
+    [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")],
+)
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_command_that_is_stopped_ends_in_one_line(
+    tmp_path: Path, capsys, number: signal.Signals, code: int, name: str, trained: bool
+):
+    workdir = tmp_path / "run"
+
+    def body() -> None:
+        with open_workdir(workdir, Settings()):
+            if trained:
+                (workdir / "model.safetensors").write_text("")
+            os.kill(os.getpid(), number)
+            time.sleep(60)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as stop:
+        entry_point(body, Command("x", "about", ()))(["main.py"])
+    assert stop.value.code == code and signal.getsignal(signal.SIGTERM) == before
+    kept = f"the same command goes on from the last checkpoint in {workdir}"
+    said = kept if trained else "nothing had been saved yet"
+    assert capsys.readouterr().err == f"stopped by {name}: {said}\n"
+    assert workdir.exists() == trained
