@@ -6,12 +6,20 @@ Everything here runs on the host and returns NumPy arrays. Padding has id 0 and 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["SequenceBatch", "buckets", "pack_rows", "pad", "segments"]
+__all__ = [
+    "SequenceBatch",
+    "buckets",
+    "pack_rows",
+    "pad",
+    "padded_batches",
+    "power_of_two",
+    "segments",
+]
 
 
 class SequenceBatch(NamedTuple):
@@ -140,6 +148,60 @@ def buckets(
     if rng is not None:
         rng.shuffle(batches)  # pyright: ignore[reportArgumentType]
     yield from batches
+
+
+def padded_batches(
+    lengths: Sequence[int] | np.ndarray,
+    padded: Callable[[int], int],
+    rows: Callable[[int, int], int],
+    *,
+    longest_first: bool = False,
+) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Sequences of like length together, padded to shapes of which there are few.
+
+    Args:
+        lengths: of all sequences; those of length 0 are left out.
+        padded: from a length to the length to pad to, not decreasing.
+        rows: from that, and the number of sequences that fit, to the rows to pad to.
+        longest_first: from the longest on, so that shorter ones fill up its batch; otherwise only
+            sequences of one padded length come together.
+
+    Yields:
+        Members of each batch, its rows, and its length.
+
+    Example:
+        >>> batches = padded_batches([3, 9, 2], power_of_two, lambda length, count: 2)
+        >>> [(members.tolist(), rows, length) for members, rows, length in batches]
+        [([2], 2, 2), ([0], 2, 4), ([1], 2, 16)]
+    """
+    sizes = np.asarray(lengths, np.int64)
+    order = np.argsort(sizes, kind="stable")
+    order = order[sizes[order] > 0]
+    if longest_first:
+        order = order[::-1]
+    while len(order):
+        length = padded(int(sizes[order[0]]))
+        fitting = len(order)
+        if not longest_first:
+            fitting = int(np.searchsorted(sizes[order], length, side="right"))
+        count = rows(length, fitting)
+        members = order[: min(fitting, count)]
+        yield members, count, length
+        order = order[len(members) :]
+
+
+def power_of_two(length: int, least: int = 1) -> int:
+    """The next power of two, and at least ``least``.
+
+    Args:
+        length: at least 1.
+        least: a power of two.
+
+    Example:
+        >>> power_of_two(5), power_of_two(5, least=32)
+        (8, 32)
+    """
+    return max(least, 1 << (length - 1).bit_length())
 
 
 def pack_rows(lengths: Sequence[int] | np.ndarray, num_rows: int) -> tuple[Any, Any, int]:

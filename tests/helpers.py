@@ -108,7 +108,7 @@ def random_params(
 
 
 def residual_bytes(f: Callable[..., Any], *args: Any) -> int:
-    """Bytes that ``f`` keeps for its way back, its arguments among them."""
+    """Bytes that ``f`` keeps for its backward pass, its arguments among them."""
     kept = jax.eval_shape(lambda *args: jax.vjp(f, *args)[1], *args)
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
 

@@ -1,4 +1,4 @@
-"""`recursive.sweep`: the bottom-up recursion and its hand-derived way back."""
+"""`recursive.sweep`: the bottom-up recursion and its hand-derived backward pass."""
 
 from __future__ import annotations
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from rntn_jax.sequences import buckets, pad, segments
+from rntn_jax.sequences import buckets, pad, padded_batches, power_of_two, segments
 
 
 @hypothesis.given(
@@ -90,3 +91,20 @@ def test_buckets_are_a_function_of_the_seed():
 def test_bad_buckets(arguments):
     with pytest.raises(ValueError, match="at least 1"):
         list(buckets(*arguments))
+
+
+@pytest.mark.parametrize("longest_first", [False, True])
+def test_padded_batches_hold_every_sequence_once(longest_first):
+    lengths = np.random.default_rng(0).integers(0, 50, 200)
+    seen, shapes = [], set()
+    batches = padded_batches(
+        lengths, partial(power_of_two, least=8), lambda n, _: 320 // n, longest_first=longest_first
+    )
+    for members, rows, length in batches:
+        assert 1 <= len(members) <= rows == 320 // length
+        assert lengths[members].max() <= length == power_of_two(int(lengths[members].max()), 8)
+        seen += members.tolist()
+        shapes.add((rows, length))
+    assert sorted(seen) == np.flatnonzero(lengths).tolist()
+    assert len(shapes) == 4  # 8, 16, 32, 64
+    assert not list(padded_batches([], power_of_two, lambda *_: 1))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from rntn_jax import data
+from rntn_jax import data, sequences
 from rntn_jax.models import context_parser, encoder, parser
 from rntn_jax.training import load_model as load_model_file
 from rntn_jax.training import require, save_pytree, shapes_of, texts, tuples
@@ -85,23 +85,18 @@ def _padded(
     return parser.Sentences(ids, length)
 
 
-def _groups(
+def _batches(
     sentences: Sequence[data.ConlluSentence], least: int, area: int
 ) -> Iterator[tuple[np.ndarray, int, int]]:
     """Members of batches of like length, and the rows and words to pad to; few different ones.
 
     Words are a power of two, at least ``least``; rows, as many as ``area`` words make.
     """
-    sizes = np.array([len(sentence.forms) for sentence in sentences])
-    order = np.argsort(sizes, kind="stable")
-    at = 0
-    while at < len(order):
-        words = max(least, 1 << int(sizes[order[at]] - 1).bit_length())
-        rows = max(area // words, 1)
-        members = order[at : at + rows]
-        members = members[sizes[members] <= words]
-        at += len(members)
-        yield members, rows, words
+    return sequences.padded_batches(
+        [len(sentence.forms) for sentence in sentences],
+        partial(sequences.power_of_two, least=least),
+        lambda words, _: max(area // words, 1),
+    )
 
 
 _oracle_transitions = jax.jit(parser.oracle_transitions, static_argnums=3)
@@ -128,7 +123,7 @@ def _gold(
     area: int,
 ) -> Iterator[Gold]:
     number = {relation: r for r, relation in enumerate(relations)}
-    for members, rows, words in _groups(sentences, least, area):
+    for members, rows, words in _batches(sentences, least, area):
         group = [sentences[m] for m in members]
         heads = np.full((rows, words + 2), -1, np.int32)
         labels, lifted = heads.copy(), 0
@@ -196,7 +191,7 @@ def parse(
         run = partial(_decode, model.params, root=root, activation=activation, products=products)
         area = AREA
     answers: list[Any] = [None] * len(sentences)
-    for members, rows, words in _groups(sentences, 32, area):
+    for members, rows, words in _batches(sentences, 32, area):
         group = [sentences[m] for m in members]
         padded = _padded(group, model.vocabularies, model.options, rows, words)
         heads, labels = jax.device_get(run(padded))

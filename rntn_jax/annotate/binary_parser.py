@@ -6,11 +6,13 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from rntn_jax import sequences
 from rntn_jax.data import DataError, Tree, Vocabulary
 from rntn_jax.models import encoder, span_parser
 from rntn_jax.training import load_model, require, save_pytree, shapes_of, tuples
@@ -19,6 +21,7 @@ __all__ = ["BinaryParser", "build_trees", "load_parser", "pad", "save_parser", "
 
 LONGEST = 256  # words of a sentence that is built in one piece
 ROWS, AREA = 256, 1 << 18  # of a batch: sentences, and sentences times padded length squared
+FEW = 8  # sentences, which share a few programs
 
 
 class BinaryParser(NamedTuple):
@@ -76,21 +79,20 @@ def pad(
     return span_parser.Batch(ids, length, allowed=allowed)
 
 
-def _groups(sizes: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
+def _batches(sizes: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
     """Members of batches of like length, with rows and words to pad to; few different ones."""
-    order = np.argsort(sizes, kind="stable")[::-1]
-    at = 0
-    while at < len(order):
-        words = _padded_size(int(sizes[order[at]]), few=len(order) <= 8)
-        rows = max(1, min(ROWS, AREA // words**2))
-        members = order[at : at + rows]
-        at += len(members)
-        yield members, min(rows, 8) if len(members) <= 8 else rows, words
+
+    def rows(words: int, fitting: int) -> int:
+        most = max(1, min(ROWS, AREA // words**2))
+        return min(most, FEW) if fitting <= FEW else most
+
+    padded = partial(_padded_size, few=len(sizes) <= FEW)
+    return sequences.padded_batches(sizes, padded, rows, longest_first=True)
 
 
 def _padded_size(words: int, few: bool) -> int:
     """A power of two, or half-way to the next one: a few sentences share a few programs."""
-    size = max(16, 1 << (words - 1).bit_length())
+    size = sequences.power_of_two(words, least=16)
     return size * 3 // 4 if not few and size > 16 and words <= size * 3 // 4 else size
 
 
@@ -193,7 +195,7 @@ def _children(
     """Children of the internal nodes of each sentence's tree."""
     sizes = np.array([len(tokens) for tokens in sentences], int)
     found = []
-    for members, rows, words in _groups(sizes):
+    for members, rows, words in _batches(sizes):
         own = [sentences[int(m)] for m in members]
         of_own = None if phrases is None else [phrases[int(m)] for m in members]
         batch = pad(parser.vocabularies, own, rows, words, of_own)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rntn_jax import sequences
 from rntn_jax.crf import chain
 from rntn_jax.data import Encoded
 
@@ -102,15 +104,11 @@ def answers(
 
 def _batches(lengths: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
     """Sentences of like length, and the rows and steps they are padded to; few different shapes."""
-    order = np.argsort(lengths, kind="stable")
-    order = order[lengths[order] > 0]
-    while len(order):
-        steps = max(32, 1 << int(lengths[order[0]] - 1).bit_length())
-        fitting = int(np.searchsorted(lengths[order], steps, side="right"))
-        rows = 1 if fitting == 1 else 64 if fitting <= 64 else 512
-        members = order[: min(fitting, rows)]
-        yield members, rows, steps
-        order = order[len(members) :]
+    return sequences.padded_batches(
+        lengths,
+        partial(sequences.power_of_two, least=32),
+        lambda _, fitting: 1 if fitting == 1 else 64 if fitting <= 64 else 512,
+    )
 
 
 @jax.jit
