@@ -25,6 +25,16 @@ _EXPORT = flags.DEFINE_string("export", None, "write --model and --builder to th
 _SUMMARY = flags.DEFINE_string(
     "summary", None, "print mean and best of the finished runs whose folders match this pattern"
 )
+_SERVE = flags.DEFINE_bool(
+    "serve", None, "serve a page on this machine: type sentences, see their trees, correct them"
+)
+_PORT = flags.DEFINE_integer("port", 8765, "of the page; 0: any that is free", 0, 65535)
+_OPEN = flags.DEFINE_bool("open", True, "open a browser, where there is one")
+_CORRECTIONS = flags.DEFINE_string(
+    "corrections",
+    "runs/sentiment/corrections.txt",
+    "file to which the page writes every correction",
+)
 _FORMAT = flags.DEFINE_enum(
     "format", "text", ["text", "json", "brackets", "svg", "html"], "what to write"
 )
@@ -52,6 +62,7 @@ _BRACKETS = flags.DEFINE_enum(
     ["gold", "built", "balanced", "right"],
     "the file's brackets, or others over the same words (then roots are scored)",
 )
+_TRAIN = "./launch.sh sentiment --train={}"
 _CHOICE = ("model", "builder", "workdir", "preset", "train")  # which model answers
 
 COMMAND = Command(
@@ -60,6 +71,7 @@ COMMAND = Command(
     examples=(
         ('--predict "A gorgeous, witty film."', "label a text and each of its phrases"),
         ("--predict=reviews.txt --format=json", "label each line of a file"),
+        ("--serve", "a page to type sentences and correct trees"),
         ("", "train on the embedded corpus: about a minute"),
         ("--train=train.txt --dev=dev.txt", "train on trees of your own"),
     ),
@@ -70,6 +82,7 @@ COMMAND = Command(
         "label": ("output", *_CHOICE),
         "export": _CHOICE,
         "summary": (),
+        "serve": ("port", "open", "corrections", *_CHOICE),
     },
     run=("preset", "workdir", "fresh"),
     for_text="--predict {}",
@@ -107,6 +120,10 @@ def _answer(workdir: Path) -> None:
         predict.label(annotator, _LABEL.value, _OUTPUT.value)
     if _EXPORT.value is not None:
         predict.export(annotator, _EXPORT.value)
+    if _SERVE.value:
+        from rntn_jax.annotate.serve import serve
+
+        serve(annotator, _CORRECTIONS.value, port=_PORT.value, command=_TRAIN, browser=_OPEN.value)
 
 
 def _main() -> None:

@@ -1,7 +1,7 @@
 // Correcting labels and taking the trees away as brackets. Words enter the page as text nodes only.
-(() => {
-  const root = document.querySelector(".rj-trees.rj-edit");
-  if (!root) return;
+// Each change is told by an event "rj-change" at the root, with the corrections alone as brackets.
+// `signal` ends the listeners outside of the root.
+const rjEdit = (root, signal) => {
   const classes = JSON.parse(root.dataset.classes);
   const make = (parent, tag, text, facts = {}) => {
     const element = document.createElement(tag);
@@ -66,12 +66,19 @@
     bar.querySelector("[data-do=undo]").disabled = !past.length;
     bar.querySelector("[data-do=clear]").disabled = !count;
     area.hidden = true;
+    if (!root.dataset.key) return;
     try { localStorage.setItem(root.dataset.key, JSON.stringify(fixes)); } catch {}
+  };
+  const mine = (node) => node.dataset.corrected ?? -1;
+  const announce = () => {
+    tell();
+    const detail = trees.map((tree) => brackets(tree, mine)).join("");
+    root.dispatchEvent(new CustomEvent("rj-change", { detail }));
   };
   const change = (edits) => {  // edits: [tree, node, value] each; one step for undo
     past.push(edits.map(([tree, index]) => [tree, index, fixes[tree]?.[index]]));
     edits.forEach((one) => set(...one));
-    tell();
+    announce();
   };
   const brackets = ({ tokens, nodes }, label) => {
     const opened = tokens.map(() => ""), closed = tokens.map(() => ")");
@@ -86,7 +93,7 @@
   const actions = {
     undo: () => {
       past.pop()?.forEach((one) => set(...one));
-      tell();
+      announce();
     },
     clear: () => change(Object.entries(fixes).flatMap(([tree, nodes]) =>
       Object.keys(nodes).map((index) => [Number(tree), Number(index), undefined]))),
@@ -176,7 +183,7 @@
     if (node) openMenu(node);
     if (!button) return;
     const which = bar.querySelector("select").value;
-    const name = which === "mine" ? (node) => node.dataset.corrected ?? -1 : label;
+    const name = which === "mine" ? mine : label;
     const text = trees.filter((tree, i) => which === "all" || fixes[i])
       .map((tree) => brackets(tree, name)).join("");
     actions[button.dataset.do](text, button);
@@ -189,15 +196,15 @@
   });
   document.addEventListener("pointerdown", (event) => {
     if (menu && !event.target.closest(".rj-menu")) closeMenu();
-  });
-  document.addEventListener("scroll", placeMenu, { capture: true, passive: true });
+  }, { signal });
+  document.addEventListener("scroll", placeMenu, { capture: true, passive: true, signal });
   addEventListener("keydown", (event) => {
     if (event.key !== "z" || !(event.ctrlKey || event.metaKey) || event.shiftKey) return;
     event.preventDefault();
     actions.undo();
-  });
-  try {
-    const kept = JSON.parse(localStorage.getItem(root.dataset.key)) ?? {};
+  }, { signal });
+  try {  // what the page was given, else what the browser has kept
+    const kept = JSON.parse(root.dataset.fixes ?? localStorage.getItem(root.dataset.key)) ?? {};
     for (const tree in kept)
       for (const index in kept[tree])
         if (trees[tree]?.nodes[index] && classes[kept[tree][index]])
@@ -210,4 +217,5 @@
     }
   bar.hidden = false;
   tell();
-})();
+};
+document.querySelectorAll(".rj-trees.rj-edit").forEach((root) => rjEdit(root));

@@ -48,7 +48,8 @@
     make(card, "q", node.getAttribute("aria-label").split("\n")[0].slice(1, -1));
     if (data.predicted !== undefined)
       line("predicted", data.predicted < 0 ? "none (not finite)" : classes[data.predicted][0]);
-    line("gold", data.gold < 0 ? "unlabelled" : classes[data.gold][0]);
+    if (data.gold >= 0 || data.predicted === undefined)
+      line("gold", data.gold < 0 ? "unlabelled" : classes[data.gold][0]);
     if (data.corrected !== undefined) line("corrected", classes[data.corrected][0]);
     if (shares) {
       const bars = make(card, "div");
@@ -67,6 +68,7 @@
   };
   const place = () => {
     if (!current) return;
+    if (!current.isConnected) return hide();
     const box = current.querySelector("circle").getBoundingClientRect();
     const { width, height } = card.getBoundingClientRect();
     const left = box.left + box.width / 2 - width / 2;

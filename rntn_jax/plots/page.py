@@ -57,15 +57,40 @@ def page_html(*, title: str, header: str = "", sections: Sequence[Section] = ())
         >>> page.startswith("<!doctype html>")
         True
     """
-    return _document(title, header, sections, ("page",))
+    return document(title, header, sections, ("page",))
 
 
-def _document(title: str, header: str, sections: Sequence[Section], parts: Sequence[str]) -> str:
-    """The page, with the style sheets and scripts of these names."""
-    style = assets.read(*(f"{part}.css" for part in parts))
-    script = assets.read(*(f"{part}.js" for part in parts))
+def document(
+    title: str,
+    header: str,
+    sections: Sequence[Section],
+    parts: Sequence[str],
+    *,
+    more_style: str = "",
+    more_script: str = "",
+    connect: str | None = None,
+) -> str:
+    """The page, with the style sheets and scripts of these names.
+
+    Args:
+        title: Plain text.
+        header: HTML below the first heading.
+        sections: The sections in order.
+        parts: Names of the style sheets and scripts beside this file.
+        more_style: A style sheet after these.
+        more_script: A script after these.
+        connect: What the script may ask over the network, as a content security policy says it
+            (`'self'`: the page's own server); None: nothing.
+
+    Returns:
+        The document.
+    """
+    style = assets.read(*(f"{part}.css" for part in parts)) + more_style
+    script = assets.read(*(f"{part}.js" for part in parts)) + more_script
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    if connect is not None:
+        policy += f"; connect-src {connect}"
     links = "".join(
         f'<a href="#section-{index}">{text.escape(section.heading)}</a>'
         for index, section in enumerate(sections, 1)
@@ -140,10 +165,10 @@ def trees_html(
     if len(many) != len(arrays):
         raise ValueError(f"{len(many)} trees but {len(arrays)} arrays of probabilities")
     pictures = [TreePicture(*pair) for pair in zip(many, arrays, strict=True)]
-    content = _trees(pictures, class_names, "rj-view rj-edit" if editable else "rj-view")
+    content = figures_html(pictures, class_names, "rj-view rj-edit" if editable else "rj-view")
     count = "1 tree" if len(many) == 1 else f"{len(many)} trees"
     parts = ("page", "viewer", "editor") if editable else ("page", "viewer")
-    return _document(title, "", [Section(count, content)], parts)
+    return document(title, "", [Section(count, content)], parts)
 
 
 def pictures_html(
@@ -166,13 +191,23 @@ def pictures_html(
         >>> "figure" in pictures_html([TreePicture(data.parse_tree("(3 (2 good) (2 film))"))])
         True
     """
-    return _trees(pictures, class_names, "")
+    return figures_html(pictures, class_names, "")
 
 
-def _trees(
+def figures_html(
     pictures: Sequence[TreePicture], class_names: Sequence[str] | None, abilities: str
 ) -> str:
-    """Legend and figures; `abilities` are the classes by which the scripts know their pages."""
+    """Legend and figures of a page.
+
+    Args:
+        pictures: The trees; all must have the same number of classes.
+        class_names: Names of the classes, or None for the default ones.
+        abilities: The classes by which the scripts know what they are for: `rj-view` to move and
+            zoom, `rj-view rj-edit` to correct as well, or nothing.
+
+    Returns:
+        HTML for a `document`.
+    """
     seen = [view(item.tree, item.probabilities, class_names) for item in pictures]
     if not seen:
         return '<p class="rj-note">No trees.</p>'

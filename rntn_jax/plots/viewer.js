@@ -1,8 +1,6 @@
 // Moving and zooming the trees of a page. One set of listeners for all trees. The picture moves by
-// a CSS transform in a frame that clips it.
-(() => {
-  const root = document.querySelector(".rj-trees.rj-view");
-  if (!root) return;
+// a CSS transform in a frame that clips it. `signal` ends the listeners outside of the root.
+const rjView = (root, signal) => {
   const frames = [...root.querySelectorAll(".rj-scroll")];
   const make = (parent, tag, text, facts = {}) => {
     const element = document.createElement(tag);
@@ -134,7 +132,7 @@
     finger.y = event.clientY;
   });
   for (const kind of ["pointerup", "pointercancel"])
-    addEventListener(kind, (event) => fingers.delete(event.pointerId));
+    addEventListener(kind, (event) => fingers.delete(event.pointerId), { signal });
   root.addEventListener("click", (event) => {
     if (dragging) event.stopPropagation();
     dragging = false;
@@ -177,4 +175,5 @@
     if (!fingers.size) reveal(node);
   });
   root.querySelector(".rj-help").hidden = false;
-})();
+};
+document.querySelectorAll(".rj-trees.rj-view").forEach((root) => rjView(root));
