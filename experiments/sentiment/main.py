@@ -69,8 +69,10 @@ COMMAND = Command(
     name="sentiment",
     about=__doc__ or "",
     examples=(
-        ('--predict "A gorgeous, witty film."', "label a text and each of its phrases"),
-        ("--predict=reviews.txt --format=json", "label each line of a file"),
+        (
+            '--predict "A gorgeous, witty film."',
+            "label a text; =FILE: each of its lines",
+        ),
         ("--serve", "a page to type sentences and correct trees"),
         ("", "train on the embedded corpus: about a minute"),
         ("--train=train.txt --dev=dev.txt", "train on trees of your own"),

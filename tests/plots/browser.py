@@ -105,7 +105,11 @@ class Driver:
 
     def open(self, page: Path) -> None:
         """Opens a local file and waits for it to load."""
-        _call("POST", f"{self._base}/url", {"url": page.resolve().as_uri()})
+        self.open_address(page.resolve().as_uri())
+
+    def open_address(self, address: str) -> None:
+        """Opens an address and waits for it to load."""
+        _call("POST", f"{self._base}/url", {"url": address})
 
     def resize(self, width: int, height: int) -> None:
         """Gives the page a viewport of this size; smaller than a window can be, if need be."""
