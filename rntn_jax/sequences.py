@@ -89,6 +89,9 @@ def pad(sentences: Sequence[np.ndarray], start: int, length: int | None = None) 
         start: id read before the first token; usually that of the end of sentence.
         length: ``T``; by default the longest sentence's.
 
+    Returns:
+        tokens, targets int32 ``[B, T]`` and mask bool ``[B, T]``.
+
     Raises:
         ValueError: naming the sentence that is empty, too long, or holds an id below 1.
 
@@ -124,6 +127,9 @@ def buckets(
         batch_size: most sentences a batch.
         seed: shuffles sentences within a bucket and the batches; None keeps them in order.
         granularity: of the lengths.
+
+    Yields:
+        ``(members, length)``: numbers of sentences int ``[n]``, and the length to pad them to.
 
     Raises:
         ValueError: when a length, ``batch_size`` or ``granularity`` is below 1.
@@ -196,6 +202,9 @@ def power_of_two(length: int, least: int = 1) -> int:
     Args:
         length: at least 1.
         least: a power of two.
+
+    Returns:
+        A power of two.
 
     Example:
         >>> power_of_two(5), power_of_two(5, least=32)

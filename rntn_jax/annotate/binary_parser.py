@@ -62,6 +62,18 @@ def pad(
     """Sentences as one batch of ``rows`` rows of ``words`` words.
 
     With phrases, only spans are allowed that do not cross any of their sentence.
+
+    Args:
+        vocabularies: one for each column of `rntn_jax.data.word_features`.
+        sentences: the tokens of each, at most ``words``.
+        rows: ``B``, at least as many as there are sentences.
+        words: ``T``.
+        phrases: of each sentence, the spans ``(i, j)`` that no span may cross; None allows all
+            spans.
+
+    Returns:
+        The batch: ids int32 ``[B, T, columns]``, length int32 ``[B]``, and with phrases
+        ``allowed``, bool ``[B, T+1, T+1]``.
     """
     ids = np.zeros((rows, words, len(vocabularies)), np.int32)
     length = np.zeros(rows, np.int32)
@@ -236,7 +248,12 @@ def from_info(info: dict[str, Any]) -> BinaryParser:
 
 
 def save_parser(path: str | os.PathLike[str], parser: BinaryParser) -> None:
-    """Writes a tree builder to one safetensors file."""
+    """Writes a parser to one safetensors file.
+
+    Args:
+        path: the file; it is replaced if it exists.
+        parser: what is written.
+    """
     save_pytree(path, parser.params, {"kind": "tree_builder", **info_of(parser)})
 
 

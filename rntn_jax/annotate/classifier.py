@@ -94,7 +94,12 @@ def from_info(info: dict[str, Any]) -> SentimentClassifier:
 
 
 def save_classifier(path: str | os.PathLike[str], classifier: SentimentClassifier) -> None:
-    """Writes a classifier to one safetensors file."""
+    """Writes a classifier to one safetensors file.
+
+    Args:
+        path: the file; it is replaced if it exists.
+        classifier: what is written.
+    """
     save_pytree(path, classifier.params, {"kind": "rntn", **info_of(classifier)})
 
 
@@ -126,7 +131,18 @@ def class_probabilities(
     batch_size: int = 256,
     lanes: int = 64,
 ) -> list[np.ndarray]:
-    """Class probabilities ``[2L-1, C]`` for every node of every tree, in the order given."""
+    """Class probabilities ``[2L-1, C]`` for every node of every tree, in the order given.
+
+    Args:
+        params: of the network.
+        bank: the encoded trees.
+        options: further arguments of `rntn_jax.models.rntn.predict`.
+        batch_size: trees a batch.
+        lanes: nodes a step, see `rntn_jax.trees.pack`.
+
+    Returns:
+        One array for each tree, nodes in the order of `rntn_jax.data.Tree`.
+    """
     run = _jitted(tuple(sorted(options.items())))
     batches = np.split(np.arange(len(bank)), range(batch_size, len(bank), batch_size))
     found: list[np.ndarray] = []
@@ -139,6 +155,13 @@ def label_trees(classifier: SentimentClassifier, forest: Sequence[data.Tree]) ->
     """Class probabilities ``[2L-1, C]`` for every node of every tree, in the order given.
 
     A few trees share a few compiled programs, whatever their sizes.
+
+    Args:
+        classifier: vocabulary and network.
+        forest: the trees; their labels are not read.
+
+    Returns:
+        One array for each tree, nodes in the order of `rntn_jax.data.Tree`.
 
     Raises:
         ValueError: when there is no tree.

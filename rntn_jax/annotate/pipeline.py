@@ -103,7 +103,15 @@ class Pipeline(NamedTuple):
 
 
 def predict(model: SentimentClassifier, trees: Sequence[Tree]) -> list[Sentiment]:
-    """Labels for trees that are there already."""
+    """Labels for trees that are there already.
+
+    Args:
+        model: of `default_model` or `load_classifier`.
+        trees: binary trees; their labels are not read.
+
+    Returns:
+        One result for each tree.
+    """
     if not trees:
         return []
     labelled = [SentimentTree(*pair) for pair in zip(trees, label_trees(model, trees))]
@@ -112,6 +120,13 @@ def predict(model: SentimentClassifier, trees: Sequence[Tree]) -> list[Sentiment
 
 def annotate(model: Pipeline, texts: Sequence[str]) -> list[Sentiment]:
     """Answers for texts, each taken as one sentence.
+
+    Args:
+        model: of `default_model` or `load_pipeline`.
+        texts: each is cut into tokens and parsed.
+
+    Returns:
+        One result for each text.
 
     Raises:
         DataError: naming the text that has no words.
@@ -127,7 +142,7 @@ def annotate(model: Pipeline, texts: Sequence[str]) -> list[Sentiment]:
 def sentiment(text: str, model: Pipeline | None = None) -> Sentiment: ...  # pyright: ignore[reportOverlappingOverload]
 @overload
 def sentiment(text: Sequence[str], model: Pipeline | None = None) -> list[Sentiment]: ...
-def sentiment(text, model=None):
+def sentiment(text, model=None) -> Sentiment | list[Sentiment]:
     """The sentiment of a text, of English films best, and of each of its phrases.
 
     The text is cut into tokens as in the Penn Treebank, the span parser makes a binary tree
@@ -170,7 +185,12 @@ def default_model() -> Pipeline:
 
 
 def save_pipeline(path: str | os.PathLike[str], model: Pipeline) -> None:
-    """Writes a parser and a classifier to one safetensors file."""
+    """Writes a parser and a classifier to one safetensors file.
+
+    Args:
+        path: the file; it is replaced if it exists.
+        model: what is written.
+    """
     info = {
         "kind": "annotator",
         "builder": binary_parser.info_of(model.parser),

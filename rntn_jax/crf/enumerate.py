@@ -64,6 +64,13 @@ def _axes(count: int, classes: int, *used: int) -> tuple[int, ...]:
 def of_chain(scores: Scores, row: int) -> jax.Array:
     """`table` of one row of a chain: an axis for each real position.
 
+    Args:
+        scores: the CRF.
+        row: number of the sequence.
+
+    Returns:
+        ``[C, ..., C]`` nats.
+
     Example:
         >>> mask = jnp.array([[True, False, True]])
         >>> of_chain(Scores(jnp.zeros((1, 3, 2)), jnp.zeros((2, 2)), mask=mask), 0).shape
@@ -92,6 +99,13 @@ def log_partition(table: jax.Array) -> jax.Array:
 
 def marginal(table: jax.Array, *nodes: int) -> jax.Array:
     """Joint probabilities of the labels of some nodes, in their order: ``P(y_i = c, ...)``.
+
+    Args:
+        table: scores of all labellings, an axis for each node, of `table`.
+        nodes: numbers of nodes, each once.
+
+    Returns:
+        An axis for each of these nodes. Cost: the size of the table.
 
     Example:
         >>> marginal(jnp.log(jnp.array([[1.0, 2.0], [3.0, 4.0]])), 1).round(1).tolist()

@@ -23,9 +23,9 @@ class NaryTree(NamedTuple):
     """A tree with nodes of any arity; the nodes stand in post-order, the root is the last.
 
     Attributes:
-      labels: one label per node.
-      words: the word of each leaf, None for the other nodes.
-      children: the child ids of each node, none for a leaf.
+        labels: one label per node.
+        words: the word of each leaf, None for the other nodes.
+        children: the child ids of each node, none for a leaf.
     """
 
     labels: list[int]
@@ -49,10 +49,10 @@ def check_num_classes(num_classes: int | None) -> None:
     """Checks a number of classes.
 
     Args:
-      num_classes: None, or a positive integer.
+        num_classes: None, or a positive integer.
 
     Raises:
-      ValueError: for anything else.
+        ValueError: for anything else.
     """
     if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 1):
         raise ValueError(f"num_classes must be a positive integer or None, not {num_classes!r}")
@@ -62,14 +62,14 @@ def parse_label(text: str, num_classes: int | None) -> int:
     """The label written as `text`.
 
     Args:
-      text: the digits, with a minus for -1.
-      num_classes: labels must be less than this; None: no upper limit but that of int32.
+        text: the digits, with a minus for -1.
+        num_classes: labels must be less than this; None: no upper limit but that of int32.
 
     Returns:
-      the label.
+        The label.
 
     Raises:
-      DataError: without a place; when it is no integer, or not -1, 0, .. num_classes-1.
+        DataError: without a place; when it is no integer, or not -1, 0, .. num_classes-1.
     """
     if not _INTEGER.fullmatch(text):
         raise DataError(
@@ -95,17 +95,17 @@ def scan_trees(
     """Reads trees with nodes of any arity; O(length), no recursion.
 
     Args:
-      text: the trees.
-      file: the name for errors, or None.
-      num_classes: the range of labels, None for no upper limit.
-      binary: refuse nodes with one child, or with more than two.
-      single: refuse anything after the first tree.
+        text: the trees.
+        file: the name for errors, or None.
+        num_classes: the range of labels, None for no upper limit.
+        binary: refuse nodes with one child, or with more than two.
+        single: refuse anything after the first tree.
 
     Returns:
-      the trees, at least one.
+        The trees, at least one.
 
     Raises:
-      DataError: with file, line, column and value, for the first fault.
+        DataError: with file, line, column and value, for the first fault.
     """
 
     def fault(message: str, at: int, value: object) -> DataError:
@@ -184,11 +184,11 @@ def to_binary(tree: NaryTree, direction: Literal["left", "right"]) -> Tree:
     """The binary tree as `rntn_jax.data.binarize` defines it; O(nodes), no recursion.
 
     Args:
-      tree: a tree of nodes of any arity.
-      direction: the side to which chains of new nodes lean.
+        tree: a tree of nodes of any arity.
+        direction: the side to which chains of new nodes lean.
 
     Returns:
-      the binary tree; new nodes are unlabelled.
+        The binary tree; new nodes are unlabelled.
     """
     labels = list(tree.labels)
     links: list[tuple[int, int] | None] = [None] * len(labels)  # the two children of a node

@@ -22,13 +22,13 @@ def integers(heads: npt.ArrayLike) -> list[int]:
     """Heads as a list.
 
     Args:
-      heads: integers `[n]`.
+        heads: integers `[n]`.
 
     Returns:
-      them as Python integers.
+        Them as Python integers.
 
     Raises:
-      ValueError: for another rank or what is no integer.
+        ValueError: for another rank or what is no integer.
     """
     array = np.asarray(heads)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
@@ -40,14 +40,14 @@ def checked(heads: npt.ArrayLike) -> list[int]:
     """A tree's heads as a new list.
 
     Args:
-      heads: integers `[n]`.
+        heads: integers `[n]`.
 
     Returns:
-      them as Python integers.
+        Them as Python integers.
 
     Raises:
-      DataError: for heads that are no tree, see `tree_fault`.
-      ValueError: as `integers` does.
+        DataError: for heads that are no tree, see `tree_fault`.
+        ValueError: as `integers` does.
     """
     tree = integers(heads)
     if fault := tree_fault(tree):

@@ -39,9 +39,9 @@ class Chunk(NamedTuple):
     """The tokens `start .. end - 1` of a sentence, as one chunk.
 
     Example:
-      >>> chunk = Chunk("NP", start=0, end=3)
-      >>> "a good film opens".split()[chunk.start : chunk.end]
-      ['a', 'good', 'film']
+        >>> chunk = Chunk("NP", start=0, end=3)
+        >>> "a good film opens".split()[chunk.start : chunk.end]
+        ['a', 'good', 'film']
     """
 
     type: str
@@ -62,21 +62,21 @@ def chunks(tags: Sequence[str]) -> list[Chunk]:
     chunk here and not there.
 
     Args:
-      tags: the tags of the sentence's tokens.
+        tags: the tags of the sentence's tokens.
 
     Returns:
-      the chunks from left to right; none overlap.
+        The chunks from left to right; none overlap.
 
     Raises:
-      DataError: for what is no tag; `value` holds it.
-      TypeError: when `tags` is one string.
+        DataError: for what is no tag; `value` holds it.
+        TypeError: when `tags` is one string.
 
     Example:
-      >>> for chunk in chunks(["B-NP", "I-NP", "O", "I-VP", "I-NP"]):
-      ...   print(chunk)
-      Chunk(type='NP', start=0, end=2)
-      Chunk(type='VP', start=3, end=4)
-      Chunk(type='NP', start=4, end=5)
+        >>> for chunk in chunks(["B-NP", "I-NP", "O", "I-VP", "I-NP"]):
+        ...   print(chunk)
+        Chunk(type='NP', start=0, end=2)
+        Chunk(type='VP', start=3, end=4)
+        Chunk(type='NP', start=4, end=5)
     """
     found: list[Chunk] = []
     start = 0
@@ -95,21 +95,21 @@ def validate(tags: Sequence[str], scheme: Scheme = "bio") -> None:
     """Refuses a sequence of tags that breaks the rules of its scheme.
 
     Args:
-      tags: the tags of one sentence.
-      scheme: "bio", "iob1", "bioes", "bilou", "bmewo" or "bmes".
+        tags: the tags of one sentence.
+        scheme: "bio", "iob1", "bioes", "bilou", "bmewo" or "bmes".
 
     Raises:
-      DataError: naming the first position (from 0) at fault, its tag and the one before; `value`
-        holds the tag.
-      ValueError: for another scheme.
-      TypeError: when `tags` is one string.
+        DataError: naming the first position (from 0) at fault, its tag and the one before; `value`
+            holds the tag.
+        ValueError: for another scheme.
+        TypeError: when `tags` is one string.
 
     Example:
-      >>> validate(["B-NP", "I-NP", "O"])
-      >>> validate(["B-NP", "I-VP"])
-      Traceback (most recent call last):
-        ...
-      rntn_jax.data.errors.DataError: tag 'I-VP' at position 1 cannot follow 'B-NP' in bio
+        >>> validate(["B-NP", "I-NP", "O"])
+        >>> validate(["B-NP", "I-VP"])
+        Traceback (most recent call last):
+          ...
+        rntn_jax.data.errors.DataError: tag 'I-VP' at position 1 cannot follow 'B-NP' in bio
     """
     pairs = _split(tags, scheme)
     for place, (before, after) in enumerate(zip([None, *pairs], [*pairs, None])):
@@ -126,25 +126,25 @@ def convert(tags: Sequence[str], source: Scheme, target: Scheme) -> list[str]:
     """Writes the chunks of a sentence in another scheme; converting back gives the same tags.
 
     Args:
-      tags: the tags of one sentence, well-formed in `source`.
-      source: the scheme of the tags: "bio", "iob1", "bioes", "bilou", "bmewo" or "bmes".
-      target: the scheme wanted.
+        tags: the tags of one sentence, well-formed in `source`.
+        source: the scheme of the tags: "bio", "iob1", "bioes", "bilou", "bmewo" or "bmes".
+        target: the scheme wanted.
 
     Returns:
-      as many tags.
+        As many tags.
 
     Raises:
-      DataError: when the tags are malformed, as `validate`.
-      ValueError: for another scheme.
-      TypeError: when `tags` is one string.
+        DataError: when the tags are malformed, as `validate`.
+        ValueError: for another scheme.
+        TypeError: when `tags` is one string.
 
     Example:
-      >>> convert(["B-NP", "I-NP", "B-NP", "O"], "bio", "bioes")
-      ['B-NP', 'E-NP', 'S-NP', 'O']
-      >>> convert(["B-NP", "I-NP", "B-NP", "O"], "bio", "iob1")
-      ['I-NP', 'I-NP', 'B-NP', 'O']
-      >>> convert(["B-NP", "L-NP", "U-NP", "O"], "bilou", "bio")
-      ['B-NP', 'I-NP', 'B-NP', 'O']
+        >>> convert(["B-NP", "I-NP", "B-NP", "O"], "bio", "bioes")
+        ['B-NP', 'E-NP', 'S-NP', 'O']
+        >>> convert(["B-NP", "I-NP", "B-NP", "O"], "bio", "iob1")
+        ['I-NP', 'I-NP', 'B-NP', 'O']
+        >>> convert(["B-NP", "L-NP", "U-NP", "O"], "bilou", "bio")
+        ['B-NP', 'I-NP', 'B-NP', 'O']
     """
     validate(tags, source)
     _split((), target)
@@ -166,22 +166,22 @@ def allowed_transitions(labels: Sequence[str], scheme: Scheme = "bio") -> npt.ND
     """Which label may follow which: the constraints of a chain over labels.
 
     Args:
-      labels: `C` different tags.
-      scheme: "bio", "iob1", "bioes", "bilou", "bmewo" or "bmes".
+        labels: `C` different tags.
+        scheme: "bio", "iob1", "bioes", "bilou", "bmewo" or "bmes".
 
     Returns:
-      bool `[C, C]`; `[i, j]` says whether label j may follow label i. Sequences are well-formed
-      (see `validate`) when all their transitions, their start and their end are allowed.
+        bool `[C, C]`; `[i, j]` says whether label j may follow label i. Sequences are well-formed
+        (see `validate`) when all their transitions, their start and their end are allowed.
 
     Raises:
-      DataError: for what is no tag of the scheme; `value` holds it.
-      ValueError: for another scheme.
+        DataError: for what is no tag of the scheme; `value` holds it.
+        ValueError: for another scheme.
 
     Example:
-      >>> allowed_transitions(["O", "B-NP", "I-NP"]).astype(int)
-      array([[1, 1, 0],
-             [1, 1, 1],
-             [1, 1, 1]])
+        >>> allowed_transitions(["O", "B-NP", "I-NP"]).astype(int)
+        array([[1, 1, 0],
+               [1, 1, 1],
+               [1, 1, 1]])
     """
     pairs = _split(labels, scheme)
     rows = [[_may_follow(before, after, scheme) for after in pairs] for before in pairs]
@@ -192,15 +192,15 @@ def allowed_start(labels: Sequence[str], scheme: Scheme = "bio") -> npt.NDArray[
     """Which labels may begin a sentence.
 
     Args:
-      labels: the C labels, as for `allowed_transitions`, whose errors this raises.
-      scheme: their scheme.
+        labels: the C labels, as for `allowed_transitions`, whose errors this raises.
+        scheme: their scheme.
 
     Returns:
-      bool `[C]`.
+        bool `[C]`.
 
     Example:
-      >>> allowed_start(["O", "B-NP", "I-NP"])
-      array([ True,  True, False])
+        >>> allowed_start(["O", "B-NP", "I-NP"])
+        array([ True,  True, False])
     """
     return np.array([_may_follow(None, pair, scheme) for pair in _split(labels, scheme)], bool)
 
@@ -209,15 +209,15 @@ def allowed_end(labels: Sequence[str], scheme: Scheme = "bio") -> npt.NDArray[np
     """Which labels may end a sentence.
 
     Args:
-      labels: the C labels, as for `allowed_transitions`, whose errors this raises.
-      scheme: their scheme.
+        labels: the C labels, as for `allowed_transitions`, whose errors this raises.
+        scheme: their scheme.
 
     Returns:
-      bool `[C]`.
+        bool `[C]`.
 
     Example:
-      >>> allowed_end(["O", "B-NP", "I-NP", "E-NP", "S-NP"], "bioes")
-      array([ True, False, False,  True,  True])
+        >>> allowed_end(["O", "B-NP", "I-NP", "E-NP", "S-NP"], "bioes")
+        array([ True, False, False,  True,  True])
     """
     return np.array([_may_follow(pair, None, scheme) for pair in _split(labels, scheme)], bool)
 

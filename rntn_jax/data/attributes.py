@@ -28,10 +28,10 @@ class Encoded(NamedTuple):
     """Attributes of tokens, one after the other.
 
     Attributes:
-      ids: int32 `[E]`, the attribute of each entry.
-      weights: float32 `[E]`, None when all are 1.
-      sizes: int32 `[N]`, how many entries each token has.
-      lengths: int32 `[S]`, how many tokens each sentence has.
+        ids: int32 `[E]`, the attribute of each entry.
+        weights: float32 `[E]`, None when all are 1.
+        sizes: int32 `[N]`, how many entries each token has.
+        lengths: int32 `[S]`, how many tokens each sentence has.
     """
 
     ids: npt.NDArray[np.int32]
@@ -44,17 +44,17 @@ def token_attributes(features: Mapping[str, Any] | Iterable[str]) -> list[tuple[
     """Attributes of one token, and their weights.
 
     Args:
-      features: a list of strings or a dictionary, as the head of this module has them.
+        features: a list of strings or a dictionary, as the head of this module has them.
 
     Returns:
-      pairs of an attribute's name and its weight, in the order of the features.
+        Pairs of an attribute's name and its weight, in the order of the features.
 
     Raises:
-      DataError: for a key that is no string, or a value of another kind or not finite.
+        DataError: for a key that is no string, or a value of another kind or not finite.
 
     Example:
-      >>> token_attributes({"bias": 1.0, "word": "cat", "upper": False, "next": {"word": "sat"}})
-      [('bias', 1.0), ('word:cat', 1.0), ('upper', 0.0), ('next:word:sat', 1.0)]
+        >>> token_attributes({"bias": 1.0, "word": "cat", "upper": False, "next": {"word": "sat"}})
+        [('bias', 1.0), ('word:cat', 1.0), ('upper', 0.0), ('next:word:sat', 1.0)]
     """
     if isinstance(features, str):
         raise DataError(
@@ -106,23 +106,23 @@ def encode_attributes(
     """Numbers the attributes of sentences.
 
     Args:
-      sentences: each a list of tokens, each of them a list or a dictionary of features.
-      known: numbers of the attributes; others are passed over. None: all are numbered, in the order
-        in which they first appear.
+        sentences: each a list of tokens, each of them a list or a dictionary of features.
+        known: numbers of the attributes; others are passed over. None: all are numbered, in the
+            order in which they first appear.
 
     Returns:
-      the encoded tokens, and the numbers. About 0.3 microseconds an attribute of a list, 2 of a
-      dictionary.
+        The encoded tokens, and the numbers. About 0.3 microseconds an attribute of a list, 2 of a
+        dictionary.
 
     Raises:
-      DataError: naming sentence and token, for what `token_attributes` refuses.
+        DataError: naming sentence and token, for what `token_attributes` refuses.
 
     Example:
-      >>> encoded, numbers = encode_attributes([[["a", "b"], ["b"]], [{"a": 2.0}]])
-      >>> encoded.ids.tolist(), encoded.sizes.tolist(), encoded.lengths.tolist(), numbers
-      ([0, 1, 1, 0], [2, 1, 1], [2, 1], {'a': 0, 'b': 1})
-      >>> encoded.weights.tolist()
-      [1.0, 1.0, 1.0, 2.0]
+        >>> encoded, numbers = encode_attributes([[["a", "b"], ["b"]], [{"a": 2.0}]])
+        >>> encoded.ids.tolist(), encoded.sizes.tolist(), encoded.lengths.tolist(), numbers
+        ([0, 1, 1, 0], [2, 1, 1], [2, 1], {'a': 0, 'b': 1})
+        >>> encoded.weights.tolist()
+        [1.0, 1.0, 1.0, 2.0]
     """
     number: dict[str, int] = {}
     if known is None:

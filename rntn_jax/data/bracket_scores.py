@@ -23,20 +23,20 @@ def bracket_scores(gold: Iterable[Tree], predicted: Iterable[Tree]) -> BracketSc
     """Agreement of trees over the same sentences.
 
     Args:
-      gold: the trees to compare with.
-      predicted: as many trees, each over as many words as its gold tree; labels mean nothing.
+        gold: the trees to compare with.
+        predicted: as many trees, each over as many words as its gold tree; labels mean nothing.
 
     Returns:
-      the scores, as fractions from 0 to 1. O(nodes) time.
+        The scores, as fractions from 0 to 1. O(nodes) time.
 
     Raises:
-      ValueError: when there are not equally many trees, or a pair's words differ in number.
+        ValueError: when there are not equally many trees, or a pair's words differ in number.
 
     Example:
-      >>> from rntn_jax.data import parse_tree
-      >>> gold = parse_tree("(2 (2 (2 very) (2 good)) (2 film))")
-      >>> bracket_scores([gold], [parse_tree("(2 (2 very) (2 (2 good) (2 film)))")]).f1
-      0.5
+        >>> from rntn_jax.data import parse_tree
+        >>> gold = parse_tree("(2 (2 (2 very) (2 good)) (2 film))")
+        >>> bracket_scores([gold], [parse_tree("(2 (2 very) (2 (2 good) (2 film)))")]).f1
+        0.5
     """
     total = shared = exact = split = sentences = long = 0
     for number, (one, other) in enumerate(zip(gold, predicted, strict=True), 1):

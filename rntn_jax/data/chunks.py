@@ -50,13 +50,13 @@ class Counts(NamedTuple):
     """How many chunks there are, were predicted, and were predicted rightly.
 
     Attributes:
-      gold: chunks in the gold tags.
-      predicted: chunks in the predicted tags.
-      correct: chunks in both, with the same type, start and end.
+        gold: chunks in the gold tags.
+        predicted: chunks in the predicted tags.
+        correct: chunks in both, with the same type, start and end.
 
     Example:
-      >>> Counts(gold=4, predicted=2, correct=1).precision
-      0.5
+        >>> Counts(gold=4, predicted=2, correct=1).precision
+        0.5
     """
 
     gold: int
@@ -84,14 +84,14 @@ class Scores(NamedTuple):
     """What `evaluate` returns.
 
     Attributes:
-      overall: the counts of all chunks; its `f1` is the score of CoNLL-2000 (micro average).
-      by_type: the counts of each type in gold or predicted tags, sorted.
-      tokens: the number of tokens.
-      correct_tokens: the number of tokens whose tag is predicted rightly.
+        overall: the counts of all chunks; its `f1` is the score of CoNLL-2000 (micro average).
+        by_type: the counts of each type in gold or predicted tags, sorted.
+        tokens: the number of tokens.
+        correct_tokens: the number of tokens whose tag is predicted rightly.
 
     Example:
-      >>> evaluate([["B-NP", "O"]], [["B-NP", "B-VP"]]).accuracy
-      0.5
+        >>> evaluate([["B-NP", "O"]], [["B-NP", "B-VP"]]).accuracy
+        0.5
     """
 
     overall: Counts
@@ -109,23 +109,23 @@ def evaluate(gold: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) 
     """Compares the chunks of predicted tags with those of gold tags, as `conlleval` does.
 
     Args:
-      gold: the tags of the sentences.
-      predicted: as many sentences, with as many tags each. Malformed sequences are fine.
+        gold: the tags of the sentences.
+        predicted: as many sentences, with as many tags each. Malformed sequences are fine.
 
     Returns:
-      counts and, from them, precision, recall, F1 and token accuracy, as fractions from 0 to 1
-      (`conlleval` prints percent).
+        Counts and, from them, precision, recall, F1 and token accuracy, as fractions from 0 to 1
+        (`conlleval` prints percent).
 
     Raises:
-      ValueError: when the numbers of sentences, or of a sentence's tags, differ.
-      DataError: for what is no tag, as `chunks`, naming the sentence.
-      TypeError: when a sentence is one string.
+        ValueError: when the numbers of sentences, or of a sentence's tags, differ.
+        DataError: for what is no tag, as `chunks`, naming the sentence.
+        TypeError: when a sentence is one string.
 
     Example:
-      >>> gold = [["B-NP", "I-NP", "B-VP"], ["B-NP", "O"]]
-      >>> scores = evaluate(gold, [["B-NP", "B-NP", "B-VP"], ["B-NP", "O"]])
-      >>> scores.overall, scores.overall.recall, scores.by_type["VP"].f1
-      (Counts(gold=3, predicted=4, correct=2), 0.6666666666666666, 1.0)
+        >>> gold = [["B-NP", "I-NP", "B-VP"], ["B-NP", "O"]]
+        >>> scores = evaluate(gold, [["B-NP", "B-NP", "B-VP"], ["B-NP", "O"]])
+        >>> scores.overall, scores.overall.recall, scores.by_type["VP"].f1
+        (Counts(gold=3, predicted=4, correct=2), 0.6666666666666666, 1.0)
     """
     gold, predicted = list(gold), list(predicted)
     if len(gold) != len(predicted):
@@ -160,12 +160,12 @@ def table(scores: Scores) -> str:
     """Scores as a table to print, in percent as `conlleval` prints them.
 
     Example:
-      >>> print(table(evaluate([["B-NP", "O", "B-VP"]], [["B-NP", "O", "O"]])))
-      type       precision   recall       F1     gold  predicted
-      NP            100.00   100.00   100.00        1          1
-      VP              0.00     0.00     0.00        1          0
-      all           100.00    50.00    66.67        2          1
-      token accuracy 66.67 (3 tokens)
+        >>> print(table(evaluate([["B-NP", "O", "B-VP"]], [["B-NP", "O", "O"]])))
+        type       precision   recall       F1     gold  predicted
+        NP            100.00   100.00   100.00        1          1
+        VP              0.00     0.00     0.00        1          0
+        all           100.00    50.00    66.67        2          1
+        token accuracy 66.67 (3 tokens)
     """
     width = max([10, *map(len, scores.by_type)])
     lines = [f"{'type':{width}} {'precision':>9} {'recall':>8} {'F1':>8} {'gold':>8}  predicted"]

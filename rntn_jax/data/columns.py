@@ -36,22 +36,22 @@ def read_columns(
     `-DOCSTART-` counts as blank. Columns are separated by ASCII blanks.
 
     Args:
-      source: a path, or an open text or binary stream, read to its end; UTF-8.
-      num_columns: how many columns each line must have; None: as many as the first one.
+        source: a path, or an open text or binary stream, read to its end; UTF-8.
+        num_columns: how many columns each line must have; None: as many as the first one.
 
     Returns:
-      the sentences, at least one, none empty, each a list of rows. About 1 microsecond a token.
+        The sentences, at least one, none empty, each a list of rows. About 1 microsecond a token.
 
     Raises:
-      DataError: with file, line and value, for a line with another number of columns, a file
-        without tokens, and what `rntn_jax.data.text.read_text` refuses.
-      OSError: when the file cannot be opened.
-      ValueError: when `num_columns` is less than 1.
+        DataError: with file, line and value, for a line with another number of columns, a file
+            without tokens, and what `rntn_jax.data.text.read_text` refuses.
+        OSError: when the file cannot be opened.
+        ValueError: when `num_columns` is less than 1.
 
     Example:
-      >>> import io
-      >>> read_columns(io.StringIO("a DT B-NP\\nfilm NN I-NP\\n\\nno DT O\\n"))
-      [[('a', 'DT', 'B-NP'), ('film', 'NN', 'I-NP')], [('no', 'DT', 'O')]]
+        >>> import io
+        >>> read_columns(io.StringIO("a DT B-NP\\nfilm NN I-NP\\n\\nno DT O\\n"))
+        [[('a', 'DT', 'B-NP'), ('film', 'NN', 'I-NP')], [('no', 'DT', 'O')]]
     """
     if num_columns is not None and num_columns < 1:
         raise ValueError(f"num_columns must be at least 1, got {num_columns}")
@@ -93,21 +93,21 @@ def write_columns(
     with LF, and appears, or is replaced, only when everything is written.
 
     Args:
-      target: a path, whose directory must exist, or an open text stream.
-      sentences: the sentences as rows, all rows with the same number of columns.
+        target: a path, whose directory must exist, or an open text stream.
+        sentences: the sentences as rows, all rows with the same number of columns.
 
     Raises:
-      DataError: with line and value, for rows with different numbers of columns, columns that are
-        empty or hold a blank, `-DOCSTART-` as first column, an empty sentence, no sentences, NUL,
-        or a lone surrogate, which UTF-8 cannot express.
-      OSError: when the file cannot be written.
+        DataError: with line and value, for rows with different numbers of columns, columns that are
+            empty or hold a blank, `-DOCSTART-` as first column, an empty sentence, no sentences,
+            NUL, or a lone surrogate, which UTF-8 cannot express.
+        OSError: when the file cannot be written.
 
     Example:
-      >>> import sys
-      >>> write_columns(sys.stdout, [[("no", "DT"), ("end", "NN")]])
-      no DT
-      end NN
-      <BLANKLINE>
+        >>> import sys
+        >>> write_columns(sys.stdout, [[("no", "DT"), ("end", "NN")]])
+        no DT
+        end NN
+        <BLANKLINE>
     """
     write_text(target, "\n".join(_lines(sentences, name_of(target))))
 

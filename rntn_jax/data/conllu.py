@@ -47,20 +47,21 @@ class ConlluSentence:
     The constructor checks the lines, not the tree.
 
     Attributes:
-      comments: the lines before the words, with their `#`.
-      rows: the other lines, each a tuple of 10 columns.
+        comments: the lines before the words, with their `#`.
+        rows: the other lines, each a tuple of 10 columns.
 
     Raises:
-      DataError: with the line in the sentence, from 1, for what `read_conllu` refuses but the tree.
+        DataError: with the line in the sentence, from 1, for what `read_conllu` refuses but the
+            tree.
 
     Example:
-      >>> rows = [
-      ...   "1 no no DET DT _ 2 det _ _",
-      ...   "2 end end NOUN NN Number=Sing 0 root _ _",
-      ... ]
-      >>> sentence = ConlluSentence((), tuple(tuple(row.split()) for row in rows))
-      >>> sentence.forms, sentence.heads, sentence.relations
-      (('no', 'end'), array([2, 0], dtype=int32), ('det', 'root'))
+        >>> rows = [
+        ...   "1 no no DET DT _ 2 det _ _",
+        ...   "2 end end NOUN NN Number=Sing 0 root _ _",
+        ... ]
+        >>> sentence = ConlluSentence((), tuple(tuple(row.split()) for row in rows))
+        >>> sentence.forms, sentence.heads, sentence.relations
+        (('no', 'end'), array([2, 0], dtype=int32), ('det', 'root'))
     """
 
     comments: tuple[str, ...]
@@ -123,22 +124,22 @@ class ConlluSentence:
         set to `_`. The other rows and columns stay.
 
         Args:
-          heads: integers `[n]`, a tree.
-          relations: `n` relations.
+            heads: integers `[n]`, a tree.
+            relations: `n` relations.
 
         Returns:
-          the copy.
+            The copy.
 
         Raises:
-          DataError: when the heads are no tree, or a relation is empty, `_` or holds a tab or an
-            end of line.
-          ValueError: when there are not `n` heads and relations, or heads are no integers.
-          TypeError: when the relations are one string.
+            DataError: when the heads are no tree, or a relation is empty, `_` or holds a tab or an
+                end of line.
+            ValueError: when there are not `n` heads and relations, or heads are no integers.
+            TypeError: when the relations are one string.
 
         Example:
-          >>> rows = (("1", "end", "end", "NOUN", "NN", "_", "_", "_", "_", "_"),)
-          >>> ConlluSentence((), rows).with_tree([0], ["root"]).rows[0][6:8]
-          ('0', 'root')
+            >>> rows = (("1", "end", "end", "NOUN", "NN", "_", "_", "_", "_", "_"),)
+            >>> ConlluSentence((), rows).with_tree([0], ["root"]).rows[0][6:8]
+            ('0', 'root')
         """
         if isinstance(relations, str):
             raise TypeError("relations must be a sequence of strings, not one string")
@@ -171,31 +172,32 @@ def read_conllu(
     not at all.
 
     Args:
-      source: a path, or an open text or binary stream, read to its end; UTF-8.
-      trees: whether words must have a tree: heads and relations. With False these columns may hold
-        anything but nothing, as `_` in tagged text that is to be parsed.
+        source: a path, or an open text or binary stream, read to its end; UTF-8.
+        trees: whether words must have a tree: heads and relations. With False these columns may
+            hold anything but nothing, as `_` in tagged text that is to be parsed.
 
     Returns:
-      the sentences, at least one, none without words. `write_conllu` writes them back as they were,
-      byte for byte where the lines end in LF and there is one blank line after each sentence.
+        The sentences, at least one, none without words. `write_conllu` writes them back as they
+        were, byte for byte where the lines end in LF and there is one blank line after each
+        sentence.
 
     Raises:
-      DataError: with file, line and value, for a line without 10 columns, an empty column, ids out
-        of order, a range of ids (`1-2`) that is not before its first word, overlaps another, or
-        ends after the last word, a comment inside of a sentence, a sentence without words, a file
-        without sentences, and what `rntn_jax.data.text.read_text` refuses; and with trees also for
-        a head that is no integer, out of range, or the word itself, no root, several roots, and a
-        relation `_`. For a cycle, the line is the first one of the sentence, and the message names
-        a word of the cycle.
-      OSError: when the file cannot be opened.
+        DataError: with file, line and value, for a line without 10 columns, an empty column, ids
+            out of order, a range of ids (`1-2`) that is not before its first word, overlaps
+            another, or ends after the last word, a comment inside of a sentence, a sentence without
+            words, a file without sentences, and what `rntn_jax.data.text.read_text` refuses; and
+            with trees also for a head that is no integer, out of range, or the word itself, no
+            root, several roots, and a relation `_`. For a cycle, the line is the first one of the
+            sentence, and the message names a word of the cycle.
+        OSError: when the file cannot be opened.
 
     Example:
-      >>> import io
-      >>> words = "1 no no DET DT _ 2 det _ _\\n2 end end NOUN NN _ 0 root _ _\\n"
-      >>> text = "# text = no end\\n" + words.replace(" ", "\\t")
-      >>> [sentence] = read_conllu(io.StringIO(text))
-      >>> sentence.comments, sentence.upos
-      (('# text = no end',), ('DET', 'NOUN'))
+        >>> import io
+        >>> words = "1 no no DET DT _ 2 det _ _\\n2 end end NOUN NN _ 0 root _ _\\n"
+        >>> text = "# text = no end\\n" + words.replace(" ", "\\t")
+        >>> [sentence] = read_conllu(io.StringIO(text))
+        >>> sentence.comments, sentence.upos
+        (('# text = no end',), ('DET', 'NOUN'))
     """
     file, text = read_text(source)
     lines = text.split("\n")
@@ -236,21 +238,21 @@ def write_conllu(
     in UTF-8 with LF, and appears, or is replaced, only when everything is written.
 
     Args:
-      target: a path, whose directory must exist, or an open text stream.
-      sentences: the sentences.
+        target: a path, whose directory must exist, or an open text stream.
+        sentences: the sentences.
 
     Raises:
-      DataError: for no sentences, or, with line and value, NUL or a lone surrogate, which UTF-8
-        cannot express.
-      OSError: when the file cannot be written.
+        DataError: for no sentences, or, with line and value, NUL or a lone surrogate, which UTF-8
+            cannot express.
+        OSError: when the file cannot be written.
 
     Example:
-      >>> import io
-      >>> rows = (("1", "end", "end", "NOUN", "NN", "_", "0", "root", "_", "_"),)
-      >>> stream = io.StringIO()
-      >>> write_conllu(stream, [ConlluSentence(("# text = end",), rows)])
-      >>> stream.getvalue()
-      '# text = end\\n1\\tend\\tend\\tNOUN\\tNN\\t_\\t0\\troot\\t_\\t_\\n\\n'
+        >>> import io
+        >>> rows = (("1", "end", "end", "NOUN", "NN", "_", "0", "root", "_", "_"),)
+        >>> stream = io.StringIO()
+        >>> write_conllu(stream, [ConlluSentence(("# text = end",), rows)])
+        >>> stream.getvalue()
+        '# text = end\\n1\\tend\\tend\\tNOUN\\tNN\\t_\\t0\\troot\\t_\\t_\\n\\n'
     """
     lines: list[str] = []
     for sentence in sentences:

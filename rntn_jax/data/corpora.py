@@ -34,8 +34,8 @@ class CorpusFile:
     """One file of a corpus.
 
     Attributes:
-      names: the name of the file here, then other names under which users may have it.
-      sha256: checksum of the unpacked file.
+        names: the name of the file here, then other names under which users may have it.
+        sha256: checksum of the unpacked file.
     """
 
     names: tuple[str, ...]
@@ -47,15 +47,15 @@ class Corpus:
     """Where a corpus is to be had.
 
     Attributes:
-      title: its full name.
-      terms: under which terms it may be used.
-      files: the files, by split ("train", "dev", "test").
-      sources: alternatives, tried in order until the checksums agree. Each gives the address of
-        every file; `archive.zip#path/in/archive` is a member of an archive.
+        title: its full name.
+        terms: under which terms it may be used.
+        files: the files, by split ("train", "dev", "test").
+        sources: alternatives, tried in order until the checksums agree. Each gives the address of
+            every file; `archive.zip#path/in/archive` is a member of an archive.
 
     Example:
-      >>> CORPORA["sst"].files["dev"].names
-      ('dev.txt',)
+        >>> CORPORA["sst"].files["dev"].names
+        ('dev.txt',)
     """
 
     title: str
@@ -171,24 +171,24 @@ def find(name: str, data_dir: str | os.PathLike[str] | None = None) -> dict[str,
     the cache only when all of them are complete and verified.
 
     Args:
-      name: "sst", "ptb", "conll2000" or "ud_ewt" (the keys of `CORPORA`).
-      data_dir: a directory of the user's own files, or None.
+        name: "sst", "ptb", "conll2000" or "ud_ewt" (the keys of `CORPORA`).
+        data_dir: a directory of the user's own files, or None.
 
     Returns:
-      the path of each split, "train", "dev" (not for conll2000) and "test".
+        The path of each split, "train", "dev" (not for conll2000) and "test".
 
     Raises:
-      DataError: when files are missing in `data_dir`, when they cannot be downloaded, or when a
-        checksum differs; the message says which files belong where.
-      ValueError: for an unknown name.
+        DataError: when files are missing in `data_dir`, when they cannot be downloaded, or when a
+            checksum differs; the message says which files belong where.
+        ValueError: for an unknown name.
 
     Example:
-      >>> import pathlib, tempfile
-      >>> folder = pathlib.Path(tempfile.mkdtemp())
-      >>> for split in ("train", "dev", "test"):
-      ...   _ = (folder / f"{split}.txt").write_text("(3 good)")
-      >>> find("sst", data_dir=folder)["train"].name
-      'train.txt'
+        >>> import pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> for split in ("train", "dev", "test"):
+        ...   _ = (folder / f"{split}.txt").write_text("(3 good)")
+        >>> find("sst", data_dir=folder)["train"].name
+        'train.txt'
     """
     if name not in CORPORA:
         raise ValueError(f"unknown corpus {name!r}; there are {', '.join(CORPORA)}")

@@ -95,19 +95,19 @@ def sentences(count: int, seed: int = 0) -> list[ConlluSentence]:
     """Draws sentences with their trees; some 0.1 ms each.
 
     Args:
-      count: how many.
-      seed: the same seed gives the same sentences.
+        count: how many.
+        seed: the same seed gives the same sentences.
 
     Returns:
-      sentences as `read_conllu` returns them, projective, with one root each.
+        Sentences as `read_conllu` returns them, projective, with one root each.
 
     Raises:
-      ValueError: for a negative count.
+        ValueError: for a negative count.
 
     Example:
-      >>> sentence = sentences(1)[0]
-      >>> sentence.upos[-1], sentence.relations[-1]
-      ('PUNCT', 'punct')
+        >>> sentence = sentences(1)[0]
+        >>> sentence.upos[-1], sentence.relations[-1]
+        ('PUNCT', 'punct')
     """
     if count < 0:
         raise ValueError(f"count must not be negative, got {count}")
@@ -121,17 +121,17 @@ def splits(
     """A train, a dev and a test set.
 
     Args:
-      num_train: number of sentences in train.
-      num_dev: the same for dev.
-      num_test: the same for test.
-      seed: the same seed gives the same sentences.
+        num_train: number of sentences in train.
+        num_dev: the same for dev.
+        num_test: the same for test.
+        seed: the same seed gives the same sentences.
 
     Returns:
-      the sentences by the name of the set.
+        The sentences by the name of the set.
 
     Example:
-      >>> {name: len(trees) for name, trees in splits(3, 2, 1).items()}
-      {'train': 3, 'dev': 2, 'test': 1}
+        >>> {name: len(trees) for name, trees in splits(3, 2, 1).items()}
+        {'train': 3, 'dev': 2, 'test': 1}
     """
     sizes = {"train": num_train, "dev": num_dev, "test": num_test}
     return {name: sentences(n, 3 * seed + k) for k, (name, n) in enumerate(sizes.items())}

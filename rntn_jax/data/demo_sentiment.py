@@ -45,21 +45,21 @@ def sentiment_trees(num_trees: int, seed: int, noise: float = 0.0) -> list[Tree]
     """Draws sentences of 4 to 26 words from the grammar.
 
     Args:
-      num_trees: how many.
-      seed: the same seed gives the same trees, on every machine and Python version.
-      noise: each label is replaced, independently and with this probability, by one of the four
-        others. All else is the same at every noise.
+        num_trees: how many.
+        seed: the same seed gives the same trees, on every machine and Python version.
+        noise: each label is replaced, independently and with this probability, by one of the four
+            others. All else is the same at every noise.
 
     Returns:
-      trees with a label at every node. About 0.1 ms a tree. A sentence may occur twice.
+        Trees with a label at every node. About 0.1 ms a tree. A sentence may occur twice.
 
     Raises:
-      ValueError: when `num_trees` is negative or `noise` outside of [0, 1].
+        ValueError: when `num_trees` is negative or `noise` outside of [0, 1].
 
     Example:
-      >>> trees = sentiment_trees(100, seed=0)
-      >>> trees[1].labels.min() >= 0 and trees == sentiment_trees(100, seed=0)
-      True
+        >>> trees = sentiment_trees(100, seed=0)
+        >>> trees[1].labels.min() >= 0 and trees == sentiment_trees(100, seed=0)
+        True
     """
     if num_trees < 0:
         raise ValueError(f"num_trees must not be negative, but is {num_trees}")
@@ -76,20 +76,20 @@ def sentiment_splits(
     Every word of dev and test occurs in train; no sentence of dev or test occurs in train.
 
     Args:
-      seed: as in `sentiment_trees`.
-      noise: as in `sentiment_trees`, for all three sets.
-      sizes: number of trees in train, dev and test.
+        seed: as in `sentiment_trees`.
+        noise: as in `sentiment_trees`, for all three sets.
+        sizes: number of trees in train, dev and test.
 
     Returns:
-      `{"train": trees, "dev": trees, "test": trees}`.
+        `{"train": trees, "dev": trees, "test": trees}`.
 
     Raises:
-      ValueError: for a negative size, a `noise` outside of [0, 1], or a train set too small (less
-        than some 30 trees) to hold the words of other sentences.
+        ValueError: for a negative size, a `noise` outside of [0, 1], or a train set too small (less
+            than some 30 trees) to hold the words of other sentences.
 
     Example:
-      >>> {name: len(trees) for name, trees in sentiment_splits().items()}
-      {'train': 2000, 'dev': 300, 'test': 500}
+        >>> {name: len(trees) for name, trees in sentiment_splits().items()}
+        {'train': 2000, 'dev': 300, 'test': 500}
     """
     best_accuracy(noise)
     if len(sizes) != 3 or sizes[0] < 1 or min(sizes) < 0:
@@ -119,11 +119,11 @@ def best_accuracy(noise: float = 0.0) -> float:
     name another label: noise / 4.
 
     Raises:
-      ValueError: when `noise` is outside of [0, 1].
+        ValueError: when `noise` is outside of [0, 1].
 
     Example:
-      >>> best_accuracy(0.25)
-      0.75
+        >>> best_accuracy(0.25)
+        0.75
     """
     if not 0 <= noise <= 1:
         raise ValueError(f"noise must be in [0, 1], but is {noise}")

@@ -64,22 +64,23 @@ def splits(
     """Draws a train, a dev and a test set.
 
     Args:
-      num_train: number of sentences in train.
-      num_dev: the same for dev.
-      num_test: the same for test.
-      seed: the same seed gives the same sentences; a smaller set is the beginning of a larger one.
+        num_train: number of sentences in train.
+        num_dev: the same for dev.
+        num_test: the same for test.
+        seed: the same seed gives the same sentences; a smaller set is the beginning of a larger
+            one.
 
     Returns:
-      `{"train": sentences, "dev": sentences, "test": sentences}`, as `read_columns` returns them:
-      lists of rows (word, part of speech, chunk tag). About 0.6 ms a sentence.
+        `{"train": sentences, "dev": sentences, "test": sentences}`, as `read_columns` returns them:
+        lists of rows (word, part of speech, chunk tag). About 0.6 ms a sentence.
 
     Raises:
-      ValueError: for a negative number or seed.
+        ValueError: for a negative number or seed.
 
     Example:
-      >>> train = splits()["train"]
-      >>> len(train), " ".join(word for word, _, _ in train[0])
-      (1000, 'is is it clear after shows and')
+        >>> train = splits()["train"]
+        >>> len(train), " ".join(word for word, _, _ in train[0])
+        (1000, 'is is it clear after shows and')
     """
     sizes = {"train": num_train, "dev": num_dev, "test": num_test}
     if min(sizes.values()) < 0 or seed < 0:
@@ -109,20 +110,20 @@ def marginals(rows: Rows, *, use_pos: bool = True) -> npt.NDArray[np.float64]:
     `p(y_t = i | x) = a_t(i) b_t(i) / sum_j a_t(j) b_t(j)`, by the forward and backward sums a, b.
 
     Args:
-      rows: the sentence: `T` rows of word, part of speech and, unused here, anything more.
-      use_pos: False: given the words alone; the rows then need no part of speech.
+        rows: the sentence: `T` rows of word, part of speech and, unused here, anything more.
+        use_pos: False: given the words alone; the rows then need no part of speech.
 
     Returns:
-      float64 `[T, C]`, the labels in the order of `LABELS`; each row adds up to 1.
+        float64 `[T, C]`, the labels in the order of `LABELS`; each row adds up to 1.
 
     Raises:
-      ValueError: naming a word or part of speech that is not in `WORDS` or `POS`, for an empty
-        sentence and for one that the chain cannot produce.
+        ValueError: naming a word or part of speech that is not in `WORDS` or `POS`, for an empty
+            sentence and for one that the chain cannot produce.
 
     Example:
-      >>> rows = [("the", "DT"), ("plans", "NN"), ("can", "NN"), ("open", "VB"), (".", ".")]
-      >>> [LABELS[i] for i in marginals(rows).argmax(1)]
-      ['B-NP', 'I-NP', 'I-NP', 'B-VP', 'O']
+        >>> rows = [("the", "DT"), ("plans", "NN"), ("can", "NN"), ("open", "VB"), (".", ".")]
+        >>> [LABELS[i] for i in marginals(rows).argmax(1)]
+        ['B-NP', 'I-NP', 'I-NP', 'B-VP', 'O']
     """
     emitted = _emitted(rows, use_pos)
     forward, _ = _forward(emitted)
@@ -141,15 +142,15 @@ def best_tags(rows: Rows, *, use_pos: bool = True) -> list[str]:
     As a sequence they may break the rules of BIO, unlike `best_path`.
 
     Args:
-      rows: tokens, as for `marginals`, whose errors this raises.
-      use_pos: whether the parts of speech are seen.
+        rows: tokens, as for `marginals`, whose errors this raises.
+        use_pos: whether the parts of speech are seen.
 
     Returns:
-      one label a token.
+        One label a token.
 
     Example:
-      >>> best_tags([("some", "DT"), ("plans", "NN"), ("open", "JJ"), (".", ".")])
-      ['B-NP', 'I-NP', 'I-NP', 'O']
+        >>> best_tags([("some", "DT"), ("plans", "NN"), ("open", "JJ"), (".", ".")])
+        ['B-NP', 'I-NP', 'I-NP', 'O']
     """
     return [LABELS[i] for i in marginals(rows, use_pos=use_pos).argmax(1)]
 
@@ -158,15 +159,15 @@ def best_path(rows: Rows, *, use_pos: bool = True) -> list[str]:
     """The most probable sequence of labels (Viterbi): what is right most often as a whole.
 
     Args:
-      rows: tokens, as for `marginals`, whose errors this raises.
-      use_pos: whether the parts of speech are seen.
+        rows: tokens, as for `marginals`, whose errors this raises.
+        use_pos: whether the parts of speech are seen.
 
     Returns:
-      one label a token.
+        One label a token.
 
     Example:
-      >>> best_path([("some", "DT"), ("light", "NN"), ("shows", "NN"), (".", ".")])
-      ['B-NP', 'I-NP', 'B-VP', 'O']
+        >>> best_path([("some", "DT"), ("light", "NN"), ("shows", "NN"), (".", ".")])
+        ['B-NP', 'I-NP', 'B-VP', 'O']
     """
     emitted = _emitted(rows, use_pos)
     _forward(emitted)  # refuses impossible sentences
@@ -189,19 +190,19 @@ def log_posterior(rows: Rows, *, use_pos: bool = True) -> float:
     `log p(y | x) = log p(x, y) - log p(x)`, the latter by the forward sums.
 
     Args:
-      rows: `T` rows of word, part of speech and tag; the tag is the last column.
-      use_pos: False: given the words alone.
+        rows: `T` rows of word, part of speech and tag; the tag is the last column.
+        use_pos: False: given the words alone.
 
     Returns:
-      the log-probability, at most 0; -inf where the chain cannot produce these tags and words.
+        The log-probability, at most 0; -inf where the chain cannot produce these tags and words.
 
     Raises:
-      ValueError: as `marginals`, and for a tag that is not in `LABELS`.
+        ValueError: as `marginals`, and for a tag that is not in `LABELS`.
 
     Example:
-      >>> rows = [("it", "PRP", "B-NP"), ("shows", "VB", "B-VP"), (".", ".", "O")]
-      >>> round(log_posterior(rows), 3)
-      -0.125
+        >>> rows = [("it", "PRP", "B-NP"), ("shows", "VB", "B-VP"), (".", ".", "O")]
+        >>> round(log_posterior(rows), 3)
+        -0.125
     """
     emitted = _emitted(rows, use_pos)
     _, log_evidence = _forward(emitted)
@@ -218,12 +219,12 @@ class Best(NamedTuple):
     """What the best possible tagger reaches on some sentences.
 
     Attributes:
-      accuracy: the fraction of tokens whose tag `best_tags` gives, from 0 to 1.
-      nats: `-log_posterior` in nats, summed over the sentences, divided by the number of tokens.
+        accuracy: the fraction of tokens whose tag `best_tags` gives, from 0 to 1.
+        nats: `-log_posterior` in nats, summed over the sentences, divided by the number of tokens.
 
     Example:
-      >>> round(best_accuracy(splits()["test"]).nats, 2)
-      0.14
+        >>> round(best_accuracy(splits()["test"]).nats, 2)
+        0.14
     """
 
     accuracy: float
@@ -236,20 +237,20 @@ def best_accuracy(sentences: Iterable[Rows], *, use_pos: bool = True) -> Best:
     A trained tagger may be luckier on a few sentences, but not in the long run.
 
     Args:
-      sentences: rows of word, part of speech and tag; the tag is the last column.
-      use_pos: False: for taggers that see the words alone.
+        sentences: rows of word, part of speech and tag; the tag is the last column.
+        use_pos: False: for taggers that see the words alone.
 
     Returns:
-      accuracy per token and mean conditional nats per token. About 0.3 ms a sentence.
+        Accuracy per token and mean conditional nats per token. About 0.3 ms a sentence.
 
     Raises:
-      ValueError: as `log_posterior`, and when there are no sentences.
+        ValueError: as `log_posterior`, and when there are no sentences.
 
     Example:
-      >>> test = splits()["test"]
-      >>> best, words_only = best_accuracy(test), best_accuracy(test, use_pos=False)
-      >>> round(best.accuracy, 2), round(words_only.accuracy, 2)
-      (0.93, 0.88)
+        >>> test = splits()["test"]
+        >>> best, words_only = best_accuracy(test), best_accuracy(test, use_pos=False)
+        >>> round(best.accuracy, 2), round(words_only.accuracy, 2)
+        (0.93, 0.88)
     """
     tokens, correct, nats = 0, 0, 0.0
     for rows in sentences:

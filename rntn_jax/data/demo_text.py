@@ -86,18 +86,18 @@ def sentences(count: int, seed: int) -> list[list[str]]:
     """Draws sentences, without their `END`.
 
     Args:
-      count: how many.
-      seed: the same seed gives the same sentences, on every machine and Python version.
+        count: how many.
+        seed: the same seed gives the same sentences, on every machine and Python version.
 
     Returns:
-      lists of words. About 10 microseconds a sentence.
+        Lists of words. About 10 microseconds a sentence.
 
     Raises:
-      ValueError: when ``count`` is negative.
+        ValueError: when ``count`` is negative.
 
     Example:
-      >>> " ".join(sentences(1, seed=3)[0])
-      'the actor opens .'
+        >>> " ".join(sentences(1, seed=3)[0])
+        'the actor opens .'
     """
     if count < 0:
         raise ValueError(f"count must not be negative, got {count}")
@@ -134,8 +134,8 @@ def best_perplexity() -> float:
     ``sum_s v_s H_s / sum_s v_s``.
 
     Example:
-      >>> 4 < best_perplexity() < 6
-      True
+        >>> 4 < best_perplexity() < 6
+        True
     """
     names = list(RULES)
     move = np.zeros((len(names), len(names)))
@@ -154,11 +154,11 @@ def nats(sentence: Sequence[str]) -> list[float]:
     """Cross-entropy of each word of a sentence and of its `END`, by the grammar itself.
 
     Raises:
-      ValueError: naming the word that the grammar does not allow there.
+        ValueError: naming the word that the grammar does not allow there.
 
     Example:
-      >>> [round(x, 3) for x in nats(["some", "films", "open", "."])]
-      [1.609, 1.357, 1.184, 1.204, 0.0]
+        >>> [round(x, 3) for x in nats(["some", "films", "open", "."])]
+        [1.609, 1.357, 1.184, 1.204, 0.0]
     """
     state, costs = "start", []
     for place, word in enumerate([*sentence, END]):

@@ -54,19 +54,19 @@ def check_tree(heads: npt.ArrayLike) -> None:
     """Raises unless heads are a tree over all words with one root; in linear time.
 
     Args:
-      heads: integers `[n]`, the head of each word, 1 to n, or 0 for the root.
+        heads: integers `[n]`, the head of each word, 1 to n, or 0 for the root.
 
     Raises:
-      DataError: with the value, for a head out of 0 to n or equal to its own word, no root, several
-        roots, a cycle, no words.
-      ValueError: for another rank or what is no integer.
+        DataError: with the value, for a head out of 0 to n or equal to its own word, no root,
+            several roots, a cycle, no words.
+        ValueError: for another rank or what is no integer.
 
     Example:
-      >>> check_tree([2, 0, 2])
-      >>> check_tree([2, 1, 0])
-      Traceback (most recent call last):
-        ...
-      rntn_jax.data.errors.DataError: a cycle goes through word 1
+        >>> check_tree([2, 0, 2])
+        >>> check_tree([2, 1, 0])
+        Traceback (most recent call last):
+          ...
+        rntn_jax.data.errors.DataError: a cycle goes through word 1
     """
     checked(heads)
 
@@ -75,11 +75,11 @@ def is_projective(heads: npt.ArrayLike) -> bool:
     """Whether no arc of a tree crosses another one; in linear time.
 
     Args:
-      heads: a tree, as for `check_tree`, whose errors it raises.
+        heads: a tree, as for `check_tree`, whose errors it raises.
 
     Example:
-      >>> is_projective([2, 0, 2]), is_projective([3, 4, 0, 3])
-      (True, False)
+        >>> is_projective([2, 0, 2]), is_projective([3, 4, 0, 3])
+        (True, False)
     """
     return not any(gaps(checked(heads)))
 
@@ -88,11 +88,11 @@ def nonprojective_arcs(heads: npt.ArrayLike) -> int:
     """The number of arcs that span a word which does not descend from the arc's head.
 
     Args:
-      heads: a tree, as for `check_tree`, whose errors it raises.
+        heads: a tree, as for `check_tree`, whose errors it raises.
 
     Example:
-      >>> nonprojective_arcs([2, 0, 2]), nonprojective_arcs([3, 4, 0, 3])
-      (0, 1)
+        >>> nonprojective_arcs([2, 0, 2]), nonprojective_arcs([3, 4, 0, 3])
+        (0, 1)
     """
     return len(nonprojective(checked(heads)))
 
@@ -105,14 +105,14 @@ def projectivise(heads: npt.ArrayLike) -> tuple[npt.NDArray[np.int32], int]:
     lift takes linear time for usual trees.
 
     Args:
-      heads: a tree, as for `check_tree`, whose errors it raises.
+        heads: a tree, as for `check_tree`, whose errors it raises.
 
     Returns:
-      the new heads, int32 `[n]`, and the number of lifts, 0 for a projective tree.
+        The new heads, int32 `[n]`, and the number of lifts, 0 for a projective tree.
 
     Example:
-      >>> projectivise([3, 4, 0, 3])
-      (array([3, 3, 0, 3], dtype=int32), 1)
+        >>> projectivise([3, 4, 0, 3])
+        (array([3, 3, 0, 3], dtype=int32), 1)
     """
     lifted, lifts = checked(heads), 0
     while arcs := nonprojective(lifted):
@@ -131,19 +131,19 @@ def phrases(heads: npt.ArrayLike, relations: Sequence[str]) -> list[tuple[int, i
     names, which lie flat beside their heads there.
 
     Args:
-      heads: a tree, as for `check_tree`, whose errors it raises.
-      relations: of each word to its head; subtypes (`acl:relcl`) count as their types.
+        heads: a tree, as for `check_tree`, whose errors it raises.
+        relations: of each word to its head; subtypes (`acl:relcl`) count as their types.
 
     Returns:
-      Begin and end of each, from 0, the end not included; none cross each other.
+        Begin and end of each, from 0, the end not included; none cross each other.
 
     Raises:
-      ValueError: when there are not as many relations as heads.
+        ValueError: when there are not as many relations as heads.
 
     Example:
-      >>> heads, relations = [2, 3, 0, 5, 3], ["det", "nsubj", "root", "det", "obj"]
-      >>> phrases(heads, relations)  # (The cat) saw (the dog)
-      [(0, 2), (3, 5)]
+        >>> heads, relations = [2, 3, 0, 5, 3], ["det", "nsubj", "root", "det", "obj"]
+        >>> phrases(heads, relations)  # (The cat) saw (the dog)
+        [(0, 2), (3, 5)]
     """
     tree = checked(heads)
     left, right, size = extents(tree)
@@ -161,17 +161,17 @@ class AttachmentScores(NamedTuple):
     Content words are those whose relation is none of function words or punctuation.
 
     Attributes:
-      words: the number of words.
-      correct_heads: words with the right head.
-      correct: words with the right head and the right relation.
-      content_gold: words whose gold relation is one of content words.
-      content_predicted: words whose predicted relation is one of content words.
-      content_correct: the words that are in both and correct.
+        words: the number of words.
+        correct_heads: words with the right head.
+        correct: words with the right head and the right relation.
+        content_gold: words whose gold relation is one of content words.
+        content_predicted: words whose predicted relation is one of content words.
+        content_correct: the words that are in both and correct.
 
     Example:
-      >>> scores = AttachmentScores(8, 6, 4, 5, 3, 2)
-      >>> scores.uas, scores.las, scores.clas
-      (0.75, 0.5, 0.5)
+        >>> scores = AttachmentScores(8, 6, 4, 5, 3, 2)
+        >>> scores.uas, scores.las, scores.clas
+        (0.75, 0.5, 0.5)
     """
 
     words: int
@@ -204,11 +204,11 @@ class AttachmentScores(NamedTuple):
         """The scores as a table to print, in percent.
 
         Example:
-          >>> print(AttachmentScores(8, 6, 4, 5, 3, 2).table())
-          score       %  correct     gold  predicted
-          UAS     75.00        6        8          8
-          LAS     50.00        4        8          8
-          CLAS    50.00        2        5          3
+            >>> print(AttachmentScores(8, 6, 4, 5, 3, 2).table())
+            score       %  correct     gold  predicted
+            UAS     75.00        6        8          8
+            LAS     50.00        4        8          8
+            CLAS    50.00        2        5          3
         """
         rows = [
             ("UAS", self.uas, self.correct_heads, self.words, self.words),
@@ -230,23 +230,23 @@ def attachment_scores(
     All words count, punctuation too. Relations are compared up to the first `:`.
 
     Args:
-      gold: the sentences, as read, or as pairs of heads `[n]` and `n` relations.
-      predicted: as many parses of the same words, likewise. Heads need not be a tree.
+        gold: the sentences, as read, or as pairs of heads `[n]` and `n` relations.
+        predicted: as many parses of the same words, likewise. Heads need not be a tree.
 
     Returns:
-      the counts, and UAS, LAS and CLAS from them.
+        The counts, and UAS, LAS and CLAS from them.
 
     Raises:
-      ValueError: when the numbers of sentences, or of a sentence's words, differ.
-      DataError: naming the sentence, for a head out of 0 to n or missing, and when both sides have
-        the words and these differ.
-      TypeError: when the relations of a sentence are one string.
+        ValueError: when the numbers of sentences, or of a sentence's words, differ.
+        DataError: naming the sentence, for a head out of 0 to n or missing, and when both sides
+            have the words and these differ.
+        TypeError: when the relations of a sentence are one string.
 
     Example:
-      >>> gold = [([2, 0, 2], ["nsubj", "root", "punct"])]
-      >>> scores = attachment_scores(gold, [([2, 0, 1], ["nsubj:pass", "root", "punct"])])
-      >>> round(scores.las, 3), scores.clas
-      (0.667, 1.0)
+        >>> gold = [([2, 0, 2], ["nsubj", "root", "punct"])]
+        >>> scores = attachment_scores(gold, [([2, 0, 1], ["nsubj:pass", "root", "punct"])])
+        >>> round(scores.las, 3), scores.clas
+        (0.667, 1.0)
     """
     gold, predicted = list(gold), list(predicted)
     if len(gold) != len(predicted):

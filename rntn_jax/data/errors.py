@@ -12,18 +12,20 @@ class DataError(ValueError):
     It can be copied and pickled; the attributes are kept.
 
     Args:
-      message: what is wrong, in words; it should name the offending value.
-      file: name of the file (or of the stream), None when there is none.
-      line: line of the fault, counted from 1 (lines end at CR, LF or CRLF), None when unknown.
-      column: column of the fault in characters, counted from 1, None when unknown.
-      value: the offending value itself (a label, a token, a number of children, ...).
+        message: what is wrong, in words; it should name the offending value.
+        file: name of the file (or of the stream), None when there is none.
+        line: line of the fault, counted from 1 (lines end at CR, LF or CRLF), None when unknown.
+        column: column of the fault in characters, counted from 1, None when unknown.
+        value: the offending value itself (a label, a token, a number of children, ...).
 
     Example:
-      >>> error = DataError("label 7 is not in 0..4", file="train.txt", line=12, column=7, value=7)
-      >>> print(error)
-      train.txt:12:7: label 7 is not in 0..4
-      >>> error.line, error.column, error.value
-      (12, 7, 7)
+        >>> error = DataError(
+        ...     "label 7 is not in 0..4", file="train.txt", line=12, column=7, value=7
+        ... )
+        >>> print(error)
+        train.txt:12:7: label 7 is not in 0..4
+        >>> error.line, error.column, error.value
+        (12, 7, 7)
     """
 
     def __init__(
@@ -56,15 +58,15 @@ def shown(value: object, width: int = 60) -> str:
     """A value as messages show it: its `repr`, cut where it is long.
 
     Args:
-      value: anything.
-      width: the most characters to show of its `repr`.
+        value: anything.
+        width: the most characters to show of its `repr`.
 
     Returns:
-      the text, on one line.
+        The text, on one line.
 
     Example:
-      >>> shown("a film"), shown("x" * 5000, width=9)
-      ("'a film'", "'xxxxxxxx... (5,002 characters)")
+        >>> shown("a film"), shown("x" * 5000, width=9)
+        ("'a film'", "'xxxxxxxx... (5,002 characters)")
     """
     try:
         text = repr(value)

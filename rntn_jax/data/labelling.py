@@ -29,9 +29,9 @@ class LabelledText(NamedTuple):
     """A sentence with its label, and phrases of it with theirs.
 
     Attributes:
-      tokens: the words of the sentence.
-      label: the label of the sentence; -1 means unlabelled.
-      phrases: pairs of the words of a phrase and its label.
+        tokens: the words of the sentence.
+        label: the label of the sentence; -1 means unlabelled.
+        phrases: pairs of the words of a phrase and its label.
     """
 
     tokens: tuple[str, ...]
@@ -54,31 +54,31 @@ def read_labelled_text(
     Both may stand in one file, but not in one block.
 
     Args:
-      source: a path, or an open text or binary stream, read to its end; UTF-8.
-      num_classes: labels must be in `0 .. num_classes-1`, or -1 for unlabelled; None: no upper
-        limit.
-      tokenizer: makes the words of sentences and phrases, `str.split` where blanks part them
-        already.
+        source: a path, or an open text or binary stream, read to its end; UTF-8.
+        num_classes: labels must be in `0 .. num_classes-1`, or -1 for unlabelled; None: no upper
+            limit.
+        tokenizer: makes the words of sentences and phrases, `str.split` where blanks part them
+            already.
 
     Returns:
-      the sentences in the order of the file, at least one. O(length) time, but for phrases of words
-      that are all frequent in a long sentence.
+        The sentences in the order of the file, at least one. O(length) time, but for phrases of
+        words that are all frequent in a long sentence.
 
     Raises:
-      DataError: with file, line, column and value, for a label that is missing, no integer or out
-        of range, a line without words, a phrase that is no part of its sentence or has two labels,
-        a block of both forms, a file without sentences, and what `rntn_jax.data.text.read_text`
-        refuses.
-      OSError: when the file cannot be opened.
-      ValueError: for a bad `num_classes`.
+        DataError: with file, line, column and value, for a label that is missing, no integer or out
+            of range, a line without words, a phrase that is no part of its sentence or has two
+            labels, a block of both forms, a file without sentences, and what
+            `rntn_jax.data.text.read_text` refuses.
+        OSError: when the file cannot be opened.
+        ValueError: for a bad `num_classes`.
 
     Example:
-      >>> import io
-      >>> block = "1 It isn't good.\n3 good\n1 isn't good\n"
-      >>> read_labelled_text(io.StringIO(block))[0].phrases
-      ((('good',), 3), (('is', "n't", 'good'), 1))
-      >>> [text.label for text in read_labelled_text(io.StringIO("0\tAwful.\n4\tSuperb!\n"))]
-      [0, 4]
+        >>> import io
+        >>> block = "1 It isn't good.\n3 good\n1 isn't good\n"
+        >>> read_labelled_text(io.StringIO(block))[0].phrases
+        ((('good',), 3), (('is', "n't", 'good'), 1))
+        >>> [text.label for text in read_labelled_text(io.StringIO("0\tAwful.\n4\tSuperb!\n"))]
+        [0, 4]
     """
     check_num_classes(num_classes)
     file, content = read_text(source)
@@ -165,28 +165,28 @@ def label_tree(
     model predicted.
 
     Args:
-      tree: the tree.
-      phrases: pairs of the words of a phrase and its label.
-      label: the label of the root, -1 to leave it.
-      inherit: give the label of the root to the nodes that have none, as CoreNLP does. It teaches
-        the model that the words of a good film are good, and is seldom what one wants.
+        tree: the tree.
+        phrases: pairs of the words of a phrase and its label.
+        label: the label of the root, -1 to leave it.
+        inherit: give the label of the root to the nodes that have none, as CoreNLP does. It teaches
+            the model that the words of a good film are good, and is seldom what one wants.
 
     Returns:
-      the labelled tree, and the phrases that are not the words of any node: those that cross the
-      constituents of the tree or do not occur in it. Their labels are in no tree.
+        The labelled tree, and the phrases that are not the words of any node: those that cross the
+        constituents of the tree or do not occur in it. Their labels are in no tree.
 
     Raises:
-      DataError: when a phrase has two labels, or the whole sentence has another than `label`; for
-        a label below -1.
+        DataError: when a phrase has two labels, or the whole sentence has another than `label`; for
+            a label below -1.
 
     Example:
-      >>> from rntn_jax.data import parse_tree
-      >>> tree = parse_tree("(-1 (-1 not) (-1 (-1 good) (-1 fun)))")
-      >>> labelled, unused = label_tree(tree, [(["good"], 3), (["not", "good"], 1)], label=1)
-      >>> labelled.to_brackets()
-      '(1 (-1 not) (-1 (3 good) (-1 fun)))'
-      >>> unused
-      [(('not', 'good'), 1)]
+        >>> from rntn_jax.data import parse_tree
+        >>> tree = parse_tree("(-1 (-1 not) (-1 (-1 good) (-1 fun)))")
+        >>> labelled, unused = label_tree(tree, [(["good"], 3), (["not", "good"], 1)], label=1)
+        >>> labelled.to_brackets()
+        '(1 (-1 not) (-1 (3 good) (-1 fun)))'
+        >>> unused
+        [(('not', 'good'), 1)]
     """
     wanted: dict[tuple[str, ...], int] = {} if label == -1 else {tree.tokens: label}
     given: list[Phrase] = [(tuple(tokens), value) for tokens, value in phrases]

@@ -76,26 +76,26 @@ def parse_constituents(text: str, *, binarize: Rule = "head") -> Tree:
     """Reads one constituency tree and makes it a binary tree without labels.
 
     Args:
-      text: exactly one tree, such as `(ROOT (S (NP (PRP It)) (VP (VBZ works))))`, on any number of
-        lines; the outermost bracket may have no category. Function tags are ignored; traces
-        (`-NONE-`) are left out, with the nodes that hold nothing else. Words are kept as they
-        stand, escapes such as `-LRB-` among them.
-      binarize: how nodes of three or more children are parted: "head" as CoreNLP does (see the
-        head of this module), "left" as `((a b) c)`, "right" as `(a (b c))`.
+        text: exactly one tree, such as `(ROOT (S (NP (PRP It)) (VP (VBZ works))))`, on any number
+            of lines; the outermost bracket may have no category. Function tags are ignored; traces
+            (`-NONE-`) are left out, with the nodes that hold nothing else. Words are kept as they
+            stand, escapes such as `-LRB-` among them.
+        binarize: how nodes of three or more children are parted: "head" as CoreNLP does (see the
+            head of this module), "left" as `((a b) c)`, "right" as `(a (b c))`.
 
     Returns:
-      the tree, every label -1. O(length) time, no recursion.
+        The tree, every label -1. O(length) time, no recursion.
 
     Raises:
-      DataError: with line, column and value, when the text is not exactly one such tree: brackets
-        that do not match, text outside of them, a bracket without word and subtrees, with two
-        words, or with a word beside subtrees, a tree without words, no tree at all.
-      ValueError: for another `binarize`.
+        DataError: with line, column and value, when the text is not exactly one such tree: brackets
+            that do not match, text outside of them, a bracket without word and subtrees, with two
+            words, or with a word beside subtrees, a tree without words, no tree at all.
+        ValueError: for another `binarize`.
 
     Example:
-      >>> tree = parse_constituents("(ROOT (S (NP (PRP It)) (VP (VBZ works)) (. !)))")
-      >>> tree.to_brackets()
-      '(-1 (-1 It) (-1 (-1 works) (-1 !)))'
+        >>> tree = parse_constituents("(ROOT (S (NP (PRP It)) (VP (VBZ works)) (. !)))")
+        >>> tree.to_brackets()
+        '(-1 (-1 It) (-1 (-1 works) (-1 !)))'
     """
     return _parse_all(text, None, binarize, single=True)[0]
 
@@ -108,23 +108,23 @@ def read_parses(
     Trees may span lines, and several may stand on one; blank lines are skipped.
 
     Args:
-      source: a path, or an open text or binary stream, read to its end; UTF-8.
-      binarize: as in `parse_constituents`.
+        source: a path, or an open text or binary stream, read to its end; UTF-8.
+        binarize: as in `parse_constituents`.
 
     Returns:
-      the trees in the order of the file, at least one.
+        The trees in the order of the file, at least one.
 
     Raises:
-      DataError: with file, line, column and value; the cases of `parse_constituents`, and what
-        `rntn_jax.data.text.read_text` refuses.
-      OSError: when the file cannot be opened.
-      ValueError: for another `binarize`.
+        DataError: with file, line, column and value; the cases of `parse_constituents`, and what
+            `rntn_jax.data.text.read_text` refuses.
+        OSError: when the file cannot be opened.
+        ValueError: for another `binarize`.
 
     Example:
-      >>> import io
-      >>> text = "( (S\\n  (NP (DT A) (NN film))))\\n(FRAG (UH Yes) (. .))"
-      >>> [tree.text for tree in read_parses(io.StringIO(text))]
-      ['A film', 'Yes .']
+        >>> import io
+        >>> text = "( (S\\n  (NP (DT A) (NN film))))\\n(FRAG (UH Yes) (. .))"
+        >>> [tree.text for tree in read_parses(io.StringIO(text))]
+        ['A film', 'Yes .']
     """
     file, text = read_text(source)
     return _parse_all(text, file, binarize, single=False)

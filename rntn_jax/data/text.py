@@ -29,23 +29,23 @@ def read_sentences(
     """Reads a text, one sentence a line, its words separated by blanks.
 
     Args:
-      source: a path, or an open text or binary stream, read to its end; UTF-8.
-      level: "word", or "char" for single characters (blanks among them, those at the ends of a
-        line left out).
+        source: a path, or an open text or binary stream, read to its end; UTF-8.
+        level: "word", or "char" for single characters (blanks among them, those at the ends of a
+            line left out).
 
     Returns:
-      the sentences as lists of words, none empty.
+        The sentences as lists of words, none empty.
 
     Raises:
-      DataError: with file and line, for a line without words, a file without lines, and what
-        `read_text` refuses.
-      OSError: when the file cannot be opened.
-      ValueError: for another level.
+        DataError: with file and line, for a line without words, a file without lines, and what
+            `read_text` refuses.
+        OSError: when the file cannot be opened.
+        ValueError: for another level.
 
     Example:
-      >>> import io
-      >>> read_sentences(io.StringIO("a film\\nno end\\n"))
-      [['a', 'film'], ['no', 'end']]
+        >>> import io
+        >>> read_sentences(io.StringIO("a film\\nno end\\n"))
+        [['a', 'film'], ['no', 'end']]
     """
     if level not in ("word", "char"):
         raise ValueError(f"level must be 'word' or 'char', got {level!r}")
@@ -68,9 +68,9 @@ def name_of(place: str | os.PathLike[str] | IO[str] | IO[bytes]) -> str:
     """The name to show in errors.
 
     Example:
-      >>> import io
-      >>> name_of("a.txt"), name_of(io.StringIO())
-      ('a.txt', '<stream>')
+        >>> import io
+        >>> name_of("a.txt"), name_of(io.StringIO())
+        ('a.txt', '<stream>')
     """
     if isinstance(place, str | os.PathLike):
         return os.fspath(place)
@@ -81,22 +81,22 @@ def read_text(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> tuple[str
     """The text of a file or stream, its lines ending in LF.
 
     Args:
-      source: the path of a regular file, or an open text or binary stream (of standard input, say),
-        read to its end; UTF-8.
+        source: the path of a regular file, or an open text or binary stream (of standard input,
+            say), read to its end; UTF-8.
 
     Returns:
-      the name to show in errors, and the text: without byte order mark, CRLF and CR as LF.
+        The name to show in errors, and the text: without byte order mark, CRLF and CR as LF.
 
     Raises:
-      DataError: with file, line and column, for bytes that are not UTF-8, a character NUL (files of
-        another kind hold them), a line of more than `LONGEST_LINE` characters; and for what
-        `read_bytes` refuses.
-      OSError: when the file cannot be opened.
+        DataError: with file, line and column, for bytes that are not UTF-8, a character NUL (files
+            of another kind hold them), a line of more than `LONGEST_LINE` characters; and for what
+            `read_bytes` refuses.
+        OSError: when the file cannot be opened.
 
     Example:
-      >>> import io
-      >>> read_text(io.BytesIO(b"a\\rb\\r\\nc"))
-      ('<stream>', 'a\\nb\\nc')
+        >>> import io
+        >>> read_text(io.BytesIO(b"a\\rb\\r\\nc"))
+        ('<stream>', 'a\\nb\\nc')
     """
     file = name_of(source)
     try:
@@ -122,16 +122,16 @@ def read_bytes(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> bytes | 
     """The whole content of a file or stream, as it is; a text stream's is text.
 
     Args:
-      source: the path of a regular file, or an open stream, read to its end.
+        source: the path of a regular file, or an open stream, read to its end.
 
     Returns:
-      the content.
+        The content.
 
     Raises:
-      DataError: with file, for more than `MOST_BYTES`, and for a path of anything but a regular
-        file: a directory, a named pipe, a device.
-      OSError: when the file cannot be opened.
-      UnicodeDecodeError: from a text stream of other bytes.
+        DataError: with file, for more than `MOST_BYTES`, and for a path of anything but a regular
+            file: a directory, a named pipe, a device.
+        OSError: when the file cannot be opened.
+        UnicodeDecodeError: from a text stream of other bytes.
     """
     if isinstance(source, str | os.PathLike):
         mode = os.stat(source).st_mode
@@ -165,8 +165,8 @@ def unified(text: str) -> str:
     """A text without byte order mark, its lines ending in LF instead of CRLF or CR.
 
     Example:
-      >>> unified("\\ufeffa\\rb")
-      'a\\nb'
+        >>> unified("\\ufeffa\\rb")
+        'a\\nb'
     """
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
@@ -175,15 +175,15 @@ def place(text: str, at: int) -> tuple[int, int]:
     """Where a character stands; lines end at LF, CRLF or CR.
 
     Args:
-      text: the text.
-      at: the place of the character, from 0.
+        text: the text.
+        at: the place of the character, from 0.
 
     Returns:
-      its line and its column in characters, both from 1.
+        Its line and its column in characters, both from 1.
 
     Example:
-      >>> place("a\\r\\nbc", 4)
-      (2, 2)
+        >>> place("a\\r\\nbc", 4)
+        (2, 2)
     """
     before = text[:at].replace("\r\n", "\n").replace("\r", "\n")
     return before.count("\n") + 1, len(before) - before.rfind("\n")
@@ -206,13 +206,13 @@ def write_text(target: str | os.PathLike[str] | IO[str], text: str) -> None:
     """Writes UTF-8 with LF; a file appears, or is replaced, only when everything is written.
 
     Args:
-      target: a path, whose directory must exist, or an open text stream.
-      text: what to write.
+        target: a path, whose directory must exist, or an open text stream.
+        text: what to write.
 
     Raises:
-      DataError: with line and value, for what `read_text` would refuse: a lone surrogate, which
-        UTF-8 cannot express, and NUL.
-      OSError: when the file cannot be written.
+        DataError: with line and value, for what `read_text` would refuse: a lone surrogate, which
+            UTF-8 cannot express, and NUL.
+        OSError: when the file cannot be written.
     """
     try:
         content = text.encode()

@@ -125,9 +125,9 @@ class Span(NamedTuple):
     """A token or sentence, and where it stands: `source[begin:end]` is what the user wrote.
 
     Attributes:
-      text: as `tokenize` or `sentences` gives it.
-      begin: the place of its first character, counted from 0 in code points of the source.
-      end: the place after its last character.
+        text: as `tokenize` or `sentences` gives it.
+        begin: the place of its first character, counted from 0 in code points of the source.
+        end: the place after its last character.
     """
 
     text: str
@@ -142,17 +142,17 @@ def tokenize(text: str) -> list[str]:
     there. The tokens, joined by blanks, give the same tokens again.
 
     Args:
-      text: any string, usually one sentence (see `sentences`).
+        text: any string, usually one sentence (see `sentences`).
 
     Returns:
-      the tokens, each fit for a `Tree`: not empty, without brackets and ASCII blanks. None for a
-      text without any. O(length) time, some 5 microseconds a token.
+        The tokens, each fit for a `Tree`: not empty, without brackets and ASCII blanks. None for a
+        text without any. O(length) time, some 5 microseconds a token.
 
     Example:
-      >>> " ".join(tokenize('"It isn\'t bad," Mr. Fox said (twice)...'))
-      "`` It is n't bad , '' Mr. Fox said -LRB- twice -RRB- ..."
-      >>> tokenize("A $9.50 writer/director :-) 🙂👍🏽")
-      ['A', '$', '9.50', 'writer\\/director', ':--RRB-', '🙂', '👍🏽']
+        >>> " ".join(tokenize('"It isn\'t bad," Mr. Fox said (twice)...'))
+        "`` It is n't bad , '' Mr. Fox said -LRB- twice -RRB- ..."
+        >>> tokenize("A $9.50 writer/director :-) 🙂👍🏽")
+        ['A', '$', '9.50', 'writer\\/director', ':--RRB-', '🙂', '👍🏽']
     """
     return [token for token, _, _ in _pieces(_DROP.sub("", text))]
 
@@ -164,17 +164,17 @@ def token_spans(text: str) -> list[Span]:
     dropped characters too, such as soft hyphens. Spans do not overlap.
 
     Args:
-      text: any string.
+        text: any string.
 
     Returns:
-      as many spans as `tokenize(text)` has tokens, in order, none empty. O(length) time.
+        As many spans as `tokenize(text)` has tokens, in order, none empty. O(length) time.
 
     Example:
-      >>> text = "You cannot (really…)"
-      >>> [(span.text, text[span.begin : span.end]) for span in token_spans(text)][1:5]
-      [('can', 'can'), ('not', 'not'), ('-LRB-', '('), ('really', 'really')]
-      >>> token_spans(text)[-2]
-      Span(text='...', begin=18, end=19)
+        >>> text = "You cannot (really…)"
+        >>> [(span.text, text[span.begin : span.end]) for span in token_spans(text)][1:5]
+        [('can', 'can'), ('not', 'not'), ('-LRB-', '('), ('really', 'really')]
+        >>> token_spans(text)[-2]
+        Span(text='...', begin=18, end=19)
     """
     kept = _DROP.sub("", text)
     if len(kept) == len(text):
@@ -254,14 +254,14 @@ def sentences(text: str) -> list[str]:
     parted.
 
     Args:
-      text: any string.
+        text: any string.
 
     Returns:
-      the sentences without the blanks around them, none empty. O(length) time.
+        The sentences without the blanks around them, none empty. O(length) time.
 
     Example:
-      >>> sentences("Mr. Fox is back! Is it good? We think so.")
-      ['Mr. Fox is back!', 'Is it good?', 'We think so.']
+        >>> sentences("Mr. Fox is back! Is it good? We think so.")
+        ['Mr. Fox is back!', 'Is it good?', 'We think so.']
     """
     return [sentence for sentence, _, _ in sentence_spans(text)]
 
@@ -270,15 +270,15 @@ def sentence_spans(text: str) -> list[Span]:
     """The sentences of `sentences`, each with its place in the text.
 
     Args:
-      text: any string.
+        text: any string.
 
     Returns:
-      as many spans as `sentences(text)` has sentences, in order; `text[begin:end]` is the sentence.
-      O(length) time.
+        As many spans as `sentences(text)` has sentences, in order; `text[begin:end]` is the
+        sentence. O(length) time.
 
     Example:
-      >>> sentence_spans("Good.  Why?")
-      [Span(text='Good.', begin=0, end=5), Span(text='Why?', begin=7, end=11)]
+        >>> sentence_spans("Good.  Why?")
+        [Span(text='Good.', begin=0, end=5), Span(text='Why?', begin=7, end=11)]
     """
     cuts = [0]
     for match in _END.finditer(text):

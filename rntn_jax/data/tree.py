@@ -30,19 +30,19 @@ class Tree:
     tree); the readers, which cannot produce an invalid tree, pass it by.
 
     Attributes:
-      tokens: the `L` words; none is empty or holds a bracket or an ASCII blank.
-      children: int32 `[L-1, 2]`, row `k` holds the ids of the left and right child of node `L+k`.
-      labels: int32 `[2L-1]`, one label per node; -1 means unlabelled.
+        tokens: the `L` words; none is empty or holds a bracket or an ASCII blank.
+        children: int32 `[L-1, 2]`, row `k` holds the ids of the left and right child of node `L+k`.
+        labels: int32 `[2L-1]`, one label per node; -1 means unlabelled.
 
     Raises:
-      DataError: when the arrays are not such a tree.
+        DataError: when the arrays are not such a tree.
 
     Example:
-      >>> tree = Tree(("not", "bad", "."), [[0, 1], [3, 2]], [2, 1, 2, 3, 3])
-      >>> tree.to_brackets()
-      '(3 (3 (2 not) (1 bad)) (2 .))'
-      >>> len(tree), tree.num_leaves, tree.text
-      (5, 3, 'not bad .')
+        >>> tree = Tree(("not", "bad", "."), [[0, 1], [3, 2]], [2, 1, 2, 3, 3])
+        >>> tree.to_brackets()
+        '(3 (3 (2 not) (1 bad)) (2 .))'
+        >>> len(tree), tree.num_leaves, tree.text
+        (5, 3, 'not bad .')
     """
 
     tokens: tuple[str, ...]
@@ -92,11 +92,11 @@ class Tree:
         """The words under each node.
 
         Returns:
-          int32 `[2L-1, 2]`: node `n` covers `tokens[spans[n, 0]:spans[n, 1]]`. O(L) time.
+            int32 `[2L-1, 2]`: node `n` covers `tokens[spans[n, 0]:spans[n, 1]]`. O(L) time.
 
         Example:
-          >>> Tree(("not", "bad", "."), [[0, 1], [3, 2]], [-1] * 5).spans().tolist()
-          [[0, 1], [1, 2], [2, 3], [0, 2], [0, 3]]
+            >>> Tree(("not", "bad", "."), [[0, 1], [3, 2]], [-1] * 5).spans().tolist()
+            [[0, 1], [1, 2], [2, 3], [0, 2], [0, 3]]
         """
         starts = list(range(self.num_leaves))
         ends = list(range(1, self.num_leaves + 1))
@@ -109,11 +109,11 @@ class Tree:
         """The height of each node: 0 for a leaf, else 1 + that of the higher child.
 
         Returns:
-          int32 `[2L-1]`. O(L) time.
+            int32 `[2L-1]`. O(L) time.
 
         Example:
-          >>> Tree(("not", "bad", "."), [[0, 1], [3, 2]], [-1] * 5).heights().tolist()
-          [0, 0, 0, 1, 2]
+            >>> Tree(("not", "bad", "."), [[0, 1], [3, 2]], [-1] * 5).heights().tolist()
+            [0, 0, 0, 1, 2]
         """
         heights = [0] * self.num_leaves
         for left, right in self.children.tolist():
@@ -124,11 +124,11 @@ class Tree:
         """The parent of each node.
 
         Returns:
-          int32 `[2L-1]`; the root, which is last, has parent -1. O(L) time.
+            int32 `[2L-1]`; the root, which is last, has parent -1. O(L) time.
 
         Example:
-          >>> Tree(("not", "bad", "."), [[0, 1], [3, 2]], [-1] * 5).parents().tolist()
-          [3, 3, 4, 4, -1]
+            >>> Tree(("not", "bad", "."), [[0, 1], [3, 2]], [-1] * 5).parents().tolist()
+            [3, 3, 4, 4, -1]
         """
         parents = np.full(self.num_nodes, -1, np.int32)
         parents[self.children] = np.arange(self.num_leaves, self.num_nodes, dtype=np.int32)[:, None]
@@ -138,11 +138,11 @@ class Tree:
         """The tree in Penn Treebank brackets on one line; `parse_tree` reads it back equal.
 
         Returns:
-          text such as `(3 (3 (2 not) (1 bad)) (2 .))`. O(L) time and no recursion.
+            Text such as `(3 (3 (2 not) (1 bad)) (2 .))`. O(L) time and no recursion.
 
         Example:
-          >>> Tree(("not", "bad"), [[0, 1]], [2, 1, 3]).to_brackets()
-          '(3 (2 not) (1 bad))'
+            >>> Tree(("not", "bad"), [[0, 1]], [2, 1, 3]).to_brackets()
+            '(3 (2 not) (1 bad))'
         """
         num_leaves = self.num_leaves
         labels = self.labels.tolist()

@@ -35,26 +35,26 @@ def parse_tree(text: str, *, num_classes: int | None = 5) -> Tree:
     """Reads one binary tree from brackets.
 
     Args:
-      text: exactly one tree, such as `(3 (2 It) (4 (2 's) (4 good)))`, of any depth.
-      num_classes: labels must be in `0 .. num_classes-1`, or -1 for unlabelled; None: no upper
-        limit.
+        text: exactly one tree, such as `(3 (2 It) (4 (2 's) (4 good)))`, of any depth.
+        num_classes: labels must be in `0 .. num_classes-1`, or -1 for unlabelled; None: no upper
+            limit.
 
     Returns:
-      the tree, with int32 arrays. O(length) time, no recursion.
+        The tree, with int32 arrays. O(length) time, no recursion.
 
     Raises:
-      DataError: with line, column and value, when the text is not exactly one such tree:
-        unbalanced brackets, text before or after the tree, a node with one child or with three or
-        more (see `binarize`), a label that is missing, no integer or out of range, a node without
-        word or children, a leaf with more than one word, no tree at all.
-      ValueError: for a bad `num_classes`.
+        DataError: with line, column and value, when the text is not exactly one such tree:
+            unbalanced brackets, text before or after the tree, a node with one child or with three
+            or more (see `binarize`), a label that is missing, no integer or out of range, a node
+            without word or children, a leaf with more than one word, no tree at all.
+        ValueError: for a bad `num_classes`.
 
     Example:
-      >>> tree = parse_tree("(3 (2 It) (4 (2 's) (4 good)))")
-      >>> tree.tokens
-      ('It', "'s", 'good')
-      >>> tree.children.tolist(), tree.labels.tolist()
-      ([[1, 2], [0, 3]], [2, 2, 4, 4, 3])
+        >>> tree = parse_tree("(3 (2 It) (4 (2 's) (4 good)))")
+        >>> tree.tokens
+        ('It', "'s", 'good')
+        >>> tree.children.tolist(), tree.labels.tolist()
+        ([[1, 2], [0, 3]], [2, 2, 4, 4, 3])
     """
     return _parse_all(text, None, num_classes, None, single=True)[0]
 
@@ -69,22 +69,22 @@ def binarize(text: str, *, direction: Direction = "right", num_classes: int | No
       `direction="right"` gives `(a (b (c d)))`, `direction="left"` gives `(((a b) c) d)`.
 
     Args:
-      text: exactly one tree in brackets; words stand only in leaves `(label word)`.
-      direction: "right" or "left", the side to which the chains lean.
-      num_classes: as in `parse_tree`.
+        text: exactly one tree in brackets; words stand only in leaves `(label word)`.
+        direction: "right" or "left", the side to which the chains lean.
+        num_classes: as in `parse_tree`.
 
     Returns:
-      the binary tree. A tree that is binary already comes back as `parse_tree` reads it.
+        The binary tree. A tree that is binary already comes back as `parse_tree` reads it.
 
     Raises:
-      DataError: as `parse_tree`, but for the number of children.
-      ValueError: for a bad `direction` or `num_classes`.
+        DataError: as `parse_tree`, but for the number of children.
+        ValueError: for a bad `direction` or `num_classes`.
 
     Example:
-      >>> binarize("(3 (2 a) (1 b) (4 (0 c)))").to_brackets()
-      '(3 (2 a) (-1 (1 b) (4 c)))'
-      >>> binarize("(3 (2 a) (1 b) (4 (0 c)))", direction="left").to_brackets()
-      '(3 (-1 (2 a) (1 b)) (4 c))'
+        >>> binarize("(3 (2 a) (1 b) (4 (0 c)))").to_brackets()
+        '(3 (2 a) (-1 (1 b) (4 c)))'
+        >>> binarize("(3 (2 a) (1 b) (4 (0 c)))", direction="left").to_brackets()
+        '(3 (-1 (2 a) (1 b)) (4 c))'
     """
     if direction is None:
         raise ValueError("direction must be 'left' or 'right', not None")
@@ -103,25 +103,26 @@ def read_trees(
     lines are skipped.
 
     Args:
-      source: a path, or an open text or binary stream such as `sys.stdin`, read to its end; UTF-8.
-      num_classes: labels must be in `0 .. num_classes-1`, or -1 for unlabelled; None: no upper
-        limit.
-      binarize: None refuses nodes that are not binary; "left" or "right" makes them so, as the
-        function `binarize` does.
+        source: a path, or an open text or binary stream such as `sys.stdin`, read to its end;
+            UTF-8.
+        num_classes: labels must be in `0 .. num_classes-1`, or -1 for unlabelled; None: no upper
+            limit.
+        binarize: None refuses nodes that are not binary; "left" or "right" makes them so, as the
+            function `binarize` does.
 
     Returns:
-      the trees in the order of the file, at least one. About 1 microsecond a node.
+        The trees in the order of the file, at least one. About 1 microsecond a node.
 
     Raises:
-      DataError: with file, line, column and value; the cases of `parse_tree`, a file without trees,
-        and what `rntn_jax.data.text.read_text` refuses.
-      OSError: when the file cannot be opened (FileNotFoundError, PermissionError).
-      ValueError: for a bad `num_classes` or `binarize`.
+        DataError: with file, line, column and value; the cases of `parse_tree`, a file without
+            trees, and what `rntn_jax.data.text.read_text` refuses.
+        OSError: when the file cannot be opened (FileNotFoundError, PermissionError).
+        ValueError: for a bad `num_classes` or `binarize`.
 
     Example:
-      >>> import io
-      >>> [tree.text for tree in read_trees(io.StringIO("(3 good)\\n(1 (2 not) (3 good))\\n"))]
-      ['good', 'not good']
+        >>> import io
+        >>> [tree.text for tree in read_trees(io.StringIO("(3 good)\\n(1 (2 not) (3 good))\\n"))]
+        ['good', 'not good']
     """
     file, text = read_text(source)
     return _parse_all(text, file, num_classes, binarize, single=False)
@@ -133,20 +134,20 @@ def write_trees(path: str | os.PathLike[str], trees: Iterable[Tree]) -> None:
     The file appears, or is replaced, only when everything is written.
 
     Args:
-      path: the file to write; its directory must exist.
-      trees: the trees.
+        path: the file to write; its directory must exist.
+        trees: the trees.
 
     Raises:
-      DataError: when there are no trees (such a file could not be read back), or when a token
-        holds NUL or a lone surrogate, which UTF-8 cannot express.
-      OSError: when the file cannot be written.
+        DataError: when there are no trees (such a file could not be read back), or when a token
+            holds NUL or a lone surrogate, which UTF-8 cannot express.
+        OSError: when the file cannot be written.
 
     Example:
-      >>> import pathlib, tempfile
-      >>> path = pathlib.Path(tempfile.mkdtemp(), "trees.txt")
-      >>> write_trees(path, [parse_tree("(1 (2 not) (3 good))")])
-      >>> path.read_text()
-      '(1 (2 not) (3 good))\\n'
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "trees.txt")
+        >>> write_trees(path, [parse_tree("(1 (2 not) (3 good))")])
+        >>> path.read_text()
+        '(1 (2 not) (3 good))\\n'
     """
     path = pathlib.Path(path)
     lines = [tree.to_brackets() + "\n" for tree in trees]

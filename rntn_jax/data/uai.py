@@ -81,22 +81,22 @@ def read_uai(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> MarkovMode
     Tables over the same variables are multiplied, whatever their order.
 
     Args:
-      source: a path, or an open text or binary stream, read to its end; UTF-8.
+        source: a path, or an open text or binary stream, read to its end; UTF-8.
 
     Returns:
-      the model; entries of 0 become ``-inf``.
+        The model; entries of 0 become ``-inf``.
 
     Raises:
-      DataError: with file and line, for another network than MARKOV, tables over no or more than
-        two variables, tables that do not fit their variables, entries that are negative or no
-        numbers, files cut short or going on, and what `rntn_jax.data.text.read_text` refuses.
-      OSError: when the file cannot be opened.
+        DataError: with file and line, for another network than MARKOV, tables over no or more than
+            two variables, tables that do not fit their variables, entries that are negative or no
+            numbers, files cut short or going on, and what `rntn_jax.data.text.read_text` refuses.
+        OSError: when the file cannot be opened.
 
     Example:
-      >>> import io
-      >>> model = read_uai(io.StringIO("MARKOV 2  2 2  1  2 0 1  4  1 2 3 4"))
-      >>> np.exp(model.edge).round(1).tolist(), model.edges.tolist()
-      ([[[1.0, 2.0], [3.0, 4.0]]], [[0, 1]])
+        >>> import io
+        >>> model = read_uai(io.StringIO("MARKOV 2  2 2  1  2 0 1  4  1 2 3 4"))
+        >>> np.exp(model.edge).round(1).tolist(), model.edges.tolist()
+        ([[[1.0, 2.0], [3.0, 4.0]]], [[0, 1]])
     """
     words = _Words(*read_text(source))
     kind = words.next("the word MARKOV")
@@ -159,26 +159,26 @@ def write_uai(
     below 1e-308 become 0.
 
     Args:
-      target: a path, or an open text stream.
-      node: scores ``[I, C]`` in nats; ``-inf`` forbids.
-      edge: ``[E, C, C]``.
-      edges: int ``[E, 2]``.
-      num_labels: int ``[I]``, how many labels of each node to write; by default all.
+        target: a path, or an open text stream.
+        node: scores ``[I, C]`` in nats; ``-inf`` forbids.
+        edge: ``[E, C, C]``.
+        edges: int ``[E, 2]``.
+        num_labels: int ``[I]``, how many labels of each node to write; by default all.
 
     Returns:
-      what was taken off by scaling, in nats: ln Z of the model is that of the file plus this.
+        What was taken off by scaling, in nats: ln Z of the model is that of the file plus this.
 
     Raises:
-      ValueError: when shapes do not match, or a score is NaN or ``inf``.
-      OSError: when the file cannot be written.
+        ValueError: when shapes do not match, or a score is NaN or ``inf``.
+        OSError: when the file cannot be written.
 
     Example:
-      >>> import io
-      >>> file = io.StringIO()
-      >>> write_uai(file, np.zeros((1, 2)), np.zeros((0, 2, 2)), np.zeros((0, 2), int))
-      0.0
-      >>> file.getvalue().split()
-      ['MARKOV', '1', '2', '1', '1', '0', '2', '1.0', '1.0']
+        >>> import io
+        >>> file = io.StringIO()
+        >>> write_uai(file, np.zeros((1, 2)), np.zeros((0, 2, 2)), np.zeros((0, 2), int))
+        0.0
+        >>> file.getvalue().split()
+        ['MARKOV', '1', '2', '1', '1', '0', '2', '1.0', '1.0']
     """
     node, edge = np.asarray(node, np.float64), np.asarray(edge, np.float64)
     edges = np.asarray(edges).reshape(-1, 2)

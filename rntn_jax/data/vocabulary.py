@@ -30,21 +30,21 @@ class Vocabulary:
     `Vocabulary.build`; the constructor takes the finished list.
 
     Attributes:
-      words: all words in the order of their ids, beginning with "<pad>" and "<unk>".
-      lowercase: whether words are lower-cased before they are looked up.
+        words: all words in the order of their ids, beginning with "<pad>" and "<unk>".
+        lowercase: whether words are lower-cased before they are looked up.
 
     Raises:
-      DataError: when `words` does not begin with the two special words, or holds a word twice, an
-        item that is no string, or a word with capitals although `lowercase` is set.
+        DataError: when `words` does not begin with the two special words, or holds a word twice, an
+            item that is no string, or a word with capitals although `lowercase` is set.
 
     Example:
-      >>> vocabulary = Vocabulary.build("the film is the best film".split())
-      >>> vocabulary.words
-      ('<pad>', '<unk>', 'the', 'film', 'is', 'best')
-      >>> vocabulary.encode(["the", "worst", "film"])
-      array([2, 1, 3], dtype=int32)
-      >>> len(vocabulary), "best" in vocabulary, "worst" in vocabulary
-      (6, True, False)
+        >>> vocabulary = Vocabulary.build("the film is the best film".split())
+        >>> vocabulary.words
+        ('<pad>', '<unk>', 'the', 'film', 'is', 'best')
+        >>> vocabulary.encode(["the", "worst", "film"])
+        array([2, 1, 3], dtype=int32)
+        >>> len(vocabulary), "best" in vocabulary, "worst" in vocabulary
+        (6, True, False)
     """
 
     words: tuple[str, ...]
@@ -74,20 +74,20 @@ class Vocabulary:
         """Makes the vocabulary of a text.
 
         Args:
-          tokens: all words of the text, with their repetitions.
-          min_count: rarer words are left out, and so become unknown.
-          lowercase: lower-case all words, here and in `encode`.
+            tokens: all words of the text, with their repetitions.
+            min_count: rarer words are left out, and so become unknown.
+            lowercase: lower-case all words, here and in `encode`.
 
         Returns:
-          the words by descending count, words of equal count by first occurrence.
+            The words by descending count, words of equal count by first occurrence.
 
         Raises:
-          TypeError: when `tokens` is one string, or holds anything but strings.
-          ValueError: when `min_count` is less than 1.
+            TypeError: when `tokens` is one string, or holds anything but strings.
+            ValueError: when `min_count` is less than 1.
 
         Example:
-          >>> Vocabulary.build(["b", "A", "a", "c"], min_count=2, lowercase=True).words
-          ('<pad>', '<unk>', 'a')
+            >>> Vocabulary.build(["b", "A", "a", "c"], min_count=2, lowercase=True).words
+            ('<pad>', '<unk>', 'a')
         """
         if min_count < 1:
             raise ValueError(f"min_count must be at least 1, not {min_count}")
@@ -113,17 +113,17 @@ class Vocabulary:
         """The ids of words.
 
         Args:
-          tokens: `T` words.
+            tokens: `T` words.
 
         Returns:
-          int32 `[T]`; words outside the vocabulary get id 1. About 0.1 microseconds a word.
+            int32 `[T]`; words outside the vocabulary get id 1. About 0.1 microseconds a word.
 
         Raises:
-          TypeError: when `tokens` is one string (split it first), or holds anything but strings.
+            TypeError: when `tokens` is one string (split it first), or holds anything but strings.
 
         Example:
-          >>> Vocabulary.build(["good", "film"]).encode(["good", "grief"]).tolist()
-          [2, 1]
+            >>> Vocabulary.build(["good", "film"]).encode(["good", "grief"]).tolist()
+            [2, 1]
         """
         known = _checked(tokens, self.lowercase)
         ids = map(self._id_of.get, known, itertools.repeat(_UNKNOWN_ID))
@@ -133,18 +133,18 @@ class Vocabulary:
         """The words of ids.
 
         Args:
-          ids: integers `[T]`, a numpy or JAX array or a list.
+            ids: integers `[T]`, a numpy or JAX array or a list.
 
         Returns:
-          `T` words; id 0 gives "<pad>", id 1 "<unk>".
+            `T` words; id 0 gives "<pad>", id 1 "<unk>".
 
         Raises:
-          DataError: for an id outside the vocabulary; `value` holds the id.
-          TypeError, ValueError: when `ids` does not hold integers, or is not one-dimensional.
+            DataError: for an id outside the vocabulary; `value` holds the id.
+            TypeError, ValueError: when `ids` does not hold integers, or is not one-dimensional.
 
         Example:
-          >>> Vocabulary.build(["good", "film"]).decode([2, 1, 0])
-          ['good', '<unk>', '<pad>']
+            >>> Vocabulary.build(["good", "film"]).decode([2, 1, 0])
+            ['good', '<unk>', '<pad>']
         """
         array = np.asarray(ids)
         if array.ndim != 1:
@@ -166,9 +166,9 @@ class Vocabulary:
         """The vocabulary as JSON text; `from_json` reads it back.
 
         Example:
-          >>> vocabulary = Vocabulary.build(["good", "film"])
-          >>> Vocabulary.from_json(vocabulary.to_json()) == vocabulary
-          True
+            >>> vocabulary = Vocabulary.build(["good", "film"])
+            >>> Vocabulary.from_json(vocabulary.to_json()) == vocabulary
+            True
         """
         content = {"format": _FORMAT, "lowercase": self.lowercase, "words": self.words}
         return json.dumps(content, indent=0)
@@ -178,14 +178,14 @@ class Vocabulary:
         """Reads what `to_json` wrote.
 
         Args:
-          text: JSON, as text or in UTF-8.
+            text: JSON, as text or in UTF-8.
 
         Returns:
-          the vocabulary.
+            The vocabulary.
 
         Raises:
-          DataError: when the text is not JSON (with line and column), is not a vocabulary, or
-            holds words that the constructor refuses.
+            DataError: when the text is not JSON (with line and column), is not a vocabulary, or
+                holds words that the constructor refuses.
         """
         try:
             content = json.loads(text)

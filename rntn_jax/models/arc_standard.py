@@ -101,7 +101,7 @@ def legal_actions(
         root: the relation of the root's child.
 
     Returns:
-        bool ``[B, 2 R + 1]``.
+        Bool ``[B, 2 R + 1]``.
     """
     empty = state.front > length
     to_root = jnp.arange(num_relations) == root
@@ -119,6 +119,9 @@ def apply_action(state: State, step: jax.Array, num_relations: int) -> State:
         state: of each sentence.
         step: int ``[B]``, the action; -1 leaves the state as it is.
         num_relations: ``R``, static.
+
+    Returns:
+        A state of the same shapes.
     """
     state = jax.tree.map(jnp.asarray, state)
     r, step = num_relations, jnp.asarray(step).astype(state.stack.dtype)
@@ -160,6 +163,9 @@ def extract_features(state: State, sentences: Sentences) -> tuple[jax.Array, ...
     Args:
         state: of each sentence.
         sentences: padded to ``T`` words.
+
+    Returns:
+        Integer arrays: one ``[B, 18]`` for each column of ids, and ``[B, 12]`` of relations.
     """
     nothing = state.stack.shape[1] - 1
     stack = _top(state, 3)
@@ -193,7 +199,7 @@ def static_oracle(
         num_relations: ``R``, static.
 
     Returns:
-        int ``[B]``.
+        Int ``[B]``.
     """
     top = _top(state, 2)
     s1, s2 = top.T

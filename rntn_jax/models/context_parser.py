@@ -73,6 +73,9 @@ def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Para
         config: sizes.
         dtype: of all parameters.
 
+    Returns:
+        `Params`.
+
     Example:
         >>> config = Config(encoder.Config((9,), (3,), rnn_dim=4), num_relations=3)
         >>> params = init(jax.random.key(0), config)
@@ -114,6 +117,10 @@ def in_context(
         input_dropout: as in `encoder.apply`.
         hidden_dropout: as in `encoder.apply`.
         key: as in `encoder.apply`.
+
+    Returns:
+        The window network with an embedding ``[B (T + 2), width]`` of this batch's words, and
+        sentences whose only column numbers its rows.
 
     Raises:
         AssertionError: as `encoder.apply`.

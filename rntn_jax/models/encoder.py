@@ -97,6 +97,9 @@ def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Para
         config: sizes and scales.
         dtype: of all parameters.
 
+    Returns:
+        `Params`.
+
     Example:
         >>> config = Config(vocab_sizes=(9, 5), embed_dims=(3, 2), rnn_dim=4)
         >>> params = init(jax.random.key(0), config)
@@ -134,6 +137,9 @@ def init_embeddings(
         embed_dims: of the columns.
         word_range: half the width of the range.
         dtype: of the embeddings.
+
+    Returns:
+        One array ``[V, E]`` for each column.
     """
     return tuple(
         jax.random.uniform(key, size, dtype, -word_range, word_range)
@@ -158,6 +164,9 @@ def init_cells(
         layers: how many.
         scale: of the recurrent weights, see `rntn_jax.models.layers.recurrent_cell`.
         dtype: of the weights.
+
+    Returns:
+        One pair of cells, forward and backward, for each layer.
     """
     cells = []
     for layer in range(layers):
@@ -203,6 +212,9 @@ def replace_by_unknown(
         rate: in ``[0, 1)``.
         but: bool ``[B, T]``, words that stay; None: none.
 
+    Returns:
+        Int ``[B, T, columns]``.
+
     Raises:
         ValueError: for a rate outside [0, 1) or a missing key.
     """
@@ -219,6 +231,9 @@ def embed_columns(embeddings: tuple[jax.Array, ...], ids: jax.Array) -> jax.Arra
     Args:
         embeddings: ``[V, E]`` of each column.
         ids: int ``[B, T, columns]``.
+
+    Returns:
+        ``[B, T, sum of E]`` of the embeddings' dtype.
     """
     return jnp.concatenate([embed(t, ids[..., k]) for k, t in enumerate(embeddings)], axis=-1)
 

@@ -31,6 +31,9 @@ def glorot(key: jax.Array, inputs: int, outputs: int, dtype: jnp.dtype = jnp.flo
         outputs: width of what goes out.
         dtype: of the weights.
 
+    Returns:
+        ``[inputs, outputs]`` of that dtype.
+
     Example:
         >>> bool(jnp.abs(glorot(jax.random.key(0), 4, 2)).max() <= 1)
         True
@@ -47,6 +50,9 @@ def linear(key: jax.Array, inputs: int, outputs: int, dtype: jnp.dtype = jnp.flo
         inputs: width of what comes in.
         outputs: width of what goes out.
         dtype: of the weights.
+
+    Returns:
+        Weights ``[inputs, outputs]`` and bias ``[outputs]``.
 
     Example:
         >>> linear(jax.random.key(0), 4, 2).w.shape
@@ -72,6 +78,9 @@ def recurrent_cell(
         dim: width of the state.
         scale: of the rotation; below 1 the state forgets.
         dtype: of the weights.
+
+    Returns:
+        Weights ``h [dim, dim]`` and ``i [inputs, dim]``, bias ``[dim]``.
 
     Example:
         >>> cell = recurrent_cell(*jax.random.split(jax.random.key(0)), 4, 2, scale=0.9)

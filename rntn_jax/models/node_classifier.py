@@ -44,6 +44,9 @@ def init(
         num_classes: ``C``.
         dtype: of the weights.
 
+    Returns:
+        Weights ``[S, C]`` and bias ``[C]``.
+
     Example:
         >>> init(*jax.random.split(jax.random.key(0)), width=3, num_classes=5).w.shape
         (3, 5)
@@ -61,6 +64,9 @@ def apply(head: Head, states: jax.Array) -> jax.Array:
     Args:
         head: the weights.
         states: ``[N, S]`` floating point.
+
+    Returns:
+        ``[N, C]`` of the states' dtype.
 
     Example:
         >>> apply(Head(jnp.ones((2, 1)), jnp.ones(1)), jnp.ones((3, 2))).ravel().tolist()

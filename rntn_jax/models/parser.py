@@ -94,6 +94,9 @@ def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Para
         config: sizes.
         dtype: of all parameters.
 
+    Returns:
+        The parameters of the window network, `rntn_jax.models.window.Params`.
+
     Example:
         >>> params = init(jax.random.key(0), Config(vocab_sizes=(9, 4), num_relations=3))
         >>> params.hidden.w.shape, params.head.w.shape
@@ -113,6 +116,9 @@ def precompute(
     Args:
         params: as `init` makes them.
         positions: as in `decode`.
+
+    Returns:
+        One array ``[W V, H]`` for each vocabulary.
     """
     tables = params.embedding
     assert isinstance(tables, tuple)

@@ -81,6 +81,9 @@ def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Para
         config: sizes and scales.
         dtype: of all parameters.
 
+    Returns:
+        `Params`.
+
     Example:
         >>> params = init(jax.random.key(0), Config(vocab_size=7, dim=3))
         >>> params.cell.v.shape, params.head.w.shape
@@ -250,6 +253,9 @@ def predict(
         leaf_dropout: as in `apply`.
         hidden_dropout: as in `apply`.
         key: as in `apply`.
+
+    Returns:
+        ``[N, C]``, rows summing to 1; rows of slots without a node mean nothing.
 
     Raises:
         AssertionError: as `apply`.

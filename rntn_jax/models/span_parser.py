@@ -76,6 +76,9 @@ def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Para
         config: the sizes.
         dtype: of all parameters.
 
+    Returns:
+        `Params`.
+
     Example:
         >>> config = Config(encoder.Config((9,), (3,), rnn_dim=4), hidden_dim=5)
         >>> params = init(jax.random.key(0), config)

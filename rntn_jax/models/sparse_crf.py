@@ -100,7 +100,7 @@ def features(
         all_transitions: the same for transitions.
 
     Returns:
-        the features, sorted. Cost O(E ln E).
+        The features, sorted. Cost O(E ln E).
 
     Example:
         >>> found = features(
@@ -156,7 +156,7 @@ def pack_sentences(
             place of a `SparseMatrix` of all rows.
 
     Returns:
-        the rows, ``T`` steps each.
+        The rows, ``T`` steps each.
 
     Example:
         >>> packed = pack_sentences(
@@ -200,7 +200,7 @@ def padded_features(
         num_attributes: ``A``, the padding.
 
     Returns:
-        ids and weights ``[B, T, S]``.
+        Ids and weights ``[B, T, S]``.
 
     Example:
         >>> padded_features(np.array([0, 1, 1]), np.array([5, 6, 7]), None, (1, 2), 9).ids.tolist()
@@ -228,6 +228,9 @@ def init(features: Features, dtype: jnp.dtype = jnp.float32) -> Params:
         features: of `features`.
         dtype: of the weights.
 
+    Returns:
+        `Params`: state ``[F]``, edge ``[C, C]``.
+
     Example:
         >>> features_ = Features(np.zeros(3, int), np.arange(3), np.ones((3, 3), bool))
         >>> [leaf.shape for leaf in init(features_)]
@@ -247,6 +250,9 @@ def weight_matrix(params: Params, features: Features, num_attributes: int) -> ja
         params: the weights.
         features: of `features`.
         num_attributes: ``A``.
+
+    Returns:
+        ``[A, C + 1]`` of the weights' dtype.
 
     Example:
         >>> features_ = Features(np.array([0, 1]), np.array([1, 0]), np.ones((2, 2), bool))
@@ -297,7 +303,7 @@ def loss(
         num_attributes: ``A``, needed where the attributes are `PaddedFeatures`; static.
 
     Returns:
-        a scalar. Cost O(entries C + tokens C^2).
+        A scalar. Cost O(entries C + tokens C^2).
 
     Raises:
         ValueError: when the attributes are `PaddedFeatures` and ``num_attributes`` is not given.

@@ -89,6 +89,9 @@ def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Para
         config: sizes and scales.
         dtype: of all parameters.
 
+    Returns:
+        `Params`.
+
     Example:
         >>> config = Config(vocab_sizes=(9, 5), embed_dims=(3, 2), num_classes=4, hidden_dim=6)
         >>> params = init(jax.random.key(0), config)

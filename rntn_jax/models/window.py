@@ -102,6 +102,14 @@ class Aux(NamedTuple):
 def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Params:
     """Random parameters.
 
+    Args:
+        key: a PRNG key.
+        config: sizes and scales.
+        dtype: of all parameters.
+
+    Returns:
+        `Params`.
+
     Example:
         >>> config = Config(vocab_size=9, window=5, embed_dim=3, hidden_dim=4, num_classes=2)
         >>> params = init(jax.random.key(0), config)

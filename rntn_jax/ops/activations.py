@@ -71,6 +71,9 @@ def derivative_from_output(name: str, h: jax.Array) -> jax.Array:
         name: as in `activate`.
         h: any shape, floating point, what `activate` gave.
 
+    Returns:
+        As ``h``.
+
     Raises:
         ValueError: for another name.
 

@@ -18,6 +18,9 @@ def dropout(key: jax.Array | None, place: int, x: jax.Array, rate: float, name: 
         rate: in ``[0, 1)``; at 0 ``x`` is returned as it is.
         name: of the rate, for the errors.
 
+    Returns:
+        As ``x``.
+
     Raises:
         ValueError: for a rate outside [0, 1), or when a key is needed and missing.
 

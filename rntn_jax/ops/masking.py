@@ -54,6 +54,9 @@ def masked(x: jax.Array, where: jax.Array | None, fill: float = 0.0) -> jax.Arra
         x: ``[..., *rest]``.
         where: bool ``[...]``, aligned with the leading axes of ``x``; None keeps ``x``.
         fill: the value put in.
+
+    Returns:
+        As ``x``.
     """
     if where is None:
         return x
@@ -63,6 +66,13 @@ def masked(x: jax.Array, where: jax.Array | None, fill: float = 0.0) -> jax.Arra
 
 def masked_mean(x: jax.Array, where: jax.Array | None = None) -> jax.Array:
     """Mean of ``x`` over the true entries of the mask; 0 where there is none.
+
+    Args:
+        x: floating point, any shape.
+        where: bool, of the shape of ``x``; None: all entries count.
+
+    Returns:
+        A scalar of the dtype of ``x``.
 
     Example:
         >>> float(masked_mean(jnp.array([1.0, jnp.nan]), jnp.array([True, False])))

@@ -80,6 +80,9 @@ def side_by_side(tables: Sequence[jax.Array], ids: Sequence[jax.Array]) -> jax.A
     Args:
         tables: ``[V, E]`` of each vocabulary.
         ids: integer ``[B, W]`` of each vocabulary.
+
+    Returns:
+        ``[B, sum of W E]`` of the tables' dtype.
     """
     return jnp.concatenate([embed(t, i).reshape(len(i), -1) for t, i in zip(tables, ids)], axis=1)
 

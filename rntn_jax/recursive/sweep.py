@@ -109,7 +109,15 @@ def _initial_states(leaves: jax.Array, forest: Forest) -> jax.Array:
 
 
 def gather_children(states: jax.Array, children: jax.Array) -> jax.Array:
-    """States of both children: slots ``[.., 2]`` give ``[rows, 2, S]``."""
+    """States of both children: slots ``[.., 2]`` give ``[rows, 2, S]``.
+
+    Args:
+        states: ``[N, S]``.
+        children: integer slots, ``[rows, 2]``.
+
+    Returns:
+        ``[rows, 2, S]`` of the states' dtype.
+    """
     return states[children.reshape(-1)].reshape(-1, 2, states.shape[1])
 
 

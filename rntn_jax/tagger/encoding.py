@@ -78,7 +78,7 @@ def encode(
         y: of each sentence, of each token, its label.
 
     Returns:
-        the arrays, the numbers of the attributes, and the labels.
+        The arrays, the numbers of the attributes, and the labels.
 
     Raises:
         DataError: for features or labels of the wrong kind, naming sentence and token; when

@@ -303,7 +303,7 @@ class CRF:
                 of ``classes_``).
 
         Returns:
-            a list with a list of labels for each sentence.
+            A list with a list of labels for each sentence.
         """
         found = self._answers(inference.best_labels, as_lists(X), None, constraints)
         classes = self._fitted().classes

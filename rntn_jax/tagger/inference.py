@@ -81,7 +81,7 @@ def answers(
         constraints: transitions, first and last labels that are allowed; of `best_labels` only.
 
     Returns:
-        an array a sentence, its first axis that of the tokens.
+        An array a sentence, its first axis that of the tokens.
     """
     ends = np.cumsum(lengths)
     found: list[np.ndarray] = [np.zeros(0, int)] * len(lengths)

@@ -44,7 +44,7 @@ def viterbi(node: np.ndarray, edge: np.ndarray) -> tuple[np.ndarray, float]:
         edge: ``[C, C]``.
 
     Returns:
-        int ``[T]``, and the score. Cost O(T C^2).
+        Int ``[T]``, and the score. Cost O(T C^2).
 
     Example:
         >>> node, edge = np.array([[1.0, 0.0], [0.0, 0.5]]), np.array([[1.0, 0.0], [0.0, 0.0]])
@@ -252,7 +252,7 @@ def fit_online(
         report: called after each epoch with its number, the loss, the weights and their norm.
 
     Returns:
-        the weights; of ``l2sgd`` those of the epoch with the least loss.
+        The weights; of ``l2sgd`` those of the epoch with the least loss.
 
     Raises:
         NotFiniteError: when the loss is no number.

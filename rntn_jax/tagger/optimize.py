@@ -42,7 +42,7 @@ def fit_lbfgs(
             that of the gradient.
 
     Returns:
-        the weights.
+        The weights.
 
     Raises:
         NotFiniteError: when the loss is no number.

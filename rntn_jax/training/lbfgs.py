@@ -90,6 +90,9 @@ def lbfgs(
         max_trials: lengths that are tried at most.
         strong: the conditions are the strong ones: the slope must not be much above 0, either.
 
+    Returns:
+        `Lbfgs`: ``init(params, *data)`` and ``step(state, *data)``, which give a state.
+
     Example:
         >>> evaluate = jax.jit(jax.value_and_grad(lambda x, center: jnp.square(x - center).sum()))
         >>> method = lbfgs(evaluate)
@@ -156,7 +159,7 @@ def minimize_l1(
             parameters.
 
     Returns:
-        the parameters, and the loss, penalty included, after each iteration.
+        The parameters, and the loss, penalty included, after each iteration.
 
     Example:
         >>> evaluate = jax.jit(jax.value_and_grad(lambda x, center: jnp.square(x - center).sum()))

@@ -23,6 +23,13 @@ Model = TypeVar("Model")
 def require(condition: bool, message: str) -> None:
     """Raises ValueError with the message unless the condition holds.
 
+    Args:
+        condition: what must hold.
+        message: of the error.
+
+    Raises:
+        ValueError: unless it does.
+
     Example:
         >>> require(1 + 1 == 2, "arithmetic has changed")
     """
@@ -37,6 +44,9 @@ def texts(value: Any, name: str, count: int | None = None) -> list[str]:
         value: what is to be one.
         name: of the value, for the message.
         count: how many there must be.
+
+    Returns:
+        The value.
 
     Raises:
         ValueError: when it is none.
@@ -69,7 +79,15 @@ def tuples(value: Any) -> Any:
 
 
 def shapes_of(init: Callable[..., Any], config: Any) -> Any:
-    """Shapes and dtypes of the parameters that ``init(key, config)`` makes, without making them."""
+    """Shapes and dtypes of the parameters that ``init(key, config)`` makes, without making them.
+
+    Args:
+        init: ``init(key, config) -> params``.
+        config: of the model.
+
+    Returns:
+        A pytree of `jax.ShapeDtypeStruct`.
+    """
     return jax.eval_shape(lambda: init(jax.random.key(0), config))
 
 

@@ -45,7 +45,16 @@ class RowBatch(NamedTuple):
 
 
 def init_state(params: Any, optimizer: optax.GradientTransformation, key: jax.Array) -> TrainState:
-    """The state before the first update."""
+    """The state before the first update.
+
+    Args:
+        params: of the model.
+        optimizer: its state is made for these parameters.
+        key: a PRNG key, split at each update.
+
+    Returns:
+        `TrainState` at step 0.
+    """
     return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), key)
 
 
@@ -135,5 +144,13 @@ def running_mean(mean: Any, params: Any, decay: jax.Array) -> Any:
 
     With ``decay = min(d, n / (n + 1))`` after ``n`` updates the early mean is that of all weights
     so far, without a memory of the initial ones.
+
+    Args:
+        mean: a pytree, the mean so far.
+        params: of the same shapes.
+        decay: scalar in ``[0, 1]``.
+
+    Returns:
+        A pytree of the same shapes.
     """
     return optax.incremental_update(params, mean, 1 - decay)

@@ -177,6 +177,9 @@ def required_shape(num_leaves: np.ndarray, height: np.ndarray, lanes: int | None
         num_leaves: int ``[T]``, of each tree.
         height: int ``[T]``, longest path from root to leaf, in edges.
         lanes: nodes a step; by default what the trees can fill.
+
+    Returns:
+        The shape: leaves, steps, lanes and trees.
     """
     nodes = int(num_leaves.sum()) - len(num_leaves)
     tallest = max(int(height.max(initial=0)), 1)

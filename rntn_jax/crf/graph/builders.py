@@ -18,6 +18,9 @@ def grid_edges(rows: int, columns: int, *, diagonals: bool = False) -> np.ndarra
         columns: how many.
         diagonals: whether to join the nodes that touch at a corner, too.
 
+    Returns:
+        int32 ``[E, 2]``, ``E = rows (columns - 1) + (rows - 1) columns`` without diagonals.
+
     Example:
         >>> grid_edges(2, 2).tolist()
         [[0, 1], [2, 3], [0, 2], [1, 3]]
@@ -36,6 +39,9 @@ def random_edges(rng: np.random.Generator, num_nodes: int, num_edges: int) -> np
         rng: random numbers.
         num_nodes: ``I``.
         num_edges: ``E``.
+
+    Returns:
+        int32 ``[E, 2]``, sorted by the second node, then by the first, which is the lower one.
 
     Raises:
         ValueError: when there are not that many pairs.

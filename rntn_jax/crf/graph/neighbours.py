@@ -49,6 +49,9 @@ def colours(edges: Array, num_nodes: int) -> np.ndarray:
         edges: int ``[E, 2]``.
         num_nodes: ``I``.
 
+    Returns:
+        int32 ``[I]``, from 0 on. O(I + E) time.
+
     Raises:
         ValueError: where edges are out of range, loops or repeated.
 

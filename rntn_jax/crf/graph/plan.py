@@ -71,6 +71,14 @@ class Plan(NamedTuple):
 def check_edges(edges: Array, num_nodes: int, edge_mask: Array | None = None) -> np.ndarray:
     """Edges ``[E, 2]`` as they must be, those masked counting nothing.
 
+    Args:
+        edges: integers ``[E, 2]``.
+        num_nodes: ``I``.
+        edge_mask: bool ``[E]``; None: all edges are there.
+
+    Returns:
+        int64 ``[E, 2]``.
+
     Raises:
         ValueError: naming the first edge that is out of range, a loop, or a repetition.
     """

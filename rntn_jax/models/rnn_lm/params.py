@@ -75,6 +75,9 @@ def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Para
         config: sizes and scales.
         dtype: of all parameters.
 
+    Returns:
+        `Params`.
+
     Example:
         >>> params = init(jax.random.key(0), Config(vocab_size=7, embed_dim=2, hidden_dim=3))
         >>> params.cell.h.shape, params.cell.i.shape, params.head.w.shape
@@ -131,5 +134,8 @@ def initial_carry(params: Params, batch_size: int) -> tuple[jax.Array, ...]:
     Args:
         params: as `init` makes them.
         batch_size: ``B``.
+
+    Returns:
+        Zeros, one array ``[B, D]`` for each layer.
     """
     return tuple(jnp.zeros((batch_size, c.b.shape[0]), c.b.dtype) for c in cells_of(params))
