@@ -150,8 +150,7 @@ def _bwd(res: _Residuals, ct) -> tuple:
         lambda s: down(LOGS, s),
         steps,
     )
-    sums = (x.reshape(-1, *x.shape[2:]) * ct.astype(x.dtype) for x in sums)
-    node_sums, first_sums, second_sums = sums
+    node_sums, first_sums, second_sums = (x.reshape(-1, *x.shape[2:]) for x in sums)
     parts = _gathered(first_sums, first), _gathered(second_sums, second)
     d_node = jnp.zeros_like(node_sums, shape=(len(node) + 1, node.shape[1]))
     d_node = d_node.at[plan.nodes].set(node_sums.reshape(*plan.nodes.shape, -1))[:-1]
@@ -159,8 +158,9 @@ def _bwd(res: _Residuals, ct) -> tuple:
     d_both = jnp.zeros_like(parts, shape=(2 * len(edge) + 1, *edge.shape[1:]))
     d_both = d_both.at[plan.edges].add(parts)[:-1]
     d_edge = d_both[: len(edge)] + d_both[len(edge) :].swapaxes(1, 2)
-    d_node = jnp.where(node_mask[:, None], d_node, 0)
-    d_edge = jnp.where(edge_mask[:, None, None], d_edge, 0)
+    ct = ct.astype(d_node.dtype)
+    d_node = jnp.where(node_mask[:, None], d_node * ct, 0)
+    d_edge = jnp.where(edge_mask[:, None, None], d_edge * ct, 0)
     return *cast_like((d_node, d_edge), (node, edge)), None, None, None
 
 

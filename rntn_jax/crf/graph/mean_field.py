@@ -46,7 +46,8 @@ def _ascend(options: Options, args, q: jax.Array) -> jax.Array:
 
     def one_colour(q, colour):
         there = jnp.pad(q, ((0, 0), (0, 1)))[:, plan.other]
-        new = softmax(u + (psi * there[None]).sum(axis=(1, 2)))
+        # A barrier: left to itself XLA computes the sums several times.
+        new = softmax(lax.optimization_barrier(u + (psi * there[None]).sum(axis=(1, 2))))
         new = options.damping * q + (1 - options.damping) * new
         return jnp.where((plan.colour == colour)[None], new, q), None
 
