@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from rntn_jax.annotate.annotator import Annotator, answers
-from rntn_jax.annotate.builder import build_trees
+from rntn_jax.annotate.binary_parser import build_trees
+from rntn_jax.annotate.classifier import CLASS_NAMES
 from rntn_jax.annotate.corrections import Corrections
-from rntn_jax.annotate.labeller import CLASS_NAMES
+from rntn_jax.annotate.pipeline import Pipeline, predict
 from rntn_jax.data import DataError, Tree, tokenize
 from rntn_jax.plots import Section, TreePicture
 from rntn_jax.plots.page import document, figures_html
@@ -37,7 +37,7 @@ __all__ = [
 MAX_WORDS, MAX_CHARACTERS = 250, 4000  # of a text
 
 
-def build(annotator: Annotator, text: str) -> Tree:
+def build(model: Pipeline, text: str) -> Tree:
     """The tree of a text, unlabelled.
 
     Raises:
@@ -49,7 +49,7 @@ def build(annotator: Annotator, text: str) -> Tree:
     if not tokens:
         raise DataError("the text has no words")
     check_size(tokens)
-    return build_trees(annotator.builder, [tokens], [[]])[0]  # as compiled for phrases
+    return build_trees(model.parser, [tokens], [[]])[0]  # as compiled for phrases
 
 
 def check_size(tokens: Sequence[str]) -> None:
@@ -62,7 +62,7 @@ def check_size(tokens: Sequence[str]) -> None:
         raise DataError(f"the text has {len(tokens)} words; at most {MAX_WORDS} are taken")
 
 
-def with_phrase(annotator: Annotator, tree: Tree, begin: int, end: int) -> Tree:
+def with_phrase(model: Pipeline, tree: Tree, begin: int, end: int) -> Tree:
     """The tree with a node over the words ``begin .. end-1``.
 
     Phrases that do not cross the new one stay, and so do the corrected labels of all phrases of
@@ -75,7 +75,7 @@ def with_phrase(annotator: Annotator, tree: Tree, begin: int, end: int) -> Tree:
         >>> from rntn_jax import annotate
         >>> from rntn_jax.data import parse_tree
         >>> tree = parse_tree("(-1 (-1 (4 very) (-1 good)) (-1 film))")
-        >>> with_phrase(annotate.shipped(), tree, 1, 3).to_brackets()
+        >>> with_phrase(annotate.default_model(), tree, 1, 3).to_brackets()
         '(-1 (4 very) (-1 (-1 good) (-1 film)))'
     """
     if not 0 <= begin < end <= tree.num_leaves:
@@ -88,17 +88,17 @@ def with_phrase(annotator: Annotator, tree: Tree, begin: int, end: int) -> Tree:
         for i, j in spans[tree.num_leaves :]
         if not (i < begin < j < end or begin < i < end < j)
     ]
-    (built,) = build_trees(annotator.builder, [tree.tokens], [[*kept, (begin, end)]])
+    (built,) = build_trees(model.parser, [tree.tokens], [[*kept, (begin, end)]])
     before = dict(zip(spans, tree.labels.tolist()))
     labels = [before.get((int(i), int(j)), -1) for i, j in built.spans()]
     return Tree(built.tokens, built.children, labels)
 
 
-def answer(annotator: Annotator, tree: Tree) -> dict[str, Any]:
+def answer(model: Pipeline, tree: Tree) -> dict[str, Any]:
     """What the page shows of a tree.
 
     Args:
-        annotator: what labels it.
+        model: what labels it.
         tree: its labels are the corrections, -1 elsewhere.
 
     Returns:
@@ -106,10 +106,10 @@ def answer(annotator: Annotator, tree: Tree) -> dict[str, Any]:
         ``brackets`` (as they came), ``unknown`` (words that the model does not know).
     """
     bare = Tree(tree.tokens, tree.children, np.full(len(tree), -1))
-    (found,) = answers(annotator.labeller, [bare])
+    (found,) = predict(model.classifier, [bare])
     caption = f"{found.name} ({found.probabilities.max():.0%})"
     picture = TreePicture(bare, found.tree.probabilities, caption)
-    known = annotator.labeller.vocabulary
+    known = model.classifier.vocabulary
     fixes = {int(node): int(tree.labels[node]) for node in np.flatnonzero(tree.labels >= 0)}
     return {
         "html": figures_html([picture], found.tree.class_names, "rj-view rj-edit"),

@@ -21,8 +21,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from rntn_jax.annotate import live
-from rntn_jax.annotate.annotator import Annotator
 from rntn_jax.annotate.corrections import Corrections
+from rntn_jax.annotate.pipeline import Pipeline
 from rntn_jax.data import DataError, Tree, parse_tree
 
 __all__ = ["MAX_BODY", "Server", "num_classes", "serve", "warm"]
@@ -44,7 +44,7 @@ class Server(ThreadingHTTPServer):
     """The server of the live page.
 
     Attributes:
-        annotator: the model that answers.
+        model: the model that answers.
         corrections: the file of the corrections.
         address: of the page, ``http://127.0.0.1:8765/``.
     """
@@ -52,12 +52,12 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(
-        self, annotator: Annotator, corrections: Corrections, *, port: int = 8765, command: str
+        self, model: Pipeline, corrections: Corrections, *, port: int = 8765, command: str
     ):
         """Binds the port; `serve_forever` answers.
 
         Args:
-            annotator: the model that answers.
+            model: the model that answers.
             corrections: the file of the corrections.
             port: 0 takes any that is free.
             command: how to train on the corrections, with ``{}`` for the name of the file.
@@ -68,8 +68,8 @@ class Server(ThreadingHTTPServer):
         """
         if not 0 <= port < 65536:
             raise ValueError(f"port must be 0 to 65535, got {port}")
-        self.annotator, self.corrections = annotator, corrections
-        self.num_classes = num_classes(annotator)
+        self.model, self.corrections = model, corrections
+        self.num_classes = num_classes(model)
         page = live.page(corrections, command, self.num_classes)
         (policy,) = re.findall('Content-Security-Policy" content="([^"]*)"', page)
         self.page = page.encode()
@@ -100,7 +100,7 @@ class Server(ThreadingHTTPServer):
 
 
 def serve(
-    annotator: Annotator,
+    model: Pipeline,
     corrections: str | os.PathLike[str],
     *,
     port: int = 8765,
@@ -110,7 +110,7 @@ def serve(
     """Serves the page until Ctrl-C.
 
     Args:
-        annotator: the model that answers.
+        model: the model that answers.
         corrections: file of the corrections, made with the first one.
         port: of 127.0.0.1; 0 takes any that is free.
         command: how to train on the corrections, with ``{}`` for the name of the file.
@@ -120,13 +120,13 @@ def serve(
         DataError: when the file of corrections holds something else.
         OSError: when the port or the file cannot be used.
     """
-    file = Corrections(corrections, num_classes(annotator))
-    server = Server(annotator, file, port=port, command=command)
+    file = Corrections(corrections, num_classes(model))
+    server = Server(model, file, port=port, command=command)
     try:
         with server:
             print("compiling (once for each length of sentence) ...", file=sys.stderr, flush=True)
-            warm(annotator, (16, 32))
-            threading.Thread(target=warm, args=(annotator, (64, 128)), daemon=True).start()
+            warm(model, (16, 32))
+            threading.Thread(target=warm, args=(model, (64, 128)), daemon=True).start()
             print(f"{server.address}  (Ctrl-C ends it)", flush=True)
             if browser and _has_browser():
                 webbrowser.open(server.address)
@@ -135,15 +135,15 @@ def serve(
         print(f"\nended; corrections: {server.corrections.path}")
 
 
-def num_classes(annotator: Annotator) -> int:
+def num_classes(model: Pipeline) -> int:
     """The number of the model's classes."""
-    return int(annotator.labeller.params.head.b.shape[0])
+    return int(model.classifier.params.head.b.shape[0])
 
 
-def warm(annotator: Annotator, sizes: tuple[int, ...]) -> None:
+def warm(model: Pipeline, sizes: tuple[int, ...]) -> None:
     """Compiles what sentences of up to so many words need."""
     for size in sizes:
-        live.answer(annotator, live.build(annotator, "word " * size))
+        live.answer(model, live.build(model, "word " * size))
 
 
 def _has_browser() -> bool:
@@ -279,22 +279,22 @@ def _label(server: Server, content: dict[str, Any]) -> dict[str, Any]:
     if "brackets" in content:
         tree = _tree(server, content)
     else:
-        tree = live.build(server.annotator, _field(content, "text", str))
-    return live.answer(server.annotator, server.corrections.find(tree.tokens) or tree)
+        tree = live.build(server.model, _field(content, "text", str))
+    return live.answer(server.model, server.corrections.find(tree.tokens) or tree)
 
 
 def _phrase(server: Server, content: dict[str, Any]) -> dict[str, Any]:
     """A tree with one more phrase, which is written."""
     begin, end = (_field(content, name, int) for name in ("begin", "end"))
-    tree = live.with_phrase(server.annotator, _tree(server, content), begin, end)
+    tree = live.with_phrase(server.model, _tree(server, content), begin, end)
     server.corrections.save(tree)
-    return {**live.answer(server.annotator, tree), **_corrections(server)}
+    return {**live.answer(server.model, tree), **_corrections(server)}
 
 
 def _correct(server: Server, content: dict[str, Any]) -> dict[str, Any]:
     """Writes a corrected tree; takes it out where nothing in it is corrected any more."""
     tree = _tree(server, content)
-    if (tree.labels >= 0).any() or live.build(server.annotator, tree.text) != tree:
+    if (tree.labels >= 0).any() or live.build(server.model, tree.text) != tree:
         server.corrections.save(tree)
     else:
         server.corrections.remove(tree.tokens)

@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 
 from rntn_jax import data
-from rntn_jax.annotate import Annotator, Labeller, TreeBuilder, describe
+from rntn_jax.annotate import BinaryParser, Pipeline, SentimentClassifier, word_features
 from rntn_jax.annotate.corrections import Corrections
 from rntn_jax.annotate.serve import Server
 from rntn_jax.models import encoder, rntn, span_parser
@@ -23,22 +23,22 @@ WORDS = "the a film is good bad not very , . and but".split()
 COMMAND = "./launch.sh sentiment --train={}"
 
 
-def small_annotator() -> Annotator:
+def small_model() -> Pipeline:
     """Untrained networks of a few numbers."""
-    vocabularies = tuple(data.Vocabulary.build(column) for column in describe(WORDS))
+    vocabularies = tuple(data.Vocabulary.build(column) for column in word_features(WORDS))
     sizes = span_parser.Config(
         encoder.Config(tuple(map(len, vocabularies)), (4, 3), rnn_dim=4), hidden_dim=5
     )
-    builder = TreeBuilder((span_parser.init(jax.random.key(0), sizes),), vocabularies, sizes)
+    parser = BinaryParser((span_parser.init(jax.random.key(0), sizes),), vocabularies, sizes)
     words = data.Vocabulary.build(WORDS)
     params = rntn.init(jax.random.key(1), rntn.Config(len(words), dim=3, num_classes=5))
-    return Annotator(builder, Labeller(params, words, {}, {}))
+    return Pipeline(parser, SentimentClassifier(params, words, {}, {}))
 
 
 @contextlib.contextmanager
-def running(annotator: Annotator, file: Path) -> Iterator[Server]:
+def running(model: Pipeline, file: Path) -> Iterator[Server]:
     """A server on any free port, until the block ends."""
-    with Server(annotator, Corrections(file), port=0, command=COMMAND) as server:
+    with Server(model, Corrections(file), port=0, command=COMMAND) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
@@ -49,6 +49,6 @@ def running(annotator: Annotator, file: Path) -> Iterator[Server]:
 
 
 if __name__ == "__main__":
-    with Server(small_annotator(), Corrections(sys.argv[1]), port=0, command=COMMAND) as served:
+    with Server(small_model(), Corrections(sys.argv[1]), port=0, command=COMMAND) as served:
         print(served.address, flush=True)
         served.serve_forever()

@@ -10,7 +10,7 @@ import pytest
 
 from rntn_jax.annotate.serve import Server
 from rntn_jax.data import parse_tree, read_trees
-from tests.annotate.live_server import running, small_annotator
+from tests.annotate.live_server import running, small_model
 from tests.plots.browser import ENTER, Driver, needs_driver, open_driver
 
 pytestmark = needs_driver
@@ -21,7 +21,7 @@ READY = "return [document.body.dataset.rj, document.body.dataset.rjError ?? null
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(small_annotator(), tmp_path_factory.mktemp("live") / "c.txt") as opened:
+    with running(small_model(), tmp_path_factory.mktemp("live") / "c.txt") as opened:
         yield opened
 
 

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rntn_jax.annotate import Annotator
+from rntn_jax.annotate import Pipeline
 from rntn_jax.annotate.corrections import Corrections
 from rntn_jax.annotate.serve import MAX_BODY, Server, serve
 from rntn_jax.data import parse_tree, read_trees
-from tests.annotate.live_server import COMMAND, running, small_annotator
+from tests.annotate.live_server import COMMAND, running, small_model
 
 ROOT = Path(__file__).resolve().parents[2]
 SENTENCE = "The film is not very good, but it is not bad."
@@ -30,13 +30,13 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
-def annotator() -> Annotator:
-    return small_annotator()
+def model() -> Pipeline:
+    return small_model()
 
 
 @pytest.fixture(scope="module")
-def server(annotator: Annotator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(annotator, tmp_path_factory.mktemp("live") / "c.txt") as opened:
+def server(model: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(model, tmp_path_factory.mktemp("live") / "c.txt") as opened:
         yield opened
 
 
@@ -246,16 +246,16 @@ def test_a_fault_of_ours_is_told_and_the_server_goes_on(
     assert post(server, "/label", text="a")["status"] == 200
 
 
-def test_ports(annotator: Annotator, server: Server, tmp_path: Path):
+def test_ports(model: Pipeline, server: Server, tmp_path: Path):
     corrections = Corrections(tmp_path / "c.txt")
     with pytest.raises(OSError, match=f"port {server.server_port} is in use"):
-        Server(annotator, corrections, port=server.server_port, command=COMMAND)
+        Server(model, corrections, port=server.server_port, command=COMMAND)
     with pytest.raises(ValueError, match="port must be 0 to 65535, got 65536"):
-        Server(annotator, corrections, port=65536, command=COMMAND)
+        Server(model, corrections, port=65536, command=COMMAND)
     assert server.server_address[0] == "127.0.0.1"
 
 
-def test_serving_ends_with_one_line(annotator: Annotator, tmp_path: Path, monkeypatch, capsys):
+def test_serving_ends_with_one_line(model: Pipeline, tmp_path: Path, monkeypatch, capsys):
     opened: list[str] = []
     monkeypatch.setattr("rntn_jax.annotate.serve.webbrowser.open", opened.append)
     monkeypatch.setattr("rntn_jax.annotate.serve.warm", lambda *_: None)
@@ -266,7 +266,7 @@ def test_serving_ends_with_one_line(annotator: Annotator, tmp_path: Path, monkey
 
     monkeypatch.setattr(Server, "serve_forever", interrupt)
     for browser in (True, False):
-        serve(annotator, tmp_path / "c.txt", port=0, browser=browser)
+        serve(model, tmp_path / "c.txt", port=0, browser=browser)
         address, ended = capsys.readouterr().out.split("\n", 1)
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/ .*", address)
         assert ended.strip() == f"ended; corrections: {tmp_path / 'c.txt'}"
