@@ -188,12 +188,13 @@ class Problem:
         kl, entropy, expected = [], [], []
         for p, q, v in zip(p_of, q_of, values):
             on = p.p > 0
-            none = p.log_z == -np.inf
+            expected.append(0.0 if p.log_z == -np.inf else mean(p.p, v))
             with np.errstate(invalid="ignore"):
                 entropy.append(np.nan if not on.any() else -mean(p.p, p.log_p))
                 kl.append(np.nan if not on.any() else mean(p.p, p.log_p - q.log_p))
-            expected.append(0.0 if none else mean(p.p, v))
-        possible = np.array([p.log_z != -np.inf for p in p_of], bool)
+        # Between distributions: where either forbids everything, a structure may say what it will.
+        both = [-np.inf not in (p.log_z, q.log_z) for p, q in zip(p_of, q_of)]
+        possible = np.array(both, bool)
         if case.has("entropy"):
             close("entropy", got["entropy"], entropy)
         if case.has("kl"):
@@ -228,6 +229,18 @@ class Problem:
         close(verb, worth, wanted)
         close(verb, own, wanted)
         return found
+
+
+def check_all(problem: Problem) -> None:
+    """All of `variants`; then with another distribution that forbids something, too."""
+    for what, theta in variants(problem):
+        problem.check(theta, what)
+    rng = np.random.default_rng(2)
+    for share in (0.05, 0.3):
+        hit = rng.random((2, len(problem.theta))) < share
+        problem.other = np.where(hit[0], -np.inf, problem.other)
+        problem.check(problem.theta, f"{share:.0%} forbidden by the other")
+        problem.check(np.where(hit.any(axis=0), -np.inf, problem.theta), "by both")
 
 
 def variants(problem: Problem):
@@ -273,8 +286,7 @@ def test_all_verbs_are_those_of_enumeration(case, dtype, x64):
     with enable_x64(x64), jax.numpy_dtype_promotion("standard"):
         problem = Problem(case, case.sizes[0], dtype)
         problem.run = jax.jit(problem.run)
-        for what, theta in variants(problem):
-            problem.check(theta, what)
+        check_all(problem)
 
 
 @every_case
@@ -284,8 +296,7 @@ def test_bfloat16_and_calls_without_jit_compile_once(case):
         problem = Problem(case, case.sizes[0], jnp.bfloat16)
         problem.check(problem.theta, "first call")
         with compilations() as compiled:
-            for what, theta in variants(problem):
-                problem.check(theta, what)
+            check_all(problem)
         assert not compiled
 
 
