@@ -26,8 +26,8 @@ from rntn_jax.crf.constituency.scores import (
     readable,
     tree_score,
 )
-from rntn_jax.crf.constituency.tables import whole_sentences
 from rntn_jax.ops.checks import check
+from rntn_jax.ops.logspace import kl_terms
 
 __all__ = [
     "argmax",
@@ -332,7 +332,7 @@ def kl(p: Scores, q: Scores) -> jax.Array:
 
     Returns:
         ``[B]`` nats, in at least float32; ``inf`` where ``q`` forbids what ``p`` does not, NaN
-        where either forbids every tree. Cost O(B T^3).
+        where ``p`` forbids every tree. Cost O(B T^3).
 
     Raises:
         AssertionError: when shapes or dtypes do not match.
@@ -345,21 +345,17 @@ def kl(p: Scores, q: Scores) -> jax.Array:
     """
 
     def of_splits(log_p: jax.Array, log_q: jax.Array) -> jax.Array:
-        impossible = log_q == -jnp.inf
-        lost = (impossible & (log_p != -jnp.inf)).any(axis=0)
-        ratio = jnp.where(impossible | (log_p == -jnp.inf), 0, log_p - log_q)
-        return jnp.where(lost, jnp.inf, (jnp.exp(log_p) * ratio).sum(axis=0))
+        lost = ((log_q == -jnp.inf) & (log_p != -jnp.inf)).any(axis=0)
+        return jnp.where(lost, jnp.inf, kl_terms(log_p, log_q).sum(axis=0))
 
     span, _, words = check_scores(p)
     sizes = {"B": len(span), "T": words}
     q = Scores(check("q.span", q.span, "float", "B T+1 T+1", sizes), p.length)
     (s_p, length), (s_q, _) = _tabled(p, "p"), _tabled(q, "q")
     total, probabilities = _span_probabilities(s_p, length)
-    tables_q = inside.sweep(s_q)
-    both = (s_p, inside.sweep(s_p)), (s_q, tables_q)
+    both = (s_p, inside.sweep(s_p)), (s_q, inside.sweep(s_q))
     mean = _mean(probabilities, inside.sum_over_splits(of_splits, *both))
-    none = (total == -jnp.inf) | (whole_sentences(tables_q, length).whole == -jnp.inf)
-    return jnp.where(none, jnp.nan, mean)
+    return jnp.where(total == -jnp.inf, jnp.nan, mean)
 
 
 def _tabled(scores: Scores, name: str = "scores") -> tuple[jax.Array, jax.Array]:
