@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -273,7 +273,9 @@ def jacobian_norms(
     return jnp.stack(norms)
 
 
-def _with_remat(sweep: Callable, every: int, cell: Cell, x, carry, mask, drop):
+def _with_remat(
+    sweep: Callable, every: int, cell: Cell, x, carry, mask, drop
+) -> tuple[jax.Array, jax.Array]:
     """The sweep over pieces of time, each computed again in the backward pass."""
     steps = x.shape[0]
     pieces = -(-steps // every)
@@ -292,7 +294,9 @@ def _with_remat(sweep: Callable, every: int, cell: Cell, x, carry, mask, drop):
     return states.reshape(pieces * every, *states.shape[2:])[:steps], carry
 
 
-def _rnn_reference(activation: str, cell: Cell, x, carry, mask, drop):
+def _rnn_reference(
+    activation: str, cell: Cell, x, carry, mask, drop
+) -> tuple[jax.Array, jax.Array]:
     """States ``[T, B, D]``, a masked step showing the state it leaves alone; and the last."""
     projected = masked(x, mask) @ cell.i + cell.b[None, None]  # all steps at once
 
@@ -318,12 +322,16 @@ class _RnnResiduals(NamedTuple):
     states: jax.Array  # [T, B, D]
 
 
-def _rnn_fwd(activation: str, cell: Cell, x, carry, mask, drop):
+def _rnn_fwd(
+    activation: str, cell: Cell, x, carry, mask, drop
+) -> tuple[tuple[jax.Array, jax.Array], _RnnResiduals]:
     out = _rnn_reference(activation, cell, x, carry, mask, drop)
     return out, _RnnResiduals(cell, x, carry, mask, drop, out[0])
 
 
-def _rnn_bwd(activation: str, res: _RnnResiduals, cotangents):
+def _rnn_bwd(
+    activation: str, res: _RnnResiduals, cotangents
+) -> tuple[Cell, jax.Array, jax.Array, None, Any]:
     cell, x, carry, mask, drop, states = res
     g, g_carry = cotangents
     slope = derivative_from_output(activation, states)

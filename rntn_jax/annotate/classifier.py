@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -119,7 +119,9 @@ def load_classifier(path: str | os.PathLike[str]) -> SentimentClassifier:
 
 
 @lru_cache(maxsize=8)
-def _jitted(options: tuple[tuple[str, Any], ...]):
+def _jitted(
+    options: tuple[tuple[str, Any], ...],
+) -> Callable[[rntn.Params, trees.Forest], jax.Array]:
     return jax.jit(lambda params, forest: rntn.predict(params, forest, **dict(options)))
 
 

@@ -134,7 +134,9 @@ def precompute(
     return tuple(products)
 
 
-def _hidden(params: Params, products: tuple[jax.Array, ...], ids: tuple[jax.Array, ...]):
+def _hidden(
+    params: Params, products: tuple[jax.Array, ...], ids: tuple[jax.Array, ...]
+) -> jax.Array:
     """``z [B, H]`` from the products."""
     z = params.hidden.b[None]
     for table, own in zip(products, ids):

@@ -169,7 +169,9 @@ def states(
 
 
 @partial(jax.jit, static_argnames=_OPTIONS[:3])
-def _states(params, forest, key, activation: str, leaf_activation: str, leaf_dropout: float):
+def _states(
+    params, forest, key, activation: str, leaf_activation: str, leaf_dropout: float
+) -> jax.Array:
     leaves = activate(leaf_activation, embed(params.embedding, forest.tokens))
     leaves = dropout(key, 0, leaves, leaf_dropout, "leaf_dropout")
     return sweep(params.cell, leaves, forest, activation=activation)
@@ -220,13 +222,17 @@ def apply(
     return _apply(params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout)
 
 
-def _features(params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout):
+def _features(
+    params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout
+) -> jax.Array:
     h = _states(params, forest, key, activation, leaf_activation, leaf_dropout)
     return dropout(key, 1, h, hidden_dropout, "hidden_dropout")
 
 
 @partial(jax.jit, static_argnames=_OPTIONS)
-def _apply(params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout):
+def _apply(
+    params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout
+) -> jax.Array:
     h = _features(params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout)
     return node_classifier.apply(params.head, h)
 
@@ -324,7 +330,9 @@ def loss(
 
 
 @partial(jax.jit, static_argnames=_OPTIONS)
-def _loss(params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout):
+def _loss(
+    params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout
+) -> tuple[jax.Array, Aux]:
     h = _features(params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout)
     return node_classifier.loss(params.head, h, forest)
 
@@ -365,7 +373,7 @@ def l2_penalty(
 
 
 @jax.jit
-def _l2_penalty(params: Params, tokens, tensor, weights, head, words):
+def _l2_penalty(params: Params, tokens, tensor, weights, head, words) -> jax.Array:
     dtype = accumulator(params.embedding)
 
     def square(x):

@@ -284,7 +284,9 @@ def loss(
 
 
 @partial(jax.jit, static_argnames=_OPTIONS)
-def _loss(params: Params, batch: Batch, key: jax.Array | None, **options: Any):
+def _loss(
+    params: Params, batch: Batch, key: jax.Array | None, **options: Any
+) -> tuple[jax.Array, Aux]:
     scores = _apply(params, batch, key, **options)
     nats = -chain.log_prob(scores, batch.labels)
     count = jnp.maximum(batch.mask.any(axis=1).sum(), 1)

@@ -179,7 +179,9 @@ def apply(
     )
 
 
-def _checked(params: Params, ids: Any, name: str, mask: Any = None):
+def _checked(
+    params: Params, ids: Any, name: str, mask: Any = None
+) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
     """Tables and ids as tuples; their shapes, and the ids where they are not traced."""
     tables = params.embedding
     if not isinstance(tables, tuple | list):
@@ -198,7 +200,9 @@ def _checked(params: Params, ids: Any, name: str, mask: Any = None):
 
 
 @partial(jax.jit, static_argnames=("activation", "input_dropout", "hidden_dropout"))
-def _apply(params, ids, key, *, activation: str, input_dropout: float, hidden_dropout: float):
+def _apply(
+    params, ids, key, *, activation: str, input_dropout: float, hidden_dropout: float
+) -> jax.Array:
     if input_dropout:
         x = dropout(key, 0, side_by_side(params.embedding, ids), input_dropout, "input_dropout")
         z = x @ params.hidden.w + params.hidden.b[None]

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -75,20 +76,20 @@ def softmax_cross_entropy(
     return _softmax_cross_entropy(logits, labels, where)
 
 
-def _safe_logits(logits, labels, where):
+def _safe_logits(logits, labels, where) -> tuple[jax.Array, jax.Array]:
     """Masked rows become zeros with label 0, before anything is computed."""
     logits = masked(logits.astype(accumulator(logits)), where)
     labels = labels if where is None else jnp.where(where, labels, 0)
     return logits, labels
 
 
-def _largest(logits):
+def _largest(logits) -> jax.Array:
     """``[..., 1]``, a constant: what shifts all logits alike has no derivative."""
     top = logits.max(axis=-1, keepdims=True)
     return lax.stop_gradient(jnp.where(jnp.isfinite(top), top, 0))
 
 
-def _softmax_cross_entropy_reference(logits, labels, where):
+def _softmax_cross_entropy_reference(logits, labels, where) -> jax.Array:
     logits, labels = _safe_logits(logits, labels, where)
     # Shifted by the largest before anything is subtracted: exact where all logits are large.
     top = _largest(logits)
@@ -105,20 +106,24 @@ class _SoftmaxCrossEntropyResiduals(NamedTuple):
     where: jax.Array | None
 
 
-def _softmax_cross_entropy_fwd(logits, labels, where):
+def _softmax_cross_entropy_fwd(
+    logits, labels, where
+) -> tuple[jax.Array, _SoftmaxCrossEntropyResiduals]:
     # Not `_softmax_cross_entropy`: inside a scan, JAX 0.10 mixes up the residuals of a rule whose
     # forward function calls the rule itself, once it is differentiated twice.
     nats = _softmax_cross_entropy_reference(logits, labels, where)
     return nats, _SoftmaxCrossEntropyResiduals(logits, labels, where)
 
 
-def _error(logits, labels):
+def _error(logits, labels) -> jax.Array:
     """``y_hat - y`` for sanitised logits; written without exp so that it differentiates well."""
     one_hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
     return jax.nn.softmax(logits, axis=-1) - one_hot
 
 
-def _softmax_cross_entropy_bwd(res: _SoftmaxCrossEntropyResiduals, g):
+def _softmax_cross_entropy_bwd(
+    res: _SoftmaxCrossEntropyResiduals, g
+) -> tuple[jax.Array, None, None]:
     logits, labels = _safe_logits(res.logits, res.labels, res.where)
     delta = _error(logits, labels) * masked(g, res.where)[..., None]
     return cast_like(masked(delta, res.where), res.logits), None, None
@@ -176,7 +181,9 @@ def linear_cross_entropy(
     return unsplit(_linear_cross_entropy(x, kernel, bias, labels, where)).reshape(rows)
 
 
-def _in_pieces(chunk: int | None, count: int, x, *others):
+def _in_pieces(
+    chunk: int | None, count: int, x, *others
+) -> tuple[Any, Callable[[jax.Array], jax.Array]]:
     """Rows as ``[pieces, n <= chunk, ...]``, alike in size, padded by zeros; and the inverse."""
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
@@ -193,14 +200,14 @@ def _in_pieces(chunk: int | None, count: int, x, *others):
     return parts, lambda nats: nats.reshape(-1)[:count]
 
 
-def _logits(x, kernel, bias, where):
+def _logits(x, kernel, bias, where) -> tuple[jax.Array, jax.Array]:
     """Rows without what the mask hides, and their logits ``[n, C]``."""
     dtype = accumulator(x, kernel)
     x = masked(x, where)
     return x, jnp.matmul(x, kernel, preferred_element_type=dtype) + bias.astype(dtype)[None]
 
 
-def _linear_cross_entropy_reference(x, kernel, bias, labels, where):
+def _linear_cross_entropy_reference(x, kernel, bias, labels, where) -> jax.Array:
     """On rows in pieces ``[pieces, n, ...]``, one piece after the other."""
 
     def one_piece(piece):
@@ -222,11 +229,13 @@ class _LinearCrossEntropyResiduals(NamedTuple):
     where: jax.Array  # [pieces, n]
 
 
-def _linear_cross_entropy_fwd(*args):
+def _linear_cross_entropy_fwd(*args) -> tuple[jax.Array, _LinearCrossEntropyResiduals]:
     return _linear_cross_entropy_reference(*args), _LinearCrossEntropyResiduals(*args)
 
 
-def _linear_cross_entropy_bwd(res: _LinearCrossEntropyResiduals, g):
+def _linear_cross_entropy_bwd(
+    res: _LinearCrossEntropyResiduals, g
+) -> tuple[jax.Array, jax.Array, jax.Array, None, None]:
     _, kernel, bias, *_ = res
     dtype = accumulator(res.x, kernel)
 
@@ -294,7 +303,7 @@ def linear_cross_entropy_sum(
     return _linear_cross_entropy_sum(x, kernel, bias, labels, weights)
 
 
-def _linear_cross_entropy_sum_reference(x, kernel, bias, labels, weights):
+def _linear_cross_entropy_sum_reference(x, kernel, bias, labels, weights) -> jax.Array:
     nats = _linear_cross_entropy_reference(x, kernel, bias, labels, weights != 0)
     return (nats * weights).sum()
 
@@ -309,7 +318,9 @@ class _LinearCrossEntropySumResiduals(NamedTuple):
     primals: tuple[jax.Array, ...]
 
 
-def _linear_cross_entropy_sum_fwd(x, kernel, bias, labels, weights):
+def _linear_cross_entropy_sum_fwd(
+    x, kernel, bias, labels, weights
+) -> tuple[jax.Array, _LinearCrossEntropySumResiduals]:
     dtype = accumulator(x, kernel)
 
     def one_piece(totals, piece):
@@ -338,7 +349,9 @@ def _linear_cross_entropy_sum_fwd(x, kernel, bias, labels, weights):
     return total, _LinearCrossEntropySumResiduals(gradients, (x, kernel, bias, weights))
 
 
-def _linear_cross_entropy_sum_bwd(res: _LinearCrossEntropySumResiduals, g):
+def _linear_cross_entropy_sum_bwd(
+    res: _LinearCrossEntropySumResiduals, g
+) -> tuple[jax.Array, jax.Array, jax.Array, None, jax.Array]:
     scaled = tuple(g * gradient for gradient in res.gradients)
     d_x, d_kernel, d_bias, d_weights = cast_like(scaled, res.primals)
     return d_x, d_kernel, d_bias, None, d_weights

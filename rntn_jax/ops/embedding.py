@@ -91,7 +91,7 @@ def embed(table: jax.Array, ids: jax.Array) -> jax.Array:
 
 
 @jax.custom_vjp
-def _embed(table, ids):
+def _embed(table, ids) -> jax.Array:
     return table[ids]
 
 
@@ -100,11 +100,11 @@ class _EmbedResiduals(NamedTuple):
     ids: jax.Array
 
 
-def _embed_fwd(table, ids):
+def _embed_fwd(table, ids) -> tuple[jax.Array, _EmbedResiduals]:
     return table[ids], _EmbedResiduals(table, ids)
 
 
-def _embed_bwd(res: _EmbedResiduals, g):
+def _embed_bwd(res: _EmbedResiduals, g) -> tuple[jax.Array, None]:
     dtype = accumulator(g)
     zeros = jnp.zeros(res.table.shape, dtype)
     return cast_like(zeros.at[res.ids].add(g.astype(dtype)), res.table), None
@@ -142,18 +142,18 @@ def embed_sum(table: jax.Array, ids: jax.Array) -> jax.Array:
 
 
 @jax.custom_vjp
-def _embed_sum(table, ids):
+def _embed_sum(table, ids) -> jax.Array:
     total = table[0, ids[:, 0]]
     for place in range(1, table.shape[0]):  # one gather each: XLA adds them up unstored
         total = total + table[place, ids[:, place]]
     return total
 
 
-def _embed_sum_fwd(table, ids):
+def _embed_sum_fwd(table, ids) -> tuple[jax.Array, _EmbedResiduals]:
     return _embed_sum(table, ids), _EmbedResiduals(table, ids)
 
 
-def _embed_sum_bwd(res: _EmbedResiduals, g):
+def _embed_sum_bwd(res: _EmbedResiduals, g) -> tuple[jax.Array, None]:
     g = g.astype(accumulator(g))
     zeros = jnp.zeros(res.table.shape[1:], g.dtype)
     grad = jnp.stack([zeros.at[own].add(g) for own in res.ids.T])

@@ -47,27 +47,29 @@ def bounded_loop(
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _bounded_loop(step, bound, length, carry, operands):
+def _bounded_loop(step, bound, length, carry, operands) -> Any:
     return lax.fori_loop(0, length, partial(_step, step, operands), carry)
 
 
-def _step(step, operands, i, carry):
+def _step(step, operands, i, carry) -> Any:
     """One step; constants, which JAX may hand back as NumPy arrays, become arrays again."""
     return step(i, *jax.tree.map(jnp.asarray, (carry, operands)))
 
 
-def _bounded_loop_reference(step, bound, length, carry, operands):
+def _bounded_loop_reference(step, bound, length, carry, operands) -> Any:
     def body(carry, i):
         return lax.cond(i < length, partial(_step, step, operands, i), lambda c: c, carry), None
 
     return lax.scan(body, carry, jnp.arange(bound, dtype=length.dtype))[0]
 
 
-def _bounded_loop_fwd(step, bound, length, carry, operands):
+def _bounded_loop_fwd(
+    step, bound, length, carry, operands
+) -> tuple[Any, tuple[jax.Array, Any, Any]]:
     return _bounded_loop(step, bound, length, carry, operands), (length, carry, operands)
 
 
-def _bounded_loop_bwd(step, bound, res, cotangents):
+def _bounded_loop_bwd(step, bound, res, cotangents) -> tuple[None, Any, Any]:
     length, *args = jax.tree.map(jnp.asarray, res)
     reference = partial(_bounded_loop_reference, step, bound, length)
     return None, *jax.vjp(reference, *args)[1](cotangents)

@@ -50,7 +50,7 @@ def pair_scores(left: jax.Array, right: jax.Array, head: jax.Array) -> jax.Array
 
 
 @jax.custom_vjp
-def _pair_scores(left, right, head):
+def _pair_scores(left, right, head) -> jax.Array:
     def row(_, own):
         h = jax.nn.relu(own[:, None] + right)
         return None, jnp.einsum("bjh,bh->bj", h, head)
@@ -64,11 +64,11 @@ class _PairResiduals(NamedTuple):
     head: jax.Array  # [B, H]
 
 
-def _pair_scores_fwd(left, right, head):
+def _pair_scores_fwd(left, right, head) -> tuple[jax.Array, _PairResiduals]:
     return _pair_scores(left, right, head), _PairResiduals(left, right, head)
 
 
-def _pair_scores_bwd(res: _PairResiduals, g):
+def _pair_scores_bwd(res: _PairResiduals, g) -> tuple[jax.Array, jax.Array, jax.Array]:
     left, right, head = res
 
     def row(sums, inputs):

@@ -161,7 +161,7 @@ def sparse_matmul(matrix: SparseMatrix, table: jax.Array) -> jax.Array:
     return _sparse_matmul(matrix, table)
 
 
-def _sparse_matmul_reference(matrix: SparseMatrix, table):
+def _sparse_matmul_reference(matrix: SparseMatrix, table) -> jax.Array:
     return _sum(matrix.rows, table.astype(accumulator(table))).astype(table.dtype)
 
 
@@ -173,11 +173,11 @@ class _SparseMatmulResiduals(NamedTuple):
     table: jax.Array  # for its dtype only; not kept alive by the program
 
 
-def _sparse_matmul_fwd(matrix, table):
+def _sparse_matmul_fwd(matrix, table) -> tuple[jax.Array, _SparseMatmulResiduals]:
     return _sparse_matmul_reference(matrix, table), _SparseMatmulResiduals(matrix, table)
 
 
-def _sparse_matmul_bwd(res: _SparseMatmulResiduals, g):
+def _sparse_matmul_bwd(res: _SparseMatmulResiduals, g) -> tuple[None, jax.Array]:
     g = g.astype(accumulator(g))
     return None, cast_like(_sparse_matmul(res.matrix.T, g), res.table)
 

@@ -61,13 +61,13 @@ def tensor_product(x: jax.Array, v: jax.Array) -> jax.Array:
     return _tensor_product(x, v)
 
 
-def _rows(a):
+def _rows(a) -> jax.Array:
     """``[..., M]`` as ``[rows, M]``."""
     return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
 
 
 @jax.custom_vjp
-def _tensor_product(x, v):
+def _tensor_product(x, v) -> jax.Array:
     return jnp.einsum("...i,kij,...j->...k", x, v, x)
 
 
@@ -76,7 +76,7 @@ class _TensorProductResiduals(NamedTuple):
     v: jax.Array  # [D, M, M]
 
 
-def _tensor_product_fwd(x, v):
+def _tensor_product_fwd(x, v) -> tuple[jax.Array, _TensorProductResiduals]:
     rows = _rows(x)
     t = slice_products(rows, symmetric_slices(v))
     y = 0.5 * jnp.einsum("nkj,nj->nk", t, rows)
@@ -84,7 +84,7 @@ def _tensor_product_fwd(x, v):
     return y, _TensorProductResiduals(x, v)
 
 
-def _tensor_product_bwd(res: _TensorProductResiduals, delta):
+def _tensor_product_bwd(res: _TensorProductResiduals, delta) -> tuple[jax.Array, jax.Array]:
     rows, delta = _rows(res.x), _rows(delta)
     t = slice_products(rows, symmetric_slices(res.v))
     dx = jnp.einsum("nkj,nk->nj", t, delta).reshape(res.x.shape)
@@ -155,7 +155,7 @@ def outer_sum(delta: jax.Array, x: jax.Array, count: jax.Array | None = None) ->
     return total.reshape(groups * group * m, d).T[:, where]
 
 
-def _add_block(size: int, group: int, i, total, operands):
+def _add_block(size: int, group: int, i, total, operands) -> jax.Array:
     """Adds ``sum_n x_j x_(j + shift mod m) delta_k`` of block ``i`` of rows, all shifts."""
     delta, x = (lax.dynamic_slice_in_dim(a, i * size, size) for a in operands)
     x, m = x.T, x.shape[1]

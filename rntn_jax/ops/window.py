@@ -87,14 +87,14 @@ def side_by_side(tables: Sequence[jax.Array], ids: Sequence[jax.Array]) -> jax.A
     return jnp.concatenate([embed(t, i).reshape(len(i), -1) for t, i in zip(tables, ids)], axis=1)
 
 
-def _vectors(table, ids):
+def _vectors(table, ids) -> jax.Array:
     """``[B, W E]`` of one vocabulary; XLA is quicker at a gather for each position than at one."""
     if ids.shape[1] > 64:  # but would compile for long
         return table[ids].reshape(len(ids), -1)
     return jnp.concatenate([table[own] for own in ids.T], axis=1)
 
 
-def _blocks(tables, ids, w):
+def _blocks(tables, ids, w) -> list[jax.Array]:
     """Rows ``[W, E, H]`` of the weights that belong to each vocabulary."""
     blocks, start = [], 0
     for t, i in zip(tables, ids):
@@ -108,11 +108,11 @@ def _is_small(limit: int, table, ids) -> bool:
     return 0 < ids.shape[1] * table.shape[0] <= limit
 
 
-def _window_layer_reference(limit: int, tables, ids, w, b):
+def _window_layer_reference(limit: int, tables, ids, w, b) -> jax.Array:
     return side_by_side(tables, ids) @ w + b[None]
 
 
-def _window_layer_precomputed(limit: int, tables, ids, w, b):
+def _window_layer_precomputed(limit: int, tables, ids, w, b) -> jax.Array:
     dtype = accumulator(w, b, *tables)
     sum_in = partial(jnp.matmul, preferred_element_type=dtype)
     z = jnp.broadcast_to(b.astype(dtype), (len(ids[0]), w.shape[1]))
@@ -141,13 +141,15 @@ class _WindowLayerResiduals(NamedTuple):
     b: jax.Array  # for its dtype only
 
 
-def _window_layer_fwd(limit: int, tables, ids, w, b):
+def _window_layer_fwd(limit: int, tables, ids, w, b) -> tuple[jax.Array, _WindowLayerResiduals]:
     return _window_layer_precomputed(limit, tables, ids, w, b), _WindowLayerResiduals(
         tables, ids, w, b
     )
 
 
-def _window_layer_bwd(limit: int, res: _WindowLayerResiduals, delta):
+def _window_layer_bwd(
+    limit: int, res: _WindowLayerResiduals, delta
+) -> tuple[tuple[jax.Array, ...], None, jax.Array, jax.Array]:
     tables, ids, w, b = res
     dtype = accumulator(delta)
     sum_in = partial(jnp.einsum, preferred_element_type=dtype)

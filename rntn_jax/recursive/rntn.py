@@ -12,7 +12,7 @@ weight gradients (source 000, section 6). The sweeps are those of `rntn_jax.recu
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -117,14 +117,16 @@ def _sweep(activation: str, cell: Cell, leaves: jax.Array, forest: Forest) -> ja
     return _forward(activation, cell, leaves, forest, keep=False)[0]
 
 
-def _forward(activation: str, cell: Cell, leaves, forest: Forest, keep: bool):
+def _forward(
+    activation: str, cell: Cell, leaves, forest: Forest, keep: bool
+) -> tuple[jax.Array, Any]:
     """States of all nodes and, with ``keep`` and a tensor, the slice products of all steps."""
     u = None if cell.v is None else symmetric_slices(cell.v)
     compose = partial(_compose, activation)
     return upward(compose, (cell.w, cell.b, u), leaves, forest, keep=keep)
 
 
-def _compose(activation: str, weights, x):
+def _compose(activation: str, weights, x) -> tuple[jax.Array, Any]:
     """``h`` of a step's nodes from their children, and ``t_k = (V^[k] + V^[k]T) x`` of each."""
     w, b, u = weights
     x = x.reshape(len(x), -1)
@@ -144,12 +146,14 @@ class _SweepResiduals(NamedTuple):
     t: jax.Array | None  # [S, B, D, 2D], the slice products; None without a tensor
 
 
-def _sweep_fwd(activation: str, cell: Cell, leaves: jax.Array, forest: Forest):
+def _sweep_fwd(
+    activation: str, cell: Cell, leaves: jax.Array, forest: Forest
+) -> tuple[jax.Array, _SweepResiduals]:
     states, t = _forward(activation, cell, leaves, forest, keep=True)
     return states, _SweepResiduals(cell, leaves, forest, states, t)
 
 
-def _sweep_bwd(activation: str, res: _SweepResiduals, g: jax.Array):
+def _sweep_bwd(activation: str, res: _SweepResiduals, g: jax.Array) -> tuple[Cell, jax.Array, None]:
     cell, forest, states = res.cell, res.forest, res.states
     backward = partial(_backward, activation)
     delta, d_leaves = downward(backward, cell.w, states, res.t, forest, g)
@@ -163,7 +167,7 @@ def _sweep_bwd(activation: str, res: _SweepResiduals, g: jax.Array):
     return *cast_like((d_cell, d_leaves), (cell, res.leaves)), None
 
 
-def _backward(activation: str, w, error, h, t):
+def _backward(activation: str, w, error, h, t) -> tuple[jax.Array, jax.Array]:
     """The deltas of a step's nodes, and what they send down."""
     delta = error * derivative_from_output(activation, h)  # f' of (13)
     below = delta @ w.T  # (13)

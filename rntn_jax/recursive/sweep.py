@@ -121,14 +121,14 @@ def gather_children(states: jax.Array, children: jax.Array) -> jax.Array:
     return states[children.reshape(-1)].reshape(-1, 2, states.shape[1])
 
 
-def _write_step(states, h, forest: Forest, i):
+def _write_step(states, h, forest: Forest, i) -> jax.Array:
     """Puts step ``i``'s states in their slots, zero where a lane is empty."""
     h = jnp.where(forest.children[i, :, :1] > 0, h, 0).astype(states.dtype)
     slot = forest.shape.first + i * forest.shape.lanes
     return lax.dynamic_update_slice_in_dim(states, h, slot, axis=0)
 
 
-def _up_step(compose: Compose, keep: bool, i, carry, read):
+def _up_step(compose: Compose, keep: bool, i, carry, read) -> tuple[jax.Array, Any]:
     (states, kept), (operands, forest) = carry, read
     h, row = compose(operands, gather_children(states, forest.children[i]))
     if keep:
@@ -137,7 +137,7 @@ def _up_step(compose: Compose, keep: bool, i, carry, read):
     return _write_step(states, h, forest, i), kept
 
 
-def _down_step(backward: Backward, i, carry, read):
+def _down_step(backward: Backward, i, carry, read) -> tuple[Any, jax.Array]:
     """Errors of the nodes of step ``num_steps - 1 - i``, and what they send down."""
     (delta, down), (operands, states, kept, cotangent, forest) = carry, read
     i = forest.num_steps - 1 - i

@@ -22,7 +22,7 @@ Differs from CRFsuite: the order of the sentences, which is drawn by NumPy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -154,7 +154,7 @@ class _Problem:
         return sparse_crf.Params(*(np.asarray(x, np.float32) for x in found))  # pyright: ignore
 
 
-def _sentences(data: TrainingData):
+def _sentences(data: TrainingData) -> Iterator[_Sentence]:
     """Those with tokens."""
     sizes = np.bincount(data.bags, minlength=len(data.labels))
     places = np.cumsum(sizes)

@@ -129,7 +129,7 @@ def make_train_step(
     return jax.jit(chosen, donate_argnums=0) if jit else chosen
 
 
-def _embedding_mask(optimizer, params, opt_state):
+def _embedding_mask(optimizer, params, opt_state) -> tuple[Any, Any]:
     """True at ``params.embedding`` and at its likes in the optimiser's state, else False."""
     marks = jax.tree.map(lambda _: False, params)._replace(embedding=True)
     in_state = optax.tree.map_params(

@@ -79,13 +79,13 @@ def scaled_exp(u: jax.Array) -> jax.Array:
 
 
 @jax.custom_jvp
-def _quotient(x, y):
+def _quotient(x, y) -> jax.Array:
     """``x / y``; its derivative divides twice: the square of a small ``y`` would be 0."""
     return x / y
 
 
 @_quotient.defjvp
-def _quotient_jvp(primals, tangents):
+def _quotient_jvp(primals, tangents) -> tuple[jax.Array, jax.Array]:
     (x, y), (dx, dy) = primals, tangents
     ratio = _quotient(x, y)
     return ratio, _quotient(dx - ratio * dy, y)

@@ -32,7 +32,7 @@ def log_partition(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Arra
     return _log_partition(node, edge, mask)
 
 
-def _product(left, right):
+def _product(left, right) -> tuple[jax.Array, jax.Array]:
     """``ln sum_k exp(left[.., i, k] + right[.., k, j])`` with the largest taken off."""
     (x, x_off), (y, y_off) = left, right
     z = x[..., :, :, None] + y[..., None, :, :]
@@ -41,7 +41,7 @@ def _product(left, right):
     return product - finite_max(product, (-2, -1)), x_off + y_off + off
 
 
-def _matrices(node, edge, mask):
+def _matrices(node, edge, mask) -> jax.Array:
     """``M_t [B, T, C, C]``: at the first position all rows alike, where masked the identity."""
     dtype = accumulator(node, edge)
     inner, classes = has_edge(mask), node.shape[-1]
@@ -55,7 +55,7 @@ def _matrices(node, edge, mask):
     return jnp.where(mask[..., None, None], matrices, identity[None, None])
 
 
-def _states(node, edge, mask):
+def _states(node, edge, mask) -> tuple[jax.Array, jax.Array]:
     """Normalised forward states ``[B, T, C]``, and ``ln Z``."""
     matrices = _matrices(node, edge, mask)
     nothing = jnp.zeros(mask.shape, matrices.dtype)
@@ -65,7 +65,7 @@ def _states(node, edge, mask):
     return states, jnp.where(mask.any(axis=1), off[:, -1] + rest, 0)
 
 
-def _log_partition_reference(node, edge, mask):
+def _log_partition_reference(node, edge, mask) -> jax.Array:
     return _states(node, edge, mask)[1]
 
 
@@ -79,12 +79,12 @@ class _LogPartitionResiduals(NamedTuple):
     states: jax.Array  # [B, T, C]
 
 
-def _log_partition_fwd(node, edge, mask):
+def _log_partition_fwd(node, edge, mask) -> tuple[jax.Array, _LogPartitionResiduals]:
     states, total = _states(node, edge, mask)
     return total, _LogPartitionResiduals(node, edge, mask, states)
 
 
-def _log_partition_bwd(res: _LogPartitionResiduals, ct):
+def _log_partition_bwd(res: _LogPartitionResiduals, ct) -> tuple[jax.Array, jax.Array, None]:
     node, edge, mask, states = res
     inner, matrices = has_edge(mask), _matrices(node, edge, mask)
     # Suffixes, the position itself left out: those of the next position.
@@ -107,7 +107,7 @@ def _log_partition_bwd(res: _LogPartitionResiduals, ct):
 _log_partition.defvjp(_log_partition_fwd, _log_partition_bwd)
 
 
-def _probabilities(logits, axes):
+def _probabilities(logits, axes) -> jax.Array:
     """Softmax over several axes; all 0 where everything is ``-inf``."""
     p = jnp.exp(logits - finite_max(logits, axes))
     total = p.sum(axis=axes, keepdims=True)

@@ -16,6 +16,8 @@ Cost O(B T C^2); memory O(B T C) with the gradient, the edge scores aside.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -60,7 +62,9 @@ def entropy(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Array:
     return jnp.where(_impossible(a) & mask.any(axis=1), jnp.nan, total)
 
 
-def kl(p: tuple[jax.Array, jax.Array], q: tuple[jax.Array, jax.Array], mask: jax.Array):
+def kl(
+    p: tuple[jax.Array, jax.Array], q: tuple[jax.Array, jax.Array], mask: jax.Array
+) -> jax.Array:
     """``KL(p || q) [B]``, NaN where ``p`` forbids every labelling; ``inf`` where ``q`` forbids one
     that ``p`` does not.
 
@@ -100,7 +104,7 @@ def _relative(node, mask, dtype) -> jax.Array:
     return subtract_max(masked(node, mask).astype(dtype).swapaxes(0, 1))[0]
 
 
-def _scan(step, initial, inputs, mask):
+def _scan(step, initial, inputs, mask) -> tuple[Any, jax.Array]:
     """The last carry, and the sum of what was subtracted."""
     mask, entered = mask.T, has_edge(mask).T
     step = jax.checkpoint(step, prevent_cse=False)

@@ -153,12 +153,12 @@ class _Residuals(NamedTuple):
     run: Run
 
 
-def _fwd(node, edge, mask):
+def _fwd(node, edge, mask) -> tuple[jax.Array, _Residuals]:
     total, ran = run(node, edge, mask)
     return total, _Residuals(node, edge, mask, ran)
 
 
-def _bwd(res: _Residuals, ct):
+def _bwd(res: _Residuals, ct) -> tuple[jax.Array, jax.Array, None]:
     d_node, d_edge = _marginals(res, ct)
     return *cast_like((d_node, d_edge), (res.node, res.edge)), None
 
@@ -224,7 +224,7 @@ def _marginals_fast(res: _Residuals, ct) -> tuple[jax.Array, jax.Array]:
 _marginals = jax.custom_vjp(_marginals_fast)
 
 
-def _marginals_fwd(res: _Residuals, ct):
+def _marginals_fwd(res: _Residuals, ct) -> tuple[Any, tuple[_Residuals, jax.Array]]:
     return _marginals_fast(res, ct), (res, ct)
 
 

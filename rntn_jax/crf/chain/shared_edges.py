@@ -205,12 +205,12 @@ class _Residuals(NamedTuple):
     run: Run
 
 
-def _fwd(node, edge, mask):
+def _fwd(node, edge, mask) -> tuple[jax.Array, _Residuals]:
     total, ran = run(node, edge, mask)
     return total, _Residuals(node, edge, mask, ran)
 
 
-def _bwd(res: _Residuals, ct):
+def _bwd(res: _Residuals, ct) -> tuple[jax.Array, jax.Array, None]:
     d_node, d_edge = _marginals(res, ct.astype(res.run.w.dtype))
     return *cast_like((d_node, d_edge), (res.node, res.edge)), None
 

@@ -20,7 +20,7 @@ Source: 004, the model marginals theorem; the sweeps are not in the source.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -91,7 +91,7 @@ def _prepare(node, edge, mask, plan: Plan) -> _Prepared:
     return _Prepared(u, edge, subtracted + of_edges.astype(dtype), on, up)
 
 
-def _sweep_up(prepared: _Prepared, message):
+def _sweep_up(prepared: _Prepared, message) -> Any:
     """Outputs of ``message(A_n + b_n) -> (m_n, output)`` of all steps."""
     steps, lanes, classes = prepared.u.shape
 
@@ -109,7 +109,7 @@ def _sweep_up(prepared: _Prepared, message):
     return lax.scan(step, sums, inputs)[1]
 
 
-def _summed(z):
+def _summed(z) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """Message, what was subtracted, and conditionals, of ``z[b, i, j] = A[i, j] + b[j]``."""
     top = finite_max(z, 2)
     p = jnp.exp(z - top)
@@ -167,7 +167,7 @@ class _Residuals(NamedTuple):
     up: jax.Array  # [S, B]
 
 
-def _fwd(node, edge, mask, plan):
+def _fwd(node, edge, mask, plan) -> tuple[jax.Array, _Residuals]:
     off, w, up = conditionals(node, edge, mask, plan)
     total = sums_by_tree(by_node(off, plan), plan)
     return total, _Residuals(node, edge, mask, plan, w, up)
@@ -190,7 +190,7 @@ def _sweep_down(w, up) -> tuple[jax.Array, jax.Array]:
     return lax.scan(step, g, (jnp.arange(steps), w, up), reverse=True)
 
 
-def _bwd(res: _Residuals, ct):
+def _bwd(res: _Residuals, ct) -> tuple[jax.Array, jax.Array, None, None]:
     node, edge, mask, plan, w, up = res
     classes = w.shape[-1]
     g, above = _sweep_down(w, up)

@@ -150,7 +150,7 @@ def _fold(op: Callable[..., jax.Array], x: jax.Array) -> jax.Array:
     return op(lax.optimization_barrier(op(x.reshape(*rest, size // part, part), axis=-2)), axis=-1)
 
 
-def _eliminate_products(table):
+def _eliminate_products(table) -> tuple[jax.Array, Any]:
     table = lax.optimization_barrier(table)
     m = table.sum(axis=1)
     top, least = _fold(jnp.max, m), _fold(jnp.min, m)
@@ -158,12 +158,12 @@ def _eliminate_products(table):
     return scaled, ((table, m), (safe_log(top), least))
 
 
-def _conditional_products(kept):
+def _conditional_products(kept) -> jax.Array:
     table, m = kept
     return table / jnp.where(m > 0, m, 1)[:, None]
 
 
-def _eliminate_logs(table):
+def _eliminate_logs(table) -> tuple[jax.Array, Any]:
     top = finite_max(table, 1)
     p = jnp.exp(table - top)
     total = p.sum(axis=1, keepdims=True)
@@ -172,28 +172,28 @@ def _eliminate_logs(table):
     return m - finite_max(m), ((p, total), (z, jnp.ones_like(z)))
 
 
-def _conditional_logs(kept):
+def _conditional_logs(kept) -> jax.Array:
     p, total = kept
     return p / jnp.where(total == 0, 1, total)
 
 
-def _eliminate_maxima(table):
+def _eliminate_maxima(table) -> tuple[jax.Array, Any]:
     m = table.max(axis=1)
     return m - finite_max(m), ((table, m), ())
 
 
-def _conditional_maxima(kept):
+def _conditional_maxima(kept) -> jax.Array:
     table, m = kept
     return table - jnp.where(m == -jnp.inf, 0, m)[:, None]
 
 
-def _multiply(pool, at, rows):
+def _multiply(pool, at, rows) -> jax.Array:
     if len(at) == 1:
         return write(pool, at, read(pool, at) * rows)
     return pool.at[at].multiply(rows, mode="promise_in_bounds")
 
 
-def _add(pool, at, rows):
+def _add(pool, at, rows) -> jax.Array:
     if len(at) == 1:
         return write(pool, at, read(pool, at) + rows)
     return pool.at[at].add(rows, mode="promise_in_bounds")

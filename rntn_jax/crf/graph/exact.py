@@ -170,7 +170,7 @@ log_partition.defvjp(_fwd, _bwd)
 # Local conditionals -----------------------------------------------------------------------------
 
 
-def _eliminate_keeping_logs(table):
+def _eliminate_keeping_logs(table) -> tuple[jax.Array, Any]:
     """As `LOGS`; kept is ``ln w``, which reaches lower than ``w`` does."""
     m, (_, out) = LOGS.eliminate(table)
     total = logsumexp(table, 1)[:, None]

@@ -94,12 +94,12 @@ def _fixed_point(step: Step, options: Options, change: Change, args: Any, start)
     return iterate(step, options, args, start, change)
 
 
-def _fixed_point_fwd(step, options, change, args, start):
+def _fixed_point_fwd(step, options, change, args, start) -> tuple[Found, tuple[Any, Any]]:
     out = iterate(step, options, args, start, change)
     return out, (args, out[0])
 
 
-def _fixed_point_bwd(step, options, change, res, cts):
+def _fixed_point_bwd(step, options, change, res, cts) -> tuple[Any, Any]:
     """Implicit: ``l = ct + (d step / d x)^T l``, iterated as the fixed point was.
 
     Its plain oracle is the unrolled form, in `solve`.

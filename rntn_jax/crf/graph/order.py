@@ -85,11 +85,11 @@ def best_order(
     return order, separators, []
 
 
-def _given(edges, around, widest):
+def _given(edges, around, widest) -> list[int]:
     return list(range(len(around)))
 
 
-def _front(edges, around, widest):
+def _front(edges, around, widest) -> list[int]:
     """Of the nodes at the front the one with the fewest neighbours beyond it goes first.
 
     Of several, the one that has been there longest, so that the front moves evenly.
@@ -123,7 +123,7 @@ def _front(edges, around, widest):
     return order
 
 
-def _from_an_end(edges, count):
+def _from_an_end(edges, count) -> list[int]:
     """The nodes, one far from the others first; by reverse Cuthill-McKee."""
     if not count:
         return []
@@ -133,7 +133,7 @@ def _from_an_end(edges, count):
     return reverse_cuthill_mckee(matrix, symmetric_mode=True).tolist()
 
 
-def _least_fill(edges, around, widest):
+def _least_fill(edges, around, widest) -> list[int]:
     """Whoever joins the fewest pairs of neighbours that are not joined yet goes first."""
     around = [set(them) for them in around]
 

@@ -164,7 +164,7 @@ def plan(
     return _compile(edges, used, num_nodes, num_labels, given, separators, shape)
 
 
-def _too_wide(width, num_nodes, num_labels, max_bytes, least=""):
+def _too_wide(width, num_nodes, num_labels, max_bytes, least="") -> ValueError:
     memory = 4.0 * num_nodes * float(num_labels) ** width / 2**30
     return ValueError(
         f"exact inference needs tables of {least}{num_labels}^{width} entries for each of "
@@ -254,7 +254,7 @@ def _height(parent, order) -> int:
     return int(height.max(initial=1))
 
 
-def _pool_places(parent, forest, num_nodes):
+def _pool_places(parent, forest, num_nodes) -> tuple[np.ndarray, np.ndarray, int]:
     """Places of messages in the pool: as few as are in use at a time. 0 and 1 are reserved."""
     place = np.zeros(num_nodes + 1, np.int32)
     free: list[int] = []
@@ -273,7 +273,9 @@ def _pool_places(parent, forest, num_nodes):
     return place[forest.nodes], up.astype(np.int32), size
 
 
-def _maps(of_child: int, of_parent: int, width: int, labels: int):
+def _maps(
+    of_child: int, of_parent: int, width: int, labels: int
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """``send`` and ``back`` of a child and a parent that sum over these registers.
 
     Tables are laid out with the own register first, the others after it in their order; messages

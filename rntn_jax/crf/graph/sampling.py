@@ -34,7 +34,7 @@ __all__ = [
 _FORBIDDEN = -1e20  # in place of -inf, where two are subtracted
 
 
-def _tables(edge, plan: Neighbours):
+def _tables(edge, plan: Neighbours) -> jax.Array:
     """Edge scores ``[D, C there, C here, I]``, 0 where there is none."""
     none = jnp.zeros_like(edge, shape=(1, *edge.shape[1:]))
     both = jnp.concatenate([edge.swapaxes(1, 2), edge, none])
@@ -59,7 +59,7 @@ def conditional_scores(
     return jnp.broadcast_to(node_scores, edge_scores.shape), edge_scores
 
 
-def _from_neighbours(tables, plan: Neighbours, labels):
+def _from_neighbours(tables, plan: Neighbours, labels) -> jax.Array:
     """The sum over slots of ``tables [D, C there, C here, I]`` at their labels: ``[C, I, ..]``."""
     slots, classes, here, count = tables.shape
     ones = (1,) * (labels.ndim - 1)

@@ -268,7 +268,9 @@ def loss(
 
 
 @partial(jax.jit, static_argnames=("chunk",))
-def _mean_nats(params: Params, h: jax.Array, batch: SequenceBatch, chunk: int | None):
+def _mean_nats(
+    params: Params, h: jax.Array, batch: SequenceBatch, chunk: int | None
+) -> tuple[jax.Array, jax.Array]:
     count = batch.mask.sum()
     dtype = accumulator(h)
     weights = batch.mask.astype(dtype) / jnp.maximum(count, 1).astype(dtype)
