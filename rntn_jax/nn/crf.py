@@ -18,6 +18,7 @@ __all__ = ["ChainCRF", "ForestCRF", "GraphCRF"]
 Initializer = Any  # a key, a shape and a dtype to an array
 
 ZEROS = nnx.initializers.zeros_init()
+DEFAULT = graph.Options()
 
 
 def _edge_scores(num_labels: int, init: Initializer, rngs: nnx.Rngs, dtype: Any) -> nnx.Param:
@@ -65,7 +66,15 @@ class ChainCRF(nnx.Module):
         self.end = nnx.Param(jnp.zeros(num_labels, param_dtype)) if boundaries else nnx.data(None)
 
     def __call__(self, emissions: jax.Array, mask: jax.Array | None = None) -> chain.Scores:
-        """The distribution over labellings: ``emissions [B, T, C]``, bool ``mask [B, T]``."""
+        """The distribution over labellings.
+
+        Args:
+            emissions: ``[B, T, C]``, scores of the labels at each position.
+            mask: bool ``[B, T]``, any pattern; None: all positions are real.
+
+        Returns:
+            `chain.Scores`, which all functions of `rntn_jax.crf.chain` take.
+        """
         start = None if self.start is None else self.start[...]
         end = None if self.end is None else self.end[...]
         return chain.Scores(emissions, self.edge[...], start, end, mask)
@@ -75,21 +84,40 @@ class ChainCRF(nnx.Module):
     ) -> jax.Array:
         """Mean of ``-ln P(labels)`` over the sequences, in nats.
 
+        Source: 004, L. Gradient: marginals minus indicators of the labels.
+
         Args:
             emissions: ``[B, T, C]``.
             labels: int ``[B, T]``; anything where masked.
             mask: bool ``[B, T]``, any pattern.
 
-        Source: 004, L; gradient: marginals minus indicators of the labels.
+        Returns:
+            A scalar.
         """
         return -chain.log_prob(self(emissions, mask), labels).mean()
 
     def decode(self, emissions: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        """The best labels, int32 ``[B, T]``, 0 where masked (Viterbi)."""
+        """The best labels (Viterbi).
+
+        Args:
+            emissions: ``[B, T, C]``.
+            mask: bool ``[B, T]``, any pattern.
+
+        Returns:
+            int32 ``[B, T]``, 0 where masked.
+        """
         return chain.argmax(self(emissions, mask))[0]
 
     def marginals(self, emissions: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        """``P(y_t = c)``, ``[B, T, C]``, 0 where masked."""
+        """The probability of each label at each position, ``P(y_t = c)``.
+
+        Args:
+            emissions: ``[B, T, C]``.
+            mask: bool ``[B, T]``, any pattern.
+
+        Returns:
+            ``[B, T, C]``, 0 where masked.
+        """
         return chain.marginals(self(emissions, mask)).node
 
 
@@ -126,23 +154,45 @@ class ForestCRF(nnx.Module):
     def __call__(
         self, emissions: jax.Array, parent: Any, mask: jax.Array | None = None
     ) -> forest.Scores:
-        """The distribution over labellings of ``emissions [N, C]``.
+        """The distribution over labellings.
 
         Args:
-            emissions: scores of the nodes' labels.
+            emissions: ``[N, C]``, scores of the nodes' labels.
             parent: int ``[N]``, -1 at roots; within jit the `forest.plan` made of it.
-            mask: bool ``[N]``.
+            mask: bool ``[N]``; None: all nodes are real.
+
+        Returns:
+            `forest.Scores`, which all functions of `rntn_jax.crf.forest` take.
         """
         return forest.Scores(emissions, self.edge[...], parent, mask)
 
     def loss(
         self, emissions: jax.Array, parent: Any, labels: jax.Array, mask: jax.Array | None = None
     ) -> jax.Array:
-        """Mean of ``-ln P(labels)`` over the trees, in nats."""
+        """Mean of ``-ln P(labels)`` over the trees, in nats.
+
+        Args:
+            emissions: ``[N, C]``.
+            parent: int ``[N]`` or a plan, as the layer takes it.
+            labels: int ``[N]``; anything where masked.
+            mask: bool ``[N]``.
+
+        Returns:
+            A scalar.
+        """
         return -forest.log_prob(self(emissions, parent, mask), labels).mean()
 
     def decode(self, emissions: jax.Array, parent: Any, mask: jax.Array | None = None) -> jax.Array:
-        """The best labels, int32 ``[N]``, 0 where masked."""
+        """The best labels of each tree.
+
+        Args:
+            emissions: ``[N, C]``.
+            parent: int ``[N]`` or a plan, as the layer takes it.
+            mask: bool ``[N]``.
+
+        Returns:
+            int32 ``[N]``, 0 where masked.
+        """
         return forest.argmax(self(emissions, parent, mask))[0]
 
 
@@ -183,14 +233,69 @@ class GraphCRF(nnx.Module):
             emissions: ``[I, C]``, scores of the nodes' labels.
             edges: int ``[E, 2]``; the functions of `rntn_jax.crf.graph` take a plan made of it
                 where it is traced.
+
+        Returns:
+            `graph.Scores`, which all functions of `rntn_jax.crf.graph` take.
         """
         edge = jnp.broadcast_to(self.edge[...], (len(edges), *self.edge.shape))
         return graph.Scores(emissions, edge, edges)
 
-    def loss(self, emissions: jax.Array, edges: Any, labels: jax.Array, **how: Any) -> jax.Array:
-        """``-ln P(labels)`` in nats; keywords as in `rntn_jax.crf.graph.log_prob`."""
-        return -graph.log_prob(self(emissions, edges), labels, **how)
+    def loss(
+        self,
+        emissions: jax.Array,
+        edges: Any,
+        labels: jax.Array,
+        *,
+        method: str = "exact",
+        plan: Any = None,
+        options: graph.Options = DEFAULT,
+    ) -> jax.Array:
+        """``-ln P(labels)`` of one labelling of the graph, in nats.
 
-    def decode(self, emissions: jax.Array, edges: Any, **how: Any) -> jax.Array:
-        """The best labels, int32 ``[I]``; keywords as in `rntn_jax.crf.graph.argmax`."""
-        return graph.argmax(self(emissions, edges), **how)[0]
+        Args:
+            emissions: ``[I, C]``.
+            edges: int ``[E, 2]``.
+            labels: int ``[I]``.
+            method: as in `rntn_jax.crf.graph.log_prob`.
+            plan: likewise.
+            options: likewise.
+
+        Returns:
+            A scalar.
+        """
+        scores = self(emissions, edges)
+        return -graph.log_prob(scores, labels, method=method, plan=plan, options=options)
+
+    def decode(
+        self,
+        emissions: jax.Array,
+        edges: Any,
+        *,
+        method: str = "exact",
+        plan: Any = None,
+        options: graph.Options = DEFAULT,
+        key: jax.Array | None = None,
+        num_sweeps: int = 100,
+    ) -> jax.Array:
+        """The best labels, or good ones.
+
+        Args:
+            emissions: ``[I, C]``.
+            edges: int ``[E, 2]``.
+            method: as in `rntn_jax.crf.graph.argmax`.
+            plan: likewise.
+            options: likewise.
+            key: likewise.
+            num_sweeps: likewise.
+
+        Returns:
+            int32 ``[I]``.
+        """
+        return graph.argmax(
+            self(emissions, edges),
+            method=method,
+            plan=plan,
+            options=options,
+            key=key,
+            num_sweeps=num_sweeps,
+        )[0]

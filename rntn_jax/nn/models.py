@@ -66,13 +66,77 @@ class RNTN(nnx.Module):
             self.embedding[...], cell, rntn.Head(self.head_kernel[...], self.head_bias[...])
         )
 
-    def __call__(self, forest: Forest, **options: Any) -> jax.Array:
-        """Logits ``[N, C]`` of every slot; options of `rntn_jax.rntn.apply`."""
-        return rntn.apply(self.params, forest, **options)
+    def __call__(
+        self,
+        forest: Forest,
+        *,
+        activation: str = "tanh",
+        leaf_activation: str = "tanh",
+        leaf_dropout: float = 0.0,
+        hidden_dropout: float = 0.0,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Logits of every slot.
 
-    def loss(self, forest: Forest, **options: Any) -> tuple[jax.Array, rntn.Aux]:
-        """Nats a tree, and counts; options of `rntn_jax.rntn.loss`."""
-        return rntn.loss(self.params, forest, **options)
+        Args:
+            forest: packed trees, of `rntn_jax.trees.pack`.
+            activation: as in `rntn_jax.rntn.apply`.
+            leaf_activation: as in `rntn_jax.rntn.apply`.
+            leaf_dropout: as in `rntn_jax.rntn.apply`.
+            hidden_dropout: as in `rntn_jax.rntn.apply`.
+            key: as in `rntn_jax.rntn.apply`.
+
+        Returns:
+            ``[N, C]``.
+
+        Raises:
+            AssertionError, TypeError, ValueError: as `rntn_jax.rntn.apply`.
+        """
+        return rntn.apply(
+            self.params,
+            forest,
+            activation=activation,
+            leaf_activation=leaf_activation,
+            leaf_dropout=leaf_dropout,
+            hidden_dropout=hidden_dropout,
+            key=key,
+        )
+
+    def loss(
+        self,
+        forest: Forest,
+        *,
+        activation: str = "tanh",
+        leaf_activation: str = "tanh",
+        leaf_dropout: float = 0.0,
+        hidden_dropout: float = 0.0,
+        key: jax.Array | None = None,
+    ) -> tuple[jax.Array, rntn.Aux]:
+        """Cross-entropy of the labelled nodes: nats a tree.
+
+        Args:
+            forest: packed trees, of `rntn_jax.trees.pack`.
+            activation: as in `rntn_jax.rntn.loss`.
+            leaf_activation: as in `rntn_jax.rntn.loss`.
+            leaf_dropout: as in `rntn_jax.rntn.loss`.
+            hidden_dropout: as in `rntn_jax.rntn.loss`.
+            key: as in `rntn_jax.rntn.loss`.
+
+        Returns:
+            The loss, a scalar, and counts.
+
+        Raises:
+            AssertionError, TypeError, ValueError: as `rntn_jax.rntn.loss`.
+        """
+        return rntn.loss(
+            self.params,
+            forest,
+            activation=activation,
+            leaf_activation=leaf_activation,
+            leaf_dropout=leaf_dropout,
+            hidden_dropout=hidden_dropout,
+            key=key,
+        )
 
 
 class WindowClassifier(nnx.Module):
@@ -122,13 +186,71 @@ class WindowClassifier(nnx.Module):
             window_model.Layer(self.head_kernel[...], self.head_bias[...]),
         )
 
-    def __call__(self, ids: jax.Array, **options: Any) -> jax.Array:
-        """Logits ``[B, C]`` of windows ``ids [B, W]``; options of `rntn_jax.window.apply`."""
-        return window_model.apply(self.params, ids, **options)
+    def __call__(
+        self,
+        ids: jax.Array,
+        *,
+        activation: str = "relu",
+        input_dropout: float = 0.0,
+        hidden_dropout: float = 0.0,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Logits of windows.
 
-    def loss(self, batch: window_model.Batch, **options: Any) -> tuple[jax.Array, window_model.Aux]:
-        """Mean nats, logits and nats; options of `rntn_jax.window.loss`."""
-        return window_model.loss(self.params, batch, **options)
+        Args:
+            ids: int ``[B, W]``.
+            activation: as in `rntn_jax.window.apply`.
+            input_dropout: as in `rntn_jax.window.apply`.
+            hidden_dropout: as in `rntn_jax.window.apply`.
+            key: as in `rntn_jax.window.apply`.
+
+        Returns:
+            ``[B, C]``.
+
+        Raises:
+            AssertionError, TypeError, ValueError: as `rntn_jax.window.apply`.
+        """
+        return window_model.apply(
+            self.params,
+            ids,
+            activation=activation,
+            input_dropout=input_dropout,
+            hidden_dropout=hidden_dropout,
+            key=key,
+        )
+
+    def loss(
+        self,
+        batch: window_model.Batch,
+        *,
+        activation: str = "relu",
+        input_dropout: float = 0.0,
+        hidden_dropout: float = 0.0,
+        key: jax.Array | None = None,
+    ) -> tuple[jax.Array, window_model.Aux]:
+        """Mean cross-entropy of the real rows, in nats.
+
+        Args:
+            batch: windows with their labels.
+            activation: as in `rntn_jax.window.loss`.
+            input_dropout: as in `rntn_jax.window.loss`.
+            hidden_dropout: as in `rntn_jax.window.loss`.
+            key: as in `rntn_jax.window.loss`.
+
+        Returns:
+            The loss, a scalar; the logits and nats of the rows.
+
+        Raises:
+            AssertionError, TypeError, ValueError: as `rntn_jax.window.loss`.
+        """
+        return window_model.loss(
+            self.params,
+            batch,
+            activation=activation,
+            input_dropout=input_dropout,
+            hidden_dropout=hidden_dropout,
+            key=key,
+        )
 
 
 class RNNLM(nnx.Module):
@@ -179,13 +301,94 @@ class RNNLM(nnx.Module):
         return rnn_lm.Params(self.embedding[...], cell, rnn_lm.Head(kernel, self.head_bias[...]))
 
     def __call__(
-        self, batch: SequenceBatch, carry: Any = None, **options: Any
+        self,
+        batch: SequenceBatch,
+        carry: tuple[jax.Array, ...] | None = None,
+        *,
+        activation: str = "tanh",
+        input_dropout: float = 0.0,
+        hidden_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        output_dropout: float = 0.0,
+        key: jax.Array | None = None,
+        remat_every: int | None = None,
     ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-        """Logits ``[B, T, V]`` and the carry; options of `rntn_jax.rnn_lm.apply`."""
-        return rnn_lm.apply(self.params, batch, carry, **options)
+        """Logits of the next tokens.
+
+        Args:
+            batch: tokens ``[B, T]`` and their mask.
+            carry: states before them; None: zeros.
+            activation: as in `rntn_jax.rnn_lm.apply`.
+            input_dropout: as in `rntn_jax.rnn_lm.apply`.
+            hidden_dropout: as in `rntn_jax.rnn_lm.apply`.
+            recurrent_dropout: as in `rntn_jax.rnn_lm.apply`.
+            output_dropout: as in `rntn_jax.rnn_lm.apply`.
+            key: as in `rntn_jax.rnn_lm.apply`.
+            remat_every: as in `rntn_jax.rnn_lm.apply`.
+
+        Returns:
+            Logits ``[B, T, V]``, and the states after the batch.
+
+        Raises:
+            AssertionError, TypeError, ValueError: as `rntn_jax.rnn_lm.apply`.
+        """
+        return rnn_lm.apply(
+            self.params,
+            batch,
+            carry,
+            activation=activation,
+            input_dropout=input_dropout,
+            hidden_dropout=hidden_dropout,
+            recurrent_dropout=recurrent_dropout,
+            output_dropout=output_dropout,
+            key=key,
+            remat_every=remat_every,
+        )
 
     def loss(
-        self, batch: SequenceBatch, carry: Any = None, **options: Any
+        self,
+        batch: SequenceBatch,
+        carry: tuple[jax.Array, ...] | None = None,
+        *,
+        chunk: int | None = 160,
+        activation: str = "tanh",
+        input_dropout: float = 0.0,
+        hidden_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        output_dropout: float = 0.0,
+        key: jax.Array | None = None,
+        remat_every: int | None = None,
     ) -> tuple[jax.Array, rnn_lm.Aux]:
-        """Mean nats a token, and the carry; options of `rntn_jax.rnn_lm.loss`."""
-        return rnn_lm.loss(self.params, batch, carry, **options)
+        """Mean cross-entropy of the real tokens, in nats.
+
+        Args:
+            batch: tokens and targets ``[B, T]``, and their mask.
+            carry: states before them; None: zeros.
+            chunk: as in `rntn_jax.rnn_lm.loss`.
+            activation: as in `rntn_jax.rnn_lm.loss`.
+            input_dropout: as in `rntn_jax.rnn_lm.loss`.
+            hidden_dropout: as in `rntn_jax.rnn_lm.loss`.
+            recurrent_dropout: as in `rntn_jax.rnn_lm.loss`.
+            output_dropout: as in `rntn_jax.rnn_lm.loss`.
+            key: as in `rntn_jax.rnn_lm.loss`.
+            remat_every: as in `rntn_jax.rnn_lm.loss`.
+
+        Returns:
+            The loss, a scalar; the states after the batch and counts.
+
+        Raises:
+            AssertionError, TypeError, ValueError: as `rntn_jax.rnn_lm.loss`.
+        """
+        return rnn_lm.loss(
+            self.params,
+            batch,
+            carry,
+            chunk=chunk,
+            activation=activation,
+            input_dropout=input_dropout,
+            hidden_dropout=hidden_dropout,
+            recurrent_dropout=recurrent_dropout,
+            output_dropout=output_dropout,
+            key=key,
+            remat_every=remat_every,
+        )

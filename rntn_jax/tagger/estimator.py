@@ -139,6 +139,12 @@ class CRF:
     def set_params(self, **params: Any) -> CRF:
         """Changes arguments of the constructor.
 
+        Args:
+            **params: their names and new values.
+
+        Returns:
+            The estimator itself.
+
         Raises:
             ValueError: for one that there is not.
         """
@@ -331,6 +337,9 @@ class CRF:
             y: of each sentence, of each token, its label.
             sample_weight: ``[S]``, what a token of each sentence counts; None: 1.
 
+        Returns:
+            A number from 0 to 1.
+
         Raises:
             DataError: when sentences, labels and weights do not match.
         """
@@ -344,7 +353,14 @@ class CRF:
         return float(weights @ right / total) if total else 0.0
 
     def log_prob(self, X: Sentences, y: Labels) -> np.ndarray:
-        """Log-probability ``[S]`` of the labels of each sentence, in nats; ``-inf`` of unseen ones.
+        """Log-probability of the labels of each sentence.
+
+        Args:
+            X: of each sentence, of each token, its features.
+            y: of each sentence, of each token, its label.
+
+        Returns:
+            ``[S]`` nats; ``-inf`` where a label was not in the training data.
 
         Raises:
             DataError: when sentences and labels do not match.
@@ -377,6 +393,10 @@ class CRF:
         """Writes the model, and anything JSON can hold, to one safetensors file.
 
         Nothing is pickled.
+
+        Args:
+            path: the file; it is replaced if it exists.
+            info: what is kept beside the model.
         """
         write(path, self._fitted(), self._saved_arguments(), info)
 

@@ -260,7 +260,16 @@ class Checkpointer:
         )
 
     def save(self, step: int, tree: Any, info: dict[str, Any]) -> Path:
-        """Writes a checkpoint and deletes those beyond ``keep``."""
+        """Writes a checkpoint and deletes those beyond ``keep``.
+
+        Args:
+            step: number of updates so far.
+            tree: a pytree of arrays.
+            info: anything JSON can hold.
+
+        Returns:
+            The file.
+        """
         path = self.folder / f"step-{step:010d}.safetensors"
         save_pytree(path, tree, info)
         for old in self.paths()[: -self.keep]:

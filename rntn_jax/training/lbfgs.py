@@ -34,7 +34,15 @@ class Stopping(NamedTuple):
     epsilon: float = 1e-5  # norm of the gradient over that of the weights (at least 1)
 
     def done(self, values: list[float], grad_norm: float, norm: float) -> bool:
-        """Whether it is time, given the losses of all iterations so far.
+        """Whether it is time to stop.
+
+        Args:
+            values: losses of all iterations so far, that of the start included.
+            grad_norm: Euclidean norm of the gradient.
+            norm: that of the parameters.
+
+        Returns:
+            True when one of the criteria is met.
 
         Example:
             >>> Stopping(period=2, delta=0.1).done([3.0, 2.1, 2.0, 2.0], 1.0, 1.0)

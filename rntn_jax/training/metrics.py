@@ -153,7 +153,12 @@ class MetricsWriter:
         return merged
 
     def write(self, step: int, **values: Any) -> None:
-        """Appends a row; numbers also go to TensorBoard."""
+        """Appends a row; numbers also go to TensorBoard.
+
+        Args:
+            step: number of updates so far.
+            **values: what the row holds beside it, as JSON can.
+        """
         row = {"step": step, **values}
         line, self._check = _line(row, self._check)
         self.rows.append(row)

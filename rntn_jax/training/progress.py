@@ -42,7 +42,14 @@ class ProgressBar:
         self._task = self._bar.add_task("training", total=total, completed=done, figures="")
 
     def advance(self, steps: int, items: int, description: str, **figures: Any) -> None:
-        """Moves on by ``steps``; ``figures`` are shown as ``name value``."""
+        """Moves the bar on.
+
+        Args:
+            steps: updates done since the last call.
+            items: items seen in them.
+            description: shown before the bar.
+            **figures: shown after it, as ``name value``.
+        """
         self._done += steps
         self._items += items
         rate = self._items / max(time.monotonic() - self._start, 1e-9)

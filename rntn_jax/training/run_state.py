@@ -126,6 +126,9 @@ class RunState:
         Args:
             score: the higher, the better.
             row: the epoch's row of metrics, for `rows`.
+
+        Returns:
+            Whether no epoch before had as high a score.
         """
         self.epoch += 1
         if row is not None:
