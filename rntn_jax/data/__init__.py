@@ -15,6 +15,8 @@
 - `read_columns`, `write_columns`: tokens with tags in columns, one token a line.
 - `read_conllu`, `write_conllu`, `ConlluSentence`: sentences with syntactic trees, exactly as they
   stand in CoNLL-U files of Universal Dependencies.
+- `treebank_text`: the raw text of a treebank, and where in it its tokens are; `text_scores`,
+  `segmentation_scores`: how well raw text was analysed, as CoNLL 2018 has it.
 - `dependencies`: checks of such trees, projectivity, and attachment scores as CoNLL 2018 has them.
 - `read_uai`, `write_uai`, `MarkovModel`: models on graphs, as other inference programs have them.
 - `encode_attributes`: features of tokens, as dictionaries or lists, to numbered attributes.
@@ -40,8 +42,10 @@ from rntn_jax.data.errors import DataError
 from rntn_jax.data.labelling import LabelledText, label_tree, read_labelled_text
 from rntn_jax.data.parses import parse_constituents, read_parses
 from rntn_jax.data.text import read_sentences
+from rntn_jax.data.text_scores import TextScores, segmentation_scores, text_scores
 from rntn_jax.data.tokenizer import Span, sentence_spans, sentences, token_spans, tokenize
 from rntn_jax.data.tree import Tree
+from rntn_jax.data.treebank_text import TextToken, TreebankText, treebank_text
 from rntn_jax.data.trees_io import binarize, parse_tree, read_trees, write_trees
 from rntn_jax.data.uai import MarkovModel, read_uai, write_uai
 from rntn_jax.data.vocabulary import Vocabulary
@@ -54,7 +58,10 @@ __all__ = [
     "MarkovModel",
     "LabelledText",
     "Span",
+    "TextScores",
+    "TextToken",
     "Tree",
+    "TreebankText",
     "Vocabulary",
     "binarize",
     "bracket_scores",
@@ -76,11 +83,14 @@ __all__ = [
     "read_sentences",
     "read_trees",
     "read_uai",
+    "segmentation_scores",
     "sentence_spans",
     "sentences",
+    "text_scores",
     "token_attributes",
     "token_spans",
     "tokenize",
+    "treebank_text",
     "write_columns",
     "write_conllu",
     "write_trees",

@@ -1,0 +1,1 @@
+"""Raw text to Universal Dependencies: training and measuring of the pieces."""

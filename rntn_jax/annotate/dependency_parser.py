@@ -1,0 +1,183 @@
+"""Dependency trees over tagged sentences, by a trained transition parser."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from rntn_jax import sequences
+from rntn_jax.data import ConlluSentence, Vocabulary
+from rntn_jax.models import context_parser, encoder, parser
+from rntn_jax.training import load_model, require, save_pytree, shapes_of, texts, tuples
+
+__all__ = [
+    "DependencyParser",
+    "columns",
+    "length_groups",
+    "load_dependency_parser",
+    "pad_sentences",
+    "parse_tagged",
+    "save_dependency_parser",
+]
+
+AREA = 1 << 14  # words parsed at a time, with padding
+
+
+class DependencyParser(NamedTuple):
+    """Everything needed to parse a tagged sentence."""
+
+    params: parser.Params | context_parser.Params
+    vocabularies: tuple[Vocabulary, ...]  # of the columns
+    relations: list[str]
+    config: parser.Config | context_parser.Config
+    options: dict[str, Any]  # feats, suffixes, activation
+
+
+def columns(sentence: ConlluSentence, options: dict[str, Any]) -> list[list[str]]:
+    """What the network may know of words: form, tag, and as asked features and suffix."""
+    low = [form.lower() for form in sentence.forms]
+    found = [low, list(sentence.upos)]
+    if options["feats"]:
+        found.append(list(sentence.feats))
+    if options["suffixes"]:
+        found.append([form[-3:] for form in low])
+    return found
+
+
+def pad_sentences(
+    sentences: Sequence[ConlluSentence],
+    vocabularies: Sequence[Vocabulary],
+    options: dict[str, Any],
+    rows: int,
+    words: int,
+) -> parser.Sentences:
+    """Sentences as a batch of so many rows of so many words.
+
+    The root has an id of its own, the last.
+    """
+    ids = tuple(np.zeros((rows, words + 2), np.int32) for _ in vocabularies)
+    length = np.zeros(rows, np.int32)
+    for row, sentence in enumerate(sentences):
+        length[row] = len(sentence.forms)
+        for own, vocabulary, column in zip(ids, vocabularies, columns(sentence, options)):
+            own[row, 1 : length[row] + 1] = vocabulary.encode(column)
+    for own, vocabulary in zip(ids, vocabularies):
+        own[:, 0] = len(vocabulary)
+    return parser.Sentences(ids, length)
+
+
+def length_groups(
+    lengths: Sequence[int], least: int, area: int
+) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Members of batches of like length, and the rows and words to pad to; few different ones.
+
+    Words are a power of two, at least ``least``; rows, as many as ``area`` words make, and at most
+    8 for a few sentences.
+    """
+    most = 8 if len(lengths) <= 8 else area
+    return sequences.padded_batches(
+        lengths,
+        partial(sequences.power_of_two, least=least),
+        lambda words, _: min(max(area // words, 1), most),
+    )
+
+
+_decode = jax.jit(parser.decode, static_argnames=("root", "activation"))
+_decode_in_context = jax.jit(context_parser.decode, static_argnames=("root", "activation"))
+_precompute = jax.jit(parser.precompute)
+
+
+def parse_tagged(
+    model: DependencyParser, sentences: Sequence[ConlluSentence]
+) -> list[tuple[np.ndarray, list[str]]]:
+    """Heads and relations of each sentence, from its forms and tags."""
+    root, activation = model.relations.index("root"), model.options["activation"]
+    if isinstance(model.config, context_parser.Config):
+        run = partial(_decode_in_context, model.params, root=root, activation=activation)
+        area = AREA // 4  # the products of each word are formed
+    else:
+        products = _precompute(model.params)
+        run = partial(_decode, model.params, root=root, activation=activation, products=products)
+        area = AREA
+    answers: list[Any] = [None] * len(sentences)
+    for members, rows, words in length_groups([len(s.forms) for s in sentences], 32, area):
+        group = [sentences[m] for m in members]
+        padded = pad_sentences(group, model.vocabularies, model.options, rows, words)
+        heads, labels = jax.device_get(run(padded))
+        for row, member in enumerate(members):
+            end = len(sentences[member].forms) + 1
+            names = [model.relations[r] for r in labels[row, 1:end]]
+            answers[member] = heads[row, 1:end], names
+    return answers
+
+
+def info_of(model: DependencyParser) -> dict[str, Any]:
+    """All but the parameters, as JSON can hold it."""
+    return {
+        "kind": "parser",
+        "config": dataclasses.asdict(model.config),
+        "vocabularies": [json.loads(v.to_json()) for v in model.vocabularies],
+        "relations": model.relations,
+        "options": model.options,
+    }
+
+
+def from_info(info: dict[str, Any]) -> DependencyParser:
+    """What `info_of` said; in the place of the parameters are their shapes.
+
+    Raises:
+        ValueError: when it cannot be.
+    """
+    sizes, options = tuples(info["config"]), info["options"]
+    relations = texts(info["relations"], "relations", sizes["num_relations"])
+    require("root" in relations, "there is no relation root")
+    if "encoder" in sizes:
+        reader = encoder.Config(**sizes["encoder"])
+        config = context_parser.Config(**sizes | {"encoder": reader})
+        like, words = shapes_of(context_parser.init, config), reader.vocab_sizes
+    else:
+        config = parser.Config(**sizes)
+        like, words = shapes_of(parser.init, config), config.vocab_sizes
+    vocabularies = tuple(Vocabulary.from_json(json.dumps(v)) for v in info["vocabularies"])
+    found = tuple(len(v) + 1 for v in vocabularies)  # and the root
+    require(found == words, f"the vocabularies have {found} words, the model {words}")
+    require(set(options) == {"feats", "suffixes", "activation"}, f"the options are {options}")
+    columns = 2 + sum(map(_flag, (options["feats"], options["suffixes"])))
+    require(
+        columns == len(words), f"the options make {columns} columns, the model has {len(words)}"
+    )
+    activation = options["activation"]
+    require(activation in ("relu", "cube", "tanh"), f"activation is {activation!r:.40}")
+    return DependencyParser(like, vocabularies, relations, config, options)
+
+
+def _flag(value: Any) -> bool:
+    require(isinstance(value, bool), f"an option must be true or false, got {value!r:.40}")
+    return value
+
+
+def save_dependency_parser(path: str | os.PathLike[str], model: DependencyParser) -> None:
+    """Writes a parser to one safetensors file."""
+    save_pytree(path, model.params, info_of(model))
+
+
+def load_dependency_parser(path: str | os.PathLike[str]) -> DependencyParser:
+    """Reads what `save_dependency_parser` wrote.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        CheckpointError: when the file is damaged or holds something else.
+    """
+
+    def describe(info: dict[str, Any]) -> tuple[Any, Any]:
+        model = from_info(info)
+        return model.params, lambda params: model._replace(params=params)
+
+    return load_model(path, "parser", "a parser", describe)
