@@ -22,6 +22,7 @@ from jax import lax
 
 from rntn_jax.ops import accumulator, activate, cast_like, derivative_from_output, masked
 from rntn_jax.ops.checks import check
+from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Cell", "birnn", "jacobian_norms", "rnn", "stacked_rnn"]
 
@@ -32,6 +33,8 @@ class Cell(NamedTuple):
     h: jax.Array  # [D, D], from the state before
     i: jax.Array  # [E, D], from the input
     b: jax.Array  # [D]
+
+    __repr__ = shapes_repr
 
 
 _OPTIONS = ("activation", "reverse", "remat_every")  # static

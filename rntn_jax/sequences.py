@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rntn_jax.shapes import shapes_repr
+
 __all__ = [
     "SequenceBatch",
     "buckets",
@@ -31,6 +33,8 @@ class SequenceBatch(NamedTuple):
     tokens: Any  # int32 [B, T]
     targets: Any  # int32 [B, T]
     mask: Any  # bool [B, T], where there is something to predict
+
+    __repr__ = shapes_repr
 
 
 def segments(ids: np.ndarray, batch_size: int, steps: int) -> list[SequenceBatch]:

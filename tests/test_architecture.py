@@ -23,6 +23,7 @@ PACKAGE = ROOT / "rntn_jax"
 LEVELS = {
     "data": 0,
     "schedule": 0,
+    "shapes": 0,
     "ops": 1,
     "trees": 1,
     "sequences": 1,
@@ -41,6 +42,7 @@ FORBIDDEN = {
     "data": {"jax", "jaxlib", "flax", "optax", "chex", "orbax"},
     "ops": {"flax", "optax"},
     "schedule": {"jax", "flax", "optax"},
+    "shapes": {"jax", "flax", "optax"},
     "trees": {"jax", "flax", "optax"},
     "sequences": {"jax", "flax", "optax"},
     "models": {"flax", "optax", "orbax"},

@@ -15,6 +15,7 @@ import numpy as np
 from rntn_jax import sequences
 from rntn_jax.data import DataError, Tree, Vocabulary
 from rntn_jax.models import encoder, span_parser
+from rntn_jax.shapes import shapes_repr
 from rntn_jax.training import load_model, require, save_pytree, shapes_of, tuples
 
 __all__ = ["BinaryParser", "build_trees", "load_parser", "pad", "save_parser", "word_features"]
@@ -30,6 +31,8 @@ class BinaryParser(NamedTuple):
     params: tuple[span_parser.Params, ...]  # of several networks, whose scores are averaged
     vocabularies: tuple[Vocabulary, ...]  # of the columns that `word_features` gives
     config: span_parser.Config
+
+    __repr__ = shapes_repr
 
 
 def word_features(tokens: Sequence[str]) -> list[list[str]]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from rntn_jax import data, trees
 from rntn_jax.models import rntn
+from rntn_jax.shapes import shapes_repr
 from rntn_jax.training import load_model, require, save_pytree, shapes_of
 
 __all__ = [
@@ -52,6 +53,8 @@ class SentimentClassifier(NamedTuple):
     vocabulary: data.Vocabulary
     options: dict[str, Any]  # keyword arguments of `rntn.apply`
     info: dict[str, Any]  # how it was trained
+
+    __repr__ = shapes_repr
 
 
 def info_of(classifier: SentimentClassifier) -> dict[str, Any]:

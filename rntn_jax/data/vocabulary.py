@@ -102,6 +102,10 @@ class Vocabulary:
     def _id_of(self) -> dict[str, int]:
         return {word: i for i, word in enumerate(self.words)}
 
+    def __repr__(self) -> str:
+        words = ", ".join(map(repr, self.words[:8])) + (", ..." if len(self) > 8 else "")
+        return f"Vocabulary({len(self)} words: {words}; lowercase={self.lowercase})"
+
     def __len__(self) -> int:
         """The number of words, the two special ones among them."""
         return len(self.words)

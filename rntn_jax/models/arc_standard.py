@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rntn_jax.ops.checks import check
+from rntn_jax.shapes import shapes_repr
 
 __all__ = [
     "LABELLED",
@@ -47,6 +48,8 @@ class Sentences(NamedTuple):
     ids: tuple[Any, ...]  # of each column int [B, T + 2]: root, words, and what "nothing" has
     length: Any  # int [B], words
 
+    __repr__ = shapes_repr
+
 
 class State(NamedTuple):
     """Where the parser stands, of each sentence."""
@@ -58,6 +61,8 @@ class State(NamedTuple):
     relations: jax.Array  # int [B, T + 2], -1: none yet
     left: jax.Array  # int [2, B, T + 2], the leftmost child, and the one right of it
     right: jax.Array  # int [2, B, T + 2], the rightmost child, and the one left of it
+
+    __repr__ = shapes_repr
 
 
 def initial_state(sentences: Sentences) -> State:

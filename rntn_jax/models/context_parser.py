@@ -21,6 +21,7 @@ from rntn_jax.models.layers import check_config
 from rntn_jax.models.parser import Sentences
 from rntn_jax.ops import activate, dropout, embed_sum, softmax_cross_entropy
 from rntn_jax.ops.checks import check
+from rntn_jax.shapes import shapes_repr
 
 # Of what `parser.extract_features` gives: s1 s2 s3 b1 b2 and the outermost children of s1 and s2,
 # whose relations are seen too. An encoder has told them of their neighbours.
@@ -53,6 +54,8 @@ class Params(NamedTuple):
     ends: jax.Array  # [2, F], what the root has, and "nothing there"
     network: window.Params  # with the relations' table only
 
+    __repr__ = shapes_repr
+
 
 class Batch(NamedTuple):
     """Sentences, and the steps to their trees."""
@@ -63,6 +66,8 @@ class Batch(NamedTuple):
     positions: Any  # int [2 T, B, 18], positions that the network sees before each step
     relations: Any  # int [2 T, B, 12], as `parser.extract_features` gives them
     steps: Any  # int [2 T, B], -1 after the end
+
+    __repr__ = shapes_repr
 
 
 def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Params:

@@ -20,6 +20,7 @@ from rntn_jax.ops import check_ids, dropout, embed, masked
 from rntn_jax.ops.checks import check
 from rntn_jax.ops.embedding import is_concrete
 from rntn_jax.recurrent import Cell, birnn
+from rntn_jax.shapes import shapes_repr
 
 __all__ = [
     "Config",
@@ -87,6 +88,8 @@ class Params(NamedTuple):
 
     embeddings: tuple[jax.Array, ...]  # [V, E] of each column
     cells: tuple[tuple[Cell, Cell], ...]  # of each layer, forward and backward
+
+    __repr__ = shapes_repr
 
 
 def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Params:

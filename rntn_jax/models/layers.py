@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from rntn_jax.recurrent import Cell
+from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Layer", "check_config", "glorot", "linear", "recurrent_cell"]
 
@@ -18,6 +19,8 @@ class Layer(NamedTuple):
 
     w: jax.Array  # [in, out]
     b: jax.Array  # [out]
+
+    __repr__ = shapes_repr
 
 
 def glorot(key: jax.Array, inputs: int, outputs: int, dtype: jnp.dtype = jnp.float32) -> jax.Array:

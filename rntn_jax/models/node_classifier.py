@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from rntn_jax.ops import linear_cross_entropy
+from rntn_jax.shapes import shapes_repr
 from rntn_jax.trees import Forest
 
 __all__ = ["Aux", "Head", "apply", "init", "loss"]
@@ -22,6 +23,8 @@ class Head(NamedTuple):
     w: jax.Array  # [S, C]
     b: jax.Array  # [C]
 
+    __repr__ = shapes_repr
+
 
 class Aux(NamedTuple):
     """Counts that come with the loss."""
@@ -30,6 +33,8 @@ class Aux(NamedTuple):
     correct: jax.Array  # of these, how many the most probable class gets right
     roots: jax.Array  # labelled roots
     roots_correct: jax.Array
+
+    __repr__ = shapes_repr
 
 
 def init(

@@ -21,6 +21,7 @@ from rntn_jax.models.node_classifier import Aux, Head
 from rntn_jax.ops import accumulator, activate, check_ids, dropout, embed
 from rntn_jax.ops.checks import check
 from rntn_jax.recursive import Cell, sweep
+from rntn_jax.shapes import shapes_repr
 from rntn_jax.trees import Forest
 
 __all__ = [
@@ -71,6 +72,8 @@ class Params(NamedTuple):
     embedding: jax.Array  # [V, D]
     cell: Cell  # v [D, 2D, 2D] or None, w [2D, D], b [D]
     head: Head
+
+    __repr__ = shapes_repr
 
 
 def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Params:

@@ -23,6 +23,7 @@ from rntn_jax.models.layers import Layer, check_config, glorot, linear
 from rntn_jax.ops import dropout, pair_scores
 from rntn_jax.ops.checks import check
 from rntn_jax.ops.embedding import is_concrete
+from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Aux", "Batch", "Config", "Params", "apply", "decode", "init", "loss"]
 
@@ -50,6 +51,8 @@ class Params(NamedTuple):
     end: jax.Array  # W_end [2 F, H], of where it ends
     head: jax.Array  # U [H]
 
+    __repr__ = shapes_repr
+
 
 class Batch(NamedTuple):
     """Sentences and their trees."""
@@ -59,6 +62,8 @@ class Batch(NamedTuple):
     spans: Any = None  # int [B, T - 1, 2], begin and end of each; 0 and 0 after the last
     allowed: Any = None  # bool [B, T + 1, T + 1], spans that a tree may have; None: any
 
+    __repr__ = shapes_repr
+
 
 class Aux(NamedTuple):
     """What comes with the loss."""
@@ -66,6 +71,8 @@ class Aux(NamedTuple):
     scores: constituency.Scores
     nats: jax.Array  # [B], -ln P(tree) of each sentence
     words: jax.Array  # [B, T, F], what is known of each word
+
+    __repr__ = shapes_repr
 
 
 def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Params:

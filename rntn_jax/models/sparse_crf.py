@@ -23,6 +23,7 @@ import numpy as np
 from rntn_jax.crf import chain
 from rntn_jax.ops import SparseMatrix, embed, sparse_matmul, sparse_matrix
 from rntn_jax.sequences import pack_rows
+from rntn_jax.shapes import shapes_repr
 
 __all__ = [
     "Features",
@@ -44,6 +45,8 @@ class Params(NamedTuple):
     state: jax.Array  # [F]
     edge: jax.Array  # [C, C]; 0 where the transition is no feature
 
+    __repr__ = shapes_repr
+
 
 class Features(NamedTuple):
     """Which features there are; arrays, to be passed to a program."""
@@ -52,12 +55,16 @@ class Features(NamedTuple):
     label: Any  # int32 [F], ascending where the attribute is the same
     transition: Any  # bool [C, C]
 
+    __repr__ = shapes_repr
+
 
 class PaddedFeatures(NamedTuple):
     """Attributes of each token side by side, for minibatches: any rows may be taken."""
 
     ids: Any  # int32 [B, T, S]; A: none
     weights: Any  # float32 [B, T, S], or None: all 1
+
+    __repr__ = shapes_repr
 
 
 class PackedSentences(NamedTuple):
@@ -70,6 +77,8 @@ class PackedSentences(NamedTuple):
 
     attributes: SparseMatrix | PaddedFeatures  # of B T tokens
     labels: Any  # int32 [B, T], C at boundaries
+
+    __repr__ = shapes_repr
 
 
 def features(

@@ -22,6 +22,7 @@ from rntn_jax.models.layers import Layer, check_config, linear
 from rntn_jax.ops import activate, check_ids, dropout, masked
 from rntn_jax.ops.checks import check
 from rntn_jax.recurrent import Cell, birnn
+from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Aux", "Batch", "Config", "Layer", "Params", "apply", "init", "loss"]
 
@@ -65,6 +66,8 @@ class Params(NamedTuple):
     start: jax.Array  # [C]
     end: jax.Array  # [C]
 
+    __repr__ = shapes_repr
+
 
 class Batch(NamedTuple):
     """Sentences as padded arrays."""
@@ -73,12 +76,16 @@ class Batch(NamedTuple):
     labels: Any  # int32 [B, T]; not read by `apply`
     mask: Any  # bool [B, T]
 
+    __repr__ = shapes_repr
+
 
 class Aux(NamedTuple):
     """What comes with the loss."""
 
     scores: chain.Scores
     nats: jax.Array  # [B], -ln P(labels) of each sentence
+
+    __repr__ = shapes_repr
 
 
 def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Params:

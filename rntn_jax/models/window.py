@@ -28,6 +28,7 @@ from rntn_jax.ops import (
     window_layer,
 )
 from rntn_jax.ops.checks import check
+from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Aux", "Batch", "Config", "Layer", "Params", "apply", "init", "loss", "window_layer"]
 
@@ -82,6 +83,8 @@ class Params(NamedTuple):
     hidden: Layer  # W, b1
     head: Layer  # U, b2
 
+    __repr__ = shapes_repr
+
 
 class Batch(NamedTuple):
     """Windows and their classes."""
@@ -91,12 +94,16 @@ class Batch(NamedTuple):
     mask: Any = None  # bool [B], or None: all count
     legal: Any = None  # bool [B, C], classes that the softmax runs over; None: all
 
+    __repr__ = shapes_repr
+
 
 class Aux(NamedTuple):
     """What comes with the loss."""
 
     logits: jax.Array  # [B, C]
     nats: jax.Array  # [B], 0 where masked
+
+    __repr__ = shapes_repr
 
 
 def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Params:

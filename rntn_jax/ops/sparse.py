@@ -15,6 +15,7 @@ import numpy as np
 
 from rntn_jax.ops.checks import check
 from rntn_jax.ops.masking import accumulator, cast_like
+from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Bags", "SparseMatrix", "sparse_matmul", "sparse_matrix"]
 
@@ -31,12 +32,16 @@ class Bags(NamedTuple):
     values: tuple[tuple[Any, ...], ...] | None  # the rows' factors; None: all 1
     order: Any  # int32 [N], where the sum of each bag is; -1: the bag is empty
 
+    __repr__ = shapes_repr
+
 
 class SparseMatrix(NamedTuple):
     """A sparse matrix ``[N, R]``, made by `sparse_matrix`: arrays, to be passed to a program."""
 
     rows: Bags  # N bags of columns
     columns: Bags  # R bags of rows
+
+    __repr__ = shapes_repr
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -28,6 +28,7 @@ from rntn_jax.ops import (
 )
 from rntn_jax.ops.checks import check
 from rntn_jax.recursive.sweep import downward, gather_children, upward
+from rntn_jax.shapes import shapes_repr
 from rntn_jax.trees import Forest
 
 __all__ = ["Cell", "sweep"]
@@ -39,6 +40,8 @@ class Cell(NamedTuple):
     v: jax.Array | None  # [D, 2D, 2D], the tensor slices
     w: jax.Array  # [2D, D]
     b: jax.Array  # [D]
+
+    __repr__ = shapes_repr
 
 
 @partial(jax.jit, static_argnames=("activation",))

@@ -13,6 +13,8 @@ import optax
 import scipy.optimize
 from jax.flatten_util import ravel_pytree
 
+from rntn_jax.shapes import shapes_repr
+
 __all__ = ["Lbfgs", "LbfgsState", "Stopping", "lbfgs", "minimize_l1"]
 
 
@@ -23,6 +25,8 @@ class LbfgsState(NamedTuple):
     opt_state: Any
     value: jax.Array  # of the loss at params
     grad: Any
+
+    __repr__ = shapes_repr
 
 
 class Stopping(NamedTuple):

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from rntn_jax.shapes import shapes_repr
+
 __all__ = [
     "NotFiniteError",
     "RowBatch",
@@ -32,6 +34,8 @@ class TrainState(NamedTuple):
     step: jax.Array  # int32 [], updates made
     key: jax.Array  # PRNG key; update ``i`` uses ``fold_in(key, i)``
 
+    __repr__ = shapes_repr
+
 
 class RowBatch(NamedTuple):
     """A minibatch that touches only some rows of ``params.embedding``.
@@ -42,6 +46,8 @@ class RowBatch(NamedTuple):
 
     batch: Any
     words: Any  # int32 [U]; a word may stand there several times only if it has no gradient
+
+    __repr__ = shapes_repr
 
 
 def init_state(params: Any, optimizer: optax.GradientTransformation, key: jax.Array) -> TrainState:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rntn_jax.shapes import shapes_repr
+
 __all__ = ["Forest", "Shape", "local_tokens", "unpack"]
 
 Array = Any  # numpy on the host, jax on the device
@@ -46,6 +48,8 @@ class Forest(NamedTuple):
     sizes: Array  # int32 [T], number of nodes of each tree; 0 = padding
     num_steps: Array  # int32 [], how many of the S steps hold a node
     num_trees: Array  # int32 [], how many of the T trees are real
+
+    __repr__ = shapes_repr
 
     @property
     def shape(self) -> Shape:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rntn_jax.data import Tree
+from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Treebank", "encode"]
 
@@ -27,6 +28,8 @@ class Treebank(NamedTuple):
     depth: np.ndarray  # int32 [sum (2L-1)], distance to the root
     leaf_offsets: np.ndarray  # int64 [T+1]; node offsets are 2 * leaf_offsets - arange
     height: np.ndarray  # int32 [T], longest path from root to leaf, in edges
+
+    __repr__ = shapes_repr
 
     def __len__(self) -> int:  # number of trees
         return len(self.leaf_offsets) - 1

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from rntn_jax.ops import accumulator
 from rntn_jax.ops.checks import check
+from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Parts", "Scores", "check_labels", "complete", "constrain"]
 
@@ -27,6 +28,8 @@ class Scores(NamedTuple):
     start: jax.Array | None = None  # [C], of the first real label
     end: jax.Array | None = None  # [C], of the last
     mask: jax.Array | None = None  # bool [B, T]
+
+    __repr__ = shapes_repr
 
 
 class Parts(NamedTuple):

@@ -11,6 +11,7 @@ from jax import lax
 from rntn_jax.crf.constituency.tables import Nats, to_nats
 from rntn_jax.ops import accumulator
 from rntn_jax.ops.checks import check
+from rntn_jax.shapes import shapes_repr
 
 __all__ = [
     "Scores",
@@ -33,6 +34,8 @@ class Scores(NamedTuple):
 
     span: Any  # [B, T + 1, T + 1], of the words i .. j - 1; read where i + 1 < j <= length
     length: Any  # int [B], words
+
+    __repr__ = shapes_repr
 
 
 def check_scores(scores: Scores, name: str = "scores") -> tuple[jax.Array, jax.Array, int]:

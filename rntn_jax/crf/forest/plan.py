@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rntn_jax.shapes import shapes_repr
+
 __all__ = ["Plan", "plan"]
 
 Array = Any  # numpy on the host, jax on the device
@@ -32,6 +34,8 @@ class Plan(NamedTuple):
     tree: Array  # int32 [N], tree of each node; T = none
     roots: Array  # int32 [T], root of each tree; N = none
     parent: Array  # int32 [N], parent of each node; N = none
+
+    __repr__ = shapes_repr
 
 
 def plan(

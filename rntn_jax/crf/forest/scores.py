@@ -12,6 +12,7 @@ import numpy as np
 
 from rntn_jax.crf.forest.plan import Plan, plan
 from rntn_jax.ops.checks import check
+from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Parts", "Scores", "compiled", "complete", "planned"]
 
@@ -30,6 +31,8 @@ class Scores(NamedTuple):
     edge: jax.Array  # [C, C] or [N, C, C]: [n, i, j] for label i of n's parent and j of n
     parent: jax.Array | Plan  # int [N], -1 at roots; within jit the `plan` made of it
     mask: jax.Array | None = None  # bool [N]
+
+    __repr__ = shapes_repr
 
 
 class Parts(NamedTuple):

@@ -26,6 +26,7 @@ from rntn_jax.crf.graph.sampling import (
 from rntn_jax.crf.graph.scores import Parts, Scores, check, complete, has_nan
 from rntn_jax.ops import accumulator
 from rntn_jax.ops.logspace import logsumexp
+from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Estimate", "annealed_log_partition", "simulated_annealing"]
 
@@ -37,6 +38,8 @@ class Estimate(NamedTuple):
     std_error: jax.Array  # [], its standard error; NaN of a single chain
     log_weights: jax.Array  # [chains]
     labels: jax.Array  # int32 [chains, I], where the chains ended
+
+    __repr__ = shapes_repr
 
 
 def _edge_total(parts: Parts, state: jax.Array) -> jax.Array:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from rntn_jax.crf.graph.scores import Parts
 from rntn_jax.ops.logspace import finite_max
+from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Beliefs", "make_beliefs", "normalize_first", "softmax"]
 
@@ -28,6 +29,8 @@ class Beliefs(NamedTuple):
     entropy: jax.Array  # [], in nats: what `log_partition` has besides the mean score
     residual: jax.Array  # [], the largest change in the last iteration
     iterations: jax.Array  # int32 []
+
+    __repr__ = shapes_repr
 
 
 def softmax(x: jax.Array) -> jax.Array:

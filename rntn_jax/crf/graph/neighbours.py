@@ -13,6 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 
 from rntn_jax.crf.graph.plan import check_edges
+from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Neighbours", "colours", "neighbours"]
 
@@ -32,6 +33,8 @@ class Neighbours(NamedTuple):
     colour: Array  # int32 [I]
     colour_ids: Array  # int32 [K], 0 .. K - 1
     appearance: Array | None  # float32 [E], share of spanning forests that have the edge
+
+    __repr__ = shapes_repr
 
     @property
     def num_colours(self) -> int:

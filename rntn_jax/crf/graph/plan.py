@@ -19,6 +19,7 @@ import numpy as np
 
 from rntn_jax.crf.forest.plan import plan as plan_forest
 from rntn_jax.crf.graph.order import best_order, eliminate, neighbours
+from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Plan", "Shape", "check_edges", "plan"]
 
@@ -49,6 +50,8 @@ class Plan(NamedTuple):
     send: Array  # int32 [P, C^W], entry of a message for each entry of the parent's table
     back: Array  # int32 [P, C^W], the reverse, those that are summed lying C^(W-1) apart
     places: Array  # int32 [L], those of the pool
+
+    __repr__ = shapes_repr
 
     @property
     def width(self) -> int:

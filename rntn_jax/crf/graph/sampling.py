@@ -17,6 +17,7 @@ from rntn_jax.crf.graph.inputs import neighbour_plan
 from rntn_jax.crf.graph.neighbours import Neighbours
 from rntn_jax.crf.graph.scores import Parts, Scores, check, check_labels, complete
 from rntn_jax.ops import accumulator
+from rntn_jax.shapes import shapes_repr
 
 __all__ = [
     "GibbsModel",
@@ -104,6 +105,8 @@ class GibbsModel(NamedTuple):
 
     node: jax.Array  # [C, I], or [1, I]
     tables: jax.Array  # [D, C, C, I], or [D, 2, 1, I]
+
+    __repr__ = shapes_repr
 
 
 def gibbs_model(parts: Parts, plan: Neighbours) -> GibbsModel:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rntn_jax.ops import accumulator, checks
+from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Parts", "Scores", "check", "check_labels", "complete", "has_nan", "score", "score_of"]
 
@@ -25,6 +26,8 @@ class Scores(NamedTuple):
     edges: Any  # int [E, 2]
     node_mask: Any = None  # bool [I]
     edge_mask: Any = None  # bool [E]
+
+    __repr__ = shapes_repr
 
 
 class Parts(NamedTuple):

@@ -20,6 +20,7 @@ from rntn_jax.ops import (
 from rntn_jax.ops.checks import check
 from rntn_jax.recurrent import rnn
 from rntn_jax.sequences import SequenceBatch
+from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Aux", "apply", "loss", "perplexity", "score", "states"]
 
@@ -29,6 +30,8 @@ class Aux(NamedTuple):
 
     carry: tuple[jax.Array, ...]  # the states after the batch, one [B, D] a layer
     tokens: jax.Array  # predicted
+
+    __repr__ = shapes_repr
 
 
 _OPTIONS = (  # static

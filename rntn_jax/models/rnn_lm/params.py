@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from rntn_jax.models.layers import check_config, recurrent_cell
 from rntn_jax.recurrent import Cell
+from rntn_jax.shapes import shapes_repr
 
 __all__ = [
     "Cell",
@@ -58,6 +59,8 @@ class Head(NamedTuple):
     w: jax.Array | None  # [D, V]
     b: jax.Array  # [V]
 
+    __repr__ = shapes_repr
+
 
 class Params(NamedTuple):
     """All parameters."""
@@ -65,6 +68,8 @@ class Params(NamedTuple):
     embedding: jax.Array  # [V, E]
     cell: Cell | tuple[Cell, ...]  # h [D, D], i [E, D], b [D]; a tuple when there are layers
     head: Head
+
+    __repr__ = shapes_repr
 
 
 def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Params:
