@@ -1,13 +1,7 @@
 """The folder of a run: what was asked for, on what machine, and whether it is the same run.
 
-A run goes::
-
-    if (done := finished(workdir, config, fresh)) is not None:
-        return done
-    splits = load_splits(config)  # before there is any folder
-    with open_workdir(workdir, config, fresh):
-        ...  # train, save the model, evaluate, report
-        write_json(workdir / "result.json", result)
+Every experiment's ``run(config, workdir, fresh=False)`` is `run_once` of what it loads and how it
+trains.
 """
 
 from __future__ import annotations
@@ -20,10 +14,10 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from experiments.lock import held
 from rntn_jax.training.files import DamagedFileError, write_whole
@@ -34,8 +28,11 @@ __all__ = [
     "finished",
     "open_workdir",
     "read_json",
+    "run_once",
     "write_json",
 ]
+
+Loaded = TypeVar("Loaded")
 
 # What a run leaves in its folder; `config.json` besides: while it is there, the folder is a run's.
 FILES = ("result.json", "metrics.jsonl", "report.html", "model.safetensors", "environment.json")
@@ -110,6 +107,41 @@ def finished(workdir: Path, config: Any, fresh: bool = False) -> dict[str, Any] 
     if fresh or not (settings.exists() and result.exists()):
         return None
     return None if _differences(read_json(settings), config) else read_json(result)
+
+
+def run_once(
+    config: Any,
+    workdir: str | Path,
+    fresh: bool,
+    load: Callable[[Any], Loaded],
+    train: Callable[[Any, Path, Loaded], dict[str, Any]],
+) -> dict[str, Any]:
+    """Trains, or goes on training, and reports; or answers what a run that has ended found.
+
+    Args:
+        config: the settings, a dataclass.
+        workdir: folder of the run; a run that was stopped there is resumed, and ends bit for bit
+            as if it had not been.
+        fresh: start over.
+        load: what it takes, from the settings; called before there is any folder.
+        train: trains in the folder, saves the model, evaluates, reports, and writes
+            ``result.json`` last.
+
+    Returns:
+        The content of ``result.json``.
+
+    Raises:
+        DataError: when the corpus is not there or faulty.
+        RunMismatchError: when ``workdir`` holds a run with other settings.
+        WorkdirInUseError: when another process holds it.
+        NotFiniteError: when the loss stops being a number.
+    """
+    workdir = Path(workdir)
+    if (done := finished(workdir, config, fresh)) is not None:
+        return done
+    loaded = load(config)
+    with open_workdir(workdir, config, fresh):
+        return train(config, workdir, loaded)
 
 
 @contextlib.contextmanager

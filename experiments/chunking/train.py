@@ -26,7 +26,7 @@ from experiments.chunking.pipeline import (
     recode,
     save_model,
 )
-from experiments.workdir import finished, open_workdir, write_json
+from experiments.workdir import run_once, write_json
 from rntn_jax import data, tagger
 from rntn_jax.training import NotFiniteError, make_train_step
 
@@ -85,29 +85,12 @@ def _check_tags(split: str, sentences: Sentences, config: Config) -> None:
 
 
 def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str, Any]:
-    """Trains, or goes on training, and reports.
-
-    Args:
-        config: the settings.
-        workdir: folder of the run. A neural run that was stopped there is resumed, and ends bit
-            for bit as if it had not been; a sparse CRF, a matter of a minute, starts again.
-        fresh: start over.
+    """`run_once` of this experiment; a sparse CRF, a matter of a minute, does not resume.
 
     Returns:
         The content of ``result.json``: F1, accuracy and nats of dev and test.
-
-    Raises:
-        DataError: when the corpus is not there or faulty.
-        RunMismatchError: when ``workdir`` holds a run with other settings.
-        WorkdirInUseError: when another process holds it.
-        NotFiniteError: when the loss stops being a number.
     """
-    workdir = Path(workdir)
-    if (done := finished(workdir, config, fresh)) is not None:
-        return done
-    splits = load_splits(config)  # before there is any folder
-    with open_workdir(workdir, config, fresh):
-        return _run(config, workdir, splits)
+    return run_once(config, workdir, fresh, load_splits, _run)
 
 
 def _run(config: Config, workdir: Path, splits: dict[str, Sentences]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from experiments.graphs.config import Config
 from experiments.graphs.denoising import Denoising
 from experiments.graphs.task import Task, TrainedModel
 from experiments.loop import check_finite, logs, seconds_per_epoch, take_steps, total_seconds
-from experiments.workdir import finished, open_workdir, write_json
+from experiments.workdir import run_once, write_json
 from rntn_jax.training import (
     MetricsWriter,
     NotFiniteError,
@@ -32,37 +32,29 @@ __all__ = ["NotFiniteError", "run"]
 
 
 def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str, Any]:
-    """Trains by each method asked for, or goes on training, and reports.
-
-    Args:
-        config: the settings.
-        workdir: folder of the run; a run that was stopped there is resumed, and ends bit for bit
-            as if it had not been.
-        fresh: start over.
+    """`run_once` of this experiment, by each method asked for.
 
     Returns:
         The content of ``result.json``: by model, its errors on test, and how it was trained.
 
     Raises:
         ImportError: when the images come with a package that is not there.
-        DataError: when the corpus is not there or faulty.
         ValueError: when the grid is too wide to learn exactly, as was asked.
-        RunMismatchError: when ``workdir`` holds a run with other settings.
-        WorkdirInUseError: when another process holds it.
-        NotFiniteError: when a loss stops being a number.
     """
-    workdir = Path(workdir)
-    if (done := finished(workdir, config, fresh)) is not None:
-        return done
-    task: Task = (Denoising if config.task == "images" else Chunking)(config)
-    with open_workdir(workdir, config, fresh):
-        trained = _train_models(config, workdir, task)
-        params = {method: model.params for method, model in trained.items()}
-        save_pytree(workdir / "model.safetensors", params, {})
-        result, page = task.evaluate(trained)
-        result["report"] = str(workdir / "report.html")
-        report.write(workdir, config, page)
-        write_json(workdir / "result.json", result)
+    return run_once(
+        config, workdir, fresh, Denoising if config.task == "images" else Chunking, _run
+    )
+
+
+def _run(config: Config, workdir: Path, task: Task) -> dict[str, Any]:
+    """`run` in a folder that is held."""
+    trained = _train_models(config, workdir, task)
+    params = {method: model.params for method, model in trained.items()}
+    save_pytree(workdir / "model.safetensors", params, {})
+    result, page = task.evaluate(trained)
+    result["report"] = str(workdir / "report.html")
+    report.write(workdir, config, page)
+    write_json(workdir / "result.json", result)
     return result
 
 

@@ -25,7 +25,7 @@ from experiments.parsing.pipeline import (
     windows,
 )
 from experiments.splits import read_splits
-from experiments.workdir import finished, open_workdir, write_json
+from experiments.workdir import run_once, write_json
 from rntn_jax import data
 from rntn_jax.models import context_parser, encoder, parser
 from rntn_jax.training import NotFiniteError, make_train_step
@@ -157,29 +157,12 @@ def make_model(config: Config, vocabularies, relations, options) -> Model:
 
 
 def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str, Any]:
-    """Trains, or goes on training, and reports.
-
-    Args:
-        config: the settings.
-        workdir: folder of the run; a run that was stopped there is resumed, and ends bit for bit
-            as if it had not been.
-        fresh: start over.
+    """`run_once` of this experiment.
 
     Returns:
         The content of ``result.json``: attachment scores of the chosen model, and when.
-
-    Raises:
-        DataError: when the corpus is not there or faulty.
-        RunMismatchError: when ``workdir`` holds a run with other settings.
-        WorkdirInUseError: when another process holds it.
-        NotFiniteError: when the loss stops being a number.
     """
-    workdir = Path(workdir)
-    if (done := finished(workdir, config, fresh)) is not None:
-        return done
-    splits = load_splits(config)  # before there is any folder
-    with open_workdir(workdir, config, fresh):
-        return _run(config, workdir, splits)
+    return run_once(config, workdir, fresh, load_splits, _run)
 
 
 def _run(config: Config, workdir: Path, splits: dict[str, Sentences]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from experiments.sentiment import report, scores
 from experiments.sentiment.batches import Dispatch, EpochLoader
 from experiments.sentiment.config import Config
 from experiments.splits import read_splits
-from experiments.workdir import finished, open_workdir, write_json
+from experiments.workdir import run_once, write_json
 from rntn_jax import data, trees
 from rntn_jax.annotate import SentimentClassifier, class_probabilities, save_classifier, two_classes
 from rntn_jax.models import rntn
@@ -121,29 +121,12 @@ def _selection(config: Config, dev: dict[str, float]) -> float:
 
 
 def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str, Any]:
-    """Trains, or goes on training, and reports.
-
-    Args:
-        config: the settings.
-        workdir: folder of the run; a run that was stopped there is resumed, and ends bit for bit
-            as if it had not been.
-        fresh: start over.
+    """`run_once` of this experiment.
 
     Returns:
         The content of ``result.json``: scores of the chosen model on dev and test, and when.
-
-    Raises:
-        DataError: when the corpus is not there or faulty.
-        RunMismatchError: when ``workdir`` holds a run with other settings.
-        WorkdirInUseError: when another process holds it.
-        NotFiniteError: when the loss stops being a number.
     """
-    workdir = Path(workdir)
-    if (done := finished(workdir, config, fresh)) is not None:
-        return done
-    splits = load_splits(config)  # before there is any folder
-    with open_workdir(workdir, config, fresh):
-        return _run(config, workdir, splits)
+    return run_once(config, workdir, fresh, load_splits, _run)
 
 
 def _run(config: Config, workdir: Path, splits: dict[str, list[data.Tree]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from experiments import loop, optimizers
 from experiments.splits import read_splits
 from experiments.tree_builder import report
 from experiments.tree_builder.config import Config
-from experiments.workdir import finished, open_workdir, write_json
+from experiments.workdir import run_once, write_json
 from rntn_jax import data
 from rntn_jax.annotate import BinaryParser, build_trees, pad, save_parser, word_features
 from rntn_jax.models import encoder, span_parser
@@ -152,36 +152,25 @@ def _groups(
 
 
 def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str, Any]:
-    """Trains, or goes on training, and reports.
-
-    Args:
-        config: the settings.
-        workdir: folder of the run; a run that was stopped there is resumed, and ends bit for bit
-            as if it had not been.
-        fresh: start over.
+    """`run_once` of this experiment.
 
     Returns:
         The content of ``result.json``: bracketing scores of the chosen model, and when.
-
-    Raises:
-        DataError: when the corpus is not there or faulty.
-        RunMismatchError: when ``workdir`` holds a run with other settings.
-        WorkdirInUseError: when another process holds it.
-        NotFiniteError: when the loss stops being a number.
     """
-    workdir = Path(workdir)
-    if (done := finished(workdir, config, fresh)) is not None:
-        return done
-    splits, phrases = load_splits(config), load_phrases(config)  # before there is any folder
-    with open_workdir(workdir, config, fresh):
-        builder, result, history = _train(config, workdir, splits, phrases)
-        save_parser(workdir / "model.safetensors", builder)
-        for split in ("dev", "test"):
-            if split in splits:
-                result[split] = _score(builder, splits[split])._asdict()
-        result["report"] = str(workdir / "report.html")
-        report.write(workdir, config, result, history, builder, splits)
-        write_json(workdir / "result.json", result)
+    return run_once(config, workdir, fresh, lambda c: (load_splits(c), load_phrases(c)), _run)
+
+
+def _run(config: Config, workdir: Path, loaded: tuple[Any, list[Phrases]]) -> dict[str, Any]:
+    """`run` in a folder that is held."""
+    splits, phrases = loaded
+    builder, result, history = _train(config, workdir, splits, phrases)
+    save_parser(workdir / "model.safetensors", builder)
+    for split in ("dev", "test"):
+        if split in splits:
+            result[split] = _score(builder, splits[split])._asdict()
+    result["report"] = str(workdir / "report.html")
+    report.write(workdir, config, result, history, builder, splits)
+    write_json(workdir / "result.json", result)
     return result
 
 
