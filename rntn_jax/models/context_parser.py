@@ -216,7 +216,7 @@ def _loss(
         own = ids[..., np.array(positions)].reshape(-1, len(positions))
         z = z + embed_sum(products.reshape(len(positions), -1, z.shape[1]), own)
     key = None if key is None else jax.random.fold_in(key, 1)
-    h = dropout(key, 0, activate(activation, z), hidden_dropout, "hidden_dropout")
+    h = dropout(key, 0, activate(activation, z), hidden_dropout)
     logits = h @ network.head.w + network.head.b[None]
     steps = batch.steps.reshape(-1)
     real = steps >= 0

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rntn_jax.models.layers import check_config, recurrent_cell
-from rntn_jax.ops import check_ids, dropout, embed, masked
+from rntn_jax.ops import check_dropout, check_ids, dropout, embed, masked
 from rntn_jax.ops.checks import check
 from rntn_jax.ops.embedding import is_concrete
 from rntn_jax.recurrent import Cell, birnn
@@ -221,9 +221,10 @@ def replace_by_unknown(
     Raises:
         ValueError: for a rate outside [0, 1) or a missing key.
     """
+    check_dropout(key, unknown_rate=rate)
     if not rate:
         return ids
-    kept = dropout(key, 0, jnp.ones(ids.shape[:2]), rate, "unknown_rate") > 0
+    kept = dropout(key, 0, jnp.ones(ids.shape[:2]), rate) > 0
     kept, ids = kept if but is None else kept | but, jnp.asarray(ids)
     return ids.at[..., 0].set(jnp.where(kept, ids[..., 0], 1))
 
@@ -304,11 +305,12 @@ def _apply(
     input_dropout: float,
     hidden_dropout: float,
 ) -> jax.Array:
+    check_dropout(key, input_dropout=input_dropout, hidden_dropout=hidden_dropout)
     mask = jnp.arange(ids.shape[1])[None] < length[:, None]
     ids = replace_by_unknown(key, masked(ids, mask), unknown_rate)
-    x = dropout(key, 1, embed_columns(params.embeddings, ids), input_dropout, "input_dropout")
+    x = dropout(key, 1, embed_columns(params.embeddings, ids), input_dropout)
     layers = [masked(x, mask)]
     for number, cells in enumerate(params.cells, 2):
         states = birnn(*cells, layers[-1], mask)
-        layers.append(dropout(key, number, states, hidden_dropout, "hidden_dropout"))
+        layers.append(dropout(key, number, states, hidden_dropout))
     return jnp.concatenate(layers, axis=-1)

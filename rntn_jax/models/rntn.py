@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from rntn_jax.models import node_classifier
 from rntn_jax.models.layers import check_config
 from rntn_jax.models.node_classifier import Aux, Head
-from rntn_jax.ops import accumulator, activate, check_ids, dropout, embed
+from rntn_jax.ops import accumulator, activate, check_dropout, check_ids, dropout, embed
 from rntn_jax.ops.checks import check
 from rntn_jax.recursive import Cell, sweep
 from rntn_jax.shapes import shapes_repr
@@ -175,8 +175,9 @@ def states(
 def _states(
     params, forest, key, activation: str, leaf_activation: str, leaf_dropout: float
 ) -> jax.Array:
+    check_dropout(key, leaf_dropout=leaf_dropout)
     leaves = activate(leaf_activation, embed(params.embedding, forest.tokens))
-    leaves = dropout(key, 0, leaves, leaf_dropout, "leaf_dropout")
+    leaves = dropout(key, 0, leaves, leaf_dropout)
     return sweep(params.cell, leaves, forest, activation=activation)
 
 
@@ -229,7 +230,8 @@ def _features(
     params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout
 ) -> jax.Array:
     h = _states(params, forest, key, activation, leaf_activation, leaf_dropout)
-    return dropout(key, 1, h, hidden_dropout, "hidden_dropout")
+    check_dropout(key, hidden_dropout=hidden_dropout)
+    return dropout(key, 1, h, hidden_dropout)
 
 
 @partial(jax.jit, static_argnames=_OPTIONS)

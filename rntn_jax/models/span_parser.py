@@ -205,7 +205,7 @@ def _apply(
     begin = begin + params.begin.b[None, None]
     # Hidden units are dropped for all spans of a sentence together.
     head = jnp.broadcast_to(params.head[None], (len(length), len(params.head)))
-    head = dropout(key, 2 + len(params.encoder.cells), head, hidden_dropout, "hidden_dropout")
+    head = dropout(key, 2 + len(params.encoder.cells), head, hidden_dropout)
     return constituency.Scores(pair_scores(begin, end, head), length), words
 
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from rntn_jax.crf import chain
 from rntn_jax.models import encoder
 from rntn_jax.models.layers import Layer, check_config, linear
-from rntn_jax.ops import activate, check_ids, dropout, masked
+from rntn_jax.ops import activate, check_dropout, check_ids, dropout, masked
 from rntn_jax.ops.checks import check
 from rntn_jax.recurrent import Cell, birnn
 from rntn_jax.shapes import shapes_repr
@@ -214,6 +214,7 @@ def _apply(
     input_dropout: float,
     hidden_dropout: float,
 ) -> chain.Scores:
+    check_dropout(key, input_dropout=input_dropout, hidden_dropout=hidden_dropout)
     mask = batch.mask
     ids = masked(batch.ids, mask)
     ids = encoder.replace_by_unknown(key, ids, unknown_rate, but=ids[..., 0] == 0)
@@ -221,7 +222,7 @@ def _apply(
     reach = params.windows[0].w.shape[0] // widths // 2 if params.windows else 0
     ids = jnp.pad(ids, ((0, 0), (reach, reach), (0, 0)))  # tokens beyond the ends
     x = encoder.embed_columns(params.embeddings, ids)
-    x = dropout(key, 1, x, input_dropout, "input_dropout")
+    x = dropout(key, 1, x, input_dropout)
     for number, layer in enumerate(params.windows):
         if number:
             reach = layer.w.shape[0] // x.shape[2] // 2
@@ -229,10 +230,10 @@ def _apply(
         steps = x.shape[1] - 2 * reach
         side_by_side = [x[:, k : k + steps] for k in range(2 * reach + 1)]
         z = jnp.concatenate(side_by_side, axis=-1) @ layer.w + layer.b[None, None]
-        x = dropout(key, 2 + number, activate(activation, z), hidden_dropout, "hidden_dropout")
+        x = dropout(key, 2 + number, activate(activation, z), hidden_dropout)
     for number, cells in enumerate(params.cells, 2 + len(params.windows)):
         x = birnn(*cells, x, mask, activation=recurrent_activation)
-        x = dropout(key, number, x, hidden_dropout, "hidden_dropout")
+        x = dropout(key, number, x, hidden_dropout)
     node = x @ params.head.w + params.head.b[None, None]
     return chain.Scores(node, params.edge, params.start, params.end, mask)
 

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from rntn_jax.models.layers import Layer, linear
 from rntn_jax.ops import (
     activate,
+    check_dropout,
     check_ids,
     dropout,
     side_by_side,
@@ -210,12 +211,13 @@ def _checked(
 def _apply(
     params, ids, key, *, activation: str, input_dropout: float, hidden_dropout: float
 ) -> jax.Array:
+    check_dropout(key, input_dropout=input_dropout, hidden_dropout=hidden_dropout)
     if input_dropout:
-        x = dropout(key, 0, side_by_side(params.embedding, ids), input_dropout, "input_dropout")
+        x = dropout(key, 0, side_by_side(params.embedding, ids), input_dropout)
         z = x @ params.hidden.w + params.hidden.b[None]
     else:
         z = window_layer(params.embedding, ids, *params.hidden)
-    h = dropout(key, 1, activate(activation, z), hidden_dropout, "hidden_dropout")
+    h = dropout(key, 1, activate(activation, z), hidden_dropout)
     return h @ params.head.w + params.head.b[None]
 
 

@@ -6,7 +6,7 @@ from rntn_jax.ops.cross_entropy import (
     linear_cross_entropy_sum,
     softmax_cross_entropy,
 )
-from rntn_jax.ops.dropout import dropout
+from rntn_jax.ops.dropout import check_dropout, dropout
 from rntn_jax.ops.embedding import check_ids, embed, embed_sum
 from rntn_jax.ops.loops import bounded_loop
 from rntn_jax.ops.masking import accumulator, cast_like, masked, masked_mean
@@ -28,6 +28,7 @@ __all__ = [
     "activate",
     "bounded_loop",
     "cast_like",
+    "check_dropout",
     "check_ids",
     "derivative_from_output",
     "dropout",

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from rntn_jax.models.rnn_lm.params import Params, cells_of, head_of, initial_carry
 from rntn_jax.ops import (
     accumulator,
+    check_dropout,
     check_ids,
     dropout,
     embed,
@@ -119,15 +120,22 @@ def _states(
     output_dropout: float,
     remat_every: int | None,
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    check_dropout(
+        key,
+        input_dropout=input_dropout,
+        hidden_dropout=hidden_dropout,
+        recurrent_dropout=recurrent_dropout,
+        output_dropout=output_dropout,
+    )
     x = embed(params.embedding, batch.tokens)
-    x = dropout(key, 0, x, input_dropout, "input_dropout")
+    x = dropout(key, 0, x, input_dropout)
     after = []
     for layer, (cell, state) in enumerate(zip(cells_of(params), carry, strict=True)):
         if layer:
-            x = dropout(key, 3 * layer, x, hidden_dropout, "hidden_dropout")
+            x = dropout(key, 3 * layer, x, hidden_dropout)
         # One mask for all steps of a segment (variational).
         ones = jnp.ones_like(state)
-        kept = dropout(key, 3 * layer + 1, ones, recurrent_dropout, "recurrent_dropout")
+        kept = dropout(key, 3 * layer + 1, ones, recurrent_dropout)
         x, state = rnn(
             cell,
             x,
@@ -138,7 +146,7 @@ def _states(
             remat_every=remat_every,
         )
         after.append(state)
-    return dropout(key, 2, x, output_dropout, "output_dropout"), tuple(after)
+    return dropout(key, 2, x, output_dropout), tuple(after)
 
 
 def apply(
