@@ -9,7 +9,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from IPython.display import HTML, display
 
 import rntn_jax as rj
 
@@ -45,22 +44,12 @@ assert accuracy > 0.8
 # ## How sure it is
 # Marginals: $P(y_t = c)$ given the whole sentence. Framed cells are the right tags.
 
-
 # %%
-def show(words, labels, probabilities, gold):
-    from rntn_jax.plots import heatmap_html
-
-    marked = [[label == tag for label in labels] for tag in gold]
-    page = heatmap_html(
-        probabilities, words, labels, label="marginals", decimals=2, marked=np.array(marked)
-    )
-    display(HTML(page))
-
-
 labels = crf.classes_
 marginals = crf.predict_marginals(X_test[:1])[0]
-table = np.array([[token[label] for label in labels] for token in marginals])
-show([word for word, _ in test[0]], labels, table, [tag for _, tag in test[0]])
+table = [[token[label] for label in labels] for token in marginals]
+words, gold = zip(*test[0])
+rj.plots.marginals_html(words, labels, table, gold=gold)
 
 # %% [markdown]
 # ## The same by hand, in fifteen lines of JAX
@@ -108,4 +97,4 @@ assert loss < 6
 # ## Transitions that it has learnt
 
 # %%
-display(HTML(rj.plots.heatmap_html(params["edge"], labels, labels, label="transitions")))
+rj.plots.heatmap_html(params["edge"], labels, labels, label="transitions")

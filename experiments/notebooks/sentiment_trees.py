@@ -13,10 +13,16 @@ answer = rj.sentiment("This film doesn't care about cleverness, wit or any other
 print(answer.label, answer.name, np.round(answer.probabilities, 3))
 
 # %% [markdown]
-# The last line of a cell shows the tree: colours are labels, and hovering shows distributions.
+# The last line of a cell shows the answer: colours are labels, and hovering shows distributions.
 
 # %%
-answer.tree
+answer
+
+# %% [markdown]
+# A tree of one's own shows itself as a picture.
+
+# %%
+rj.plots.tree_svg(rj.data.parse_tree("(3 (1 (2 not) (1 bad)) (2 .))"))
 
 # %% [markdown]
 # ## Many sentences are much quicker than one after the other
@@ -58,7 +64,8 @@ for answer in rj.sentiment(["It's not bad.", "Oh great, the battery died again."
 
 # %% [markdown]
 # ## Take the trees away
-# As brackets, to correct and to train on: `./launch.sh sentiment --train=FILE`.
+# As brackets, to correct and to train on: `./launch.sh sentiment --train=FILE`. To type sentences
+# and correct their trees on a page: `./launch.sh sentiment --serve`.
 
 # %%
 print(tree.to_brackets())

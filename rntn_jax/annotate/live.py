@@ -20,7 +20,7 @@ from rntn_jax.annotate.corrections import Corrections
 from rntn_jax.annotate.pipeline import Pipeline, predict
 from rntn_jax.data import DataError, Tree, tokenize
 from rntn_jax.plots import Section, TreePicture
-from rntn_jax.plots.page import document, figures_html
+from rntn_jax.plots.page import document, tree_figures_html
 from rntn_jax.plots.text import escape
 
 __all__ = [
@@ -112,7 +112,7 @@ def answer(model: Pipeline, tree: Tree) -> dict[str, Any]:
     known = model.classifier.vocabulary
     fixes = {int(node): int(tree.labels[node]) for node in np.flatnonzero(tree.labels >= 0)}
     return {
-        "html": figures_html([picture], found.tree.class_names, "rj-view rj-edit"),
+        "html": tree_figures_html([picture], found.tree.class_names, "rj-view rj-edit"),
         "fixes": fixes,
         "tokens": list(tree.tokens),
         "text": tree.text,

@@ -83,6 +83,11 @@ class Sentiment(NamedTuple):
         """The label's name."""
         return self.tree.class_names[self.label]
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the label, and the tree."""
+        share = float(self.probabilities[self.label])
+        return f"<p><b>{self.name}</b> ({share:.0%})</p>{self.tree.to_svg()}"
+
     def to_dict(self) -> dict[str, Any]:
         """The answer as JSON can hold it."""
         return {

@@ -1,7 +1,8 @@
 """Pictures: sentiment trees, dependency arcs, learning curves, heat maps, matrices, reports.
 
 Everything returns text (SVG, HTML or plain) that needs no other file and no network. Importing
-this package imports numpy only; learning curves import matplotlib when they are drawn.
+this package imports numpy only; learning curves import matplotlib when they are drawn. What stands
+in the last line of a notebook's cell shows itself: `plots.tree_svg(tree)`, say.
 
 A picture of a tree and a page of trees:
     >>> from rntn_jax import data, plots
@@ -19,7 +20,8 @@ A report of a run, with whatever parts it has:
 
 from rntn_jax.plots.arcs import arcs_svg
 from rntn_jax.plots.curves import Curves, curves_svg
-from rntn_jax.plots.heatmap import heatmap_html
+from rntn_jax.plots.display import Html, Svg
+from rntn_jax.plots.heatmap import arc_marginals_html, heatmap_html, marginals_html
 from rntn_jax.plots.page import (
     Section,
     TreePicture,
@@ -36,14 +38,18 @@ from rntn_jax.plots.view import TreeLike
 
 __all__ = [
     "Curves",
+    "Html",
     "Section",
+    "Svg",
     "TreeLike",
     "TreePicture",
+    "arc_marginals_html",
     "arcs_svg",
     "confusion_html",
     "curves_svg",
     "heatmap_html",
     "line_colors",
+    "marginals_html",
     "most_confident_mistakes",
     "page_html",
     "pictures_html",

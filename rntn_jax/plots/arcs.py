@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rntn_jax.plots import text
+from rntn_jax.plots.display import Svg
 
 RIGHT, WRONG, GOLD = "#7a8696", "#cf5a1d", "#2f6fc0"
 _FONT = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
@@ -42,7 +43,7 @@ def arcs_svg(
     gold_heads: npt.ArrayLike | None = None,
     gold_labels: Sequence[str] | None = None,
     tags: Sequence[str] | None = None,
-) -> str:
+) -> Svg:
     """Draws a dependency tree, and where it differs from another one.
 
     The arcs stand above the words. With gold heads, arcs that are wrong (in head or label) are
@@ -117,7 +118,7 @@ def arcs_svg(
                 f'fill="#6b7280">{text.escape(small[index])}</text>'
             )
     title = text.escape("Dependency tree: " + text.span(words, 0, count))
-    return (
+    return Svg(
         f'<svg xmlns="http://www.w3.org/2000/svg" class="rj-arcs" role="img" aria-label="{title}" '
         f'width="{_n(width)}" height="{_n(height)}" viewBox="0 0 {_n(width)} {_n(height)}" '
         f'font-family="{_FONT}" text-anchor="middle">'

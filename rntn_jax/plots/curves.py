@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rntn_jax.plots import palette, text
+from rntn_jax.plots.display import Svg
 
 _SIZE = (5.6, 3.1)  # inches
 _SMOOTH_FROM, _SMOOTH_BINS, _PALE_UPTO, _MARKERS_UPTO = 200, 50, 2000, 40
@@ -38,7 +39,7 @@ def curves_svg(
     mark: float | None = None,
     percent: bool = False,
     colors: Mapping[str, str] | None = None,
-) -> str:
+) -> Svg:
     """Draws columns of a training history against one of its columns.
 
     Rows that lack `x` or a column, or hold no finite number there, are left out of that curve, so
@@ -105,7 +106,7 @@ def curves_svg(
                 entry.set_parse_math(False)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return _inline(buffer.getvalue(), title)
+    return Svg(_inline(buffer.getvalue(), title))
 
 
 _STYLE: Any = {

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rntn_jax.plots import palette, text
+from rntn_jax.plots.display import Html
 from rntn_jax.plots.tables import note_html, scroll_html
 
 _LOW, _MIDDLE, _HIGH = "#cf5a1d", "#f6f7f9", "#1b4f94"
@@ -23,7 +24,7 @@ def heatmap_html(
     decimals: int = 1,
     marked: npt.ArrayLike | None = None,
     note: str | None = None,
-) -> str:
+) -> Html:
     """Returns a matrix as a table whose cells are coloured by their values.
 
     Zero is pale, positive values are blue and negative ones orange, the largest in size darkest.
@@ -66,7 +67,78 @@ def heatmap_html(
         f'<table class="rj-heatmap"><thead><tr><th scope="col">{text.escape(corner)}</th>{head}'
         f"</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
-    return scroll_html(label, table) + note_html(note)
+    return Html(scroll_html(label, table) + note_html(note))
+
+
+def marginals_html(
+    words: Sequence[str],
+    labels: Sequence[str],
+    probabilities: npt.ArrayLike,
+    *,
+    gold: Sequence[str] | None = None,
+) -> Html:
+    """Returns the probability of each label at each word, in colour.
+
+    Args:
+        words: T words.
+        labels: C labels.
+        probabilities: `[T, C]` or longer (padding is cut off): one sentence's row of
+            `crf.chain.marginals(scores).node`, say.
+        gold: T labels to be framed, or None.
+
+    Returns:
+        HTML for a page made by `page_html`, or what a notebook shows.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+
+    Example:
+        >>> "0.90" in marginals_html(["film"], ["N", "V"], [[0.9, 0.1]], gold=["N"])
+        True
+    """
+    table = np.asarray(probabilities, np.float64)[: len(words)]
+    if gold is not None and len(gold) != len(words):
+        raise ValueError(f"{len(words)} words but {len(gold)} gold labels")
+    marked = None if gold is None else [[name == own for name in labels] for own in gold]
+    return heatmap_html(table, words, labels, label="Marginals", decimals=2, marked=marked)
+
+
+def arc_marginals_html(
+    words: Sequence[str],
+    probabilities: npt.ArrayLike,
+    *,
+    gold_heads: npt.ArrayLike | None = None,
+) -> Html:
+    """Returns the probability of each head of each word, in colour: a row a word.
+
+    Args:
+        words: T words.
+        probabilities: `[T+1, T+1]` or larger (padding is cut off): entry `[h, d]` for word h as
+            the head of word d, where words count from 1 and 0 is the root, as
+            `crf.dependency.marginals` gives them.
+        gold_heads: Integers `[T]`, 0 for the root, to be framed; or None.
+
+    Returns:
+        HTML for a page made by `page_html`, or what a notebook shows.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+
+    Example:
+        >>> shown = arc_marginals_html(["It", "works"], [[0, 0.1, 0.9], [0, 0, 0.1], [0, 0.9, 0]])
+        >>> shown.count("0.90")
+        2
+    """
+    count = len(words)
+    table = np.asarray(probabilities, np.float64)[: count + 1, 1 : count + 1].T
+    heads = None if gold_heads is None else np.asarray(gold_heads)
+    if heads is not None and heads.shape != (count,):
+        raise ValueError(f"gold_heads must have shape [{count}], got {list(heads.shape)}")
+    marked = None if heads is None else heads[:, None] == np.arange(count + 1)
+    return heatmap_html(
+        table, words, ["ROOT", *words], label="Marginals of arcs", corner="word \\ head",
+        decimals=2, marked=marked,
+    )  # fmt: skip
 
 
 def _cell(value: float, largest: float, decimals: int, framed: bool) -> str:

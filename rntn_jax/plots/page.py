@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rntn_jax.plots import assets, editor, palette, text
+from rntn_jax.plots.display import Html
 from rntn_jax.plots.tree import render
 from rntn_jax.plots.view import TreeLike, View, view
 
@@ -38,7 +39,7 @@ class Section(NamedTuple):
     html: str
 
 
-def page_html(*, title: str, header: str = "", sections: Sequence[Section] = ()) -> str:
+def page_html(*, title: str, header: str = "", sections: Sequence[Section] = ()) -> Html:
     """Returns a self-contained HTML page in the style of the reports.
 
     The page loads nothing: style and script are inline, and its content security policy forbids
@@ -69,7 +70,7 @@ def document(
     more_style: str = "",
     more_script: str = "",
     connect: str | None = None,
-) -> str:
+) -> Html:
     """The page, with the style sheets and scripts of these names.
 
     Args:
@@ -101,7 +102,7 @@ def document(
         f"{section.html}</section>"
         for index, section in enumerate(sections, 1)
     )
-    return (
+    return Html(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -119,7 +120,7 @@ def trees_html(
     title: str,
     class_names: Sequence[str] | None = None,
     editable: bool = True,
-) -> str:
+) -> Html:
     """Returns a self-contained HTML page of trees: to look at, and to correct.
 
     - A card under the pointer shows the text, the labels and the distribution of a node.
@@ -165,7 +166,7 @@ def trees_html(
     if len(many) != len(arrays):
         raise ValueError(f"{len(many)} trees but {len(arrays)} arrays of probabilities")
     pictures = [TreePicture(*pair) for pair in zip(many, arrays, strict=True)]
-    content = figures_html(pictures, class_names, "rj-view rj-edit" if editable else "rj-view")
+    content = tree_figures_html(pictures, class_names, "rj-view rj-edit" if editable else "rj-view")
     count = "1 tree" if len(many) == 1 else f"{len(many)} trees"
     parts = ("page", "viewer", "editor") if editable else ("page", "viewer")
     return document(title, "", [Section(count, content)], parts)
@@ -173,7 +174,7 @@ def trees_html(
 
 def pictures_html(
     pictures: Sequence[TreePicture], *, class_names: Sequence[str] | None = None
-) -> str:
+) -> Html:
     """Returns a legend and one figure a tree, as the content of a `Section`.
 
     Args:
@@ -191,10 +192,10 @@ def pictures_html(
         >>> "figure" in pictures_html([TreePicture(data.parse_tree("(3 (2 good) (2 film))"))])
         True
     """
-    return figures_html(pictures, class_names, "")
+    return Html(tree_figures_html(pictures, class_names, ""))
 
 
-def figures_html(
+def tree_figures_html(
     pictures: Sequence[TreePicture], class_names: Sequence[str] | None, abilities: str
 ) -> str:
     """Legend and figures of a page.

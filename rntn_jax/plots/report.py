@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from rntn_jax.plots import tables, text
 from rntn_jax.plots.curves import Curves, curves_svg
+from rntn_jax.plots.display import Html
 from rntn_jax.plots.page import Section, TreePicture, page_html, pictures_html
 
 
@@ -33,7 +34,7 @@ def report_html(
     config: Mapping[str, Any] | None = None,
     command: str | Sequence[str] | None = None,
     environment: Mapping[str, Any] | None = None,
-) -> str:
+) -> Html:
     """Returns the report of a training run: one HTML file that loads nothing else.
 
     The parts appear in the order of the arguments; a part whose argument is None is left out.

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rntn_jax.plots import palette, text
+from rntn_jax.plots.display import Html
 
 _DASH = "\u2013"
 _RIGHT, _WRONG = "#1b4f94", "#cf5a1d"
@@ -17,7 +18,7 @@ _RIGHT, _WRONG = "#1b4f94", "#cf5a1d"
 
 def confusion_html(
     matrix: npt.ArrayLike, class_names: Sequence[str] | None = None, *, note: str | None = None
-) -> str:
+) -> Html:
     """Returns a confusion matrix as an HTML table with a heat map.
 
     A cell holds the count and its share of the gold class (the row); its colour is that share,
@@ -57,7 +58,7 @@ def confusion_html(
         )
     totals = "".join(f'<td class="rj-total">{n:,g}</td>' for n in counts.sum(axis=0).tolist())
     legend = "Rows: gold class. Columns: predicted class. Percentages: share of the gold class."
-    return (
+    return Html(
         note_html(legend)
         + scroll_html(
             "Confusion matrix",
@@ -82,7 +83,7 @@ def _confusion_cell(count: float, total: float, right: bool) -> str:
 
 def scores_html(
     scores: Mapping[str, Mapping[str, Any]], *, decimals: int = 1, note: str | None = None
-) -> str:
+) -> Html:
     """Returns a table of scores as percent.
 
     Args:
@@ -108,7 +109,7 @@ def scores_html(
         for name, row in scores.items()
     )
     table = f"<table><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return scroll_html("Scores", table) + note_html(note)
+    return Html(scroll_html("Scores", table) + note_html(note))
 
 
 def _percent(value: Any, decimals: int) -> str:
@@ -141,7 +142,7 @@ def _flatten(facts: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]
             yield f"{prefix}{name}", format_value(value)
 
 
-def texts_html(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> str:
+def texts_html(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> Html:
     """Returns a table whose first column is text that runs over lines, as sentences do.
 
     Args:
@@ -161,7 +162,7 @@ def texts_html(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> str:
         for row in rows
     )
     table = f'<table class="rj-texts"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return scroll_html("Texts", table)
+    return Html(scroll_html("Texts", table))
 
 
 def figures_html(figures: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy.typing as npt
 
 from rntn_jax.plots import layout, palette, text
+from rntn_jax.plots.display import Svg
 from rntn_jax.plots.view import TreeLike, View, view
 
 FONT = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
@@ -26,7 +27,7 @@ def tree_svg(
     class_names: Sequence[str] | None = None,
     title: str | None = None,
     legend: bool = True,
-) -> str:
+) -> Svg:
     """Draws a sentiment tree as a standalone SVG picture.
 
     A node's colour and symbol show its predicted class where `probabilities` are given, else its
@@ -44,7 +45,8 @@ def tree_svg(
         legend: Whether to explain the colours below the tree.
 
     Returns:
-        An `<svg>` element with its namespace: a file, or a part of an HTML page.
+        An `<svg>` element with its namespace: a file, a part of an HTML page, or what a notebook
+        shows.
 
     Raises:
         ValueError: If shapes or labels do not fit each other.
@@ -55,7 +57,7 @@ def tree_svg(
         >>> picture.startswith("<svg") and "film" in picture
         True
     """
-    return render(view(tree, probabilities, class_names), title=title, legend=legend)
+    return Svg(render(view(tree, probabilities, class_names), title=title, legend=legend))
 
 
 def render(seen: View, *, title: str | None = None, legend: bool = False) -> str:

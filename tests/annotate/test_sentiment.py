@@ -42,6 +42,8 @@ def test_the_answer_for_a_sentence():
     )
     assert tree.to_html().startswith("<!doctype html>") and "cleverness" in tree.to_text()
     assert tree._repr_html_() == tree.to_svg()
+    assert answer._repr_html_().startswith(f"<p><b>{answer.name}</b> (")
+    assert answer._repr_html_().endswith(tree.to_svg())
     told = json.loads(json.dumps(answer.to_dict()))
     assert told["name"] == answer.name and len(told["nodes"]) == len(tree)
 
