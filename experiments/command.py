@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 
 from absl import app, flags
 
+from rntn_jax.cli.process import check_output
+
 __all__ = ["Command", "check_flags", "check_output", "help_text", "model_file", "run", "slip"]
 
 WIDTH = 90  # columns of the help
@@ -176,23 +178,6 @@ def model_file(
             f"there is no model {path}: train one first ({train}), or name one with --{flag}"
         )
     return path
-
-
-def check_output(path: str | None, flag: str = "output") -> None:
-    """Looks, before the work, whether a file can be written.
-
-    Raises:
-        OSError: naming the flag, when the folder does not exist, or the file is a folder.
-    """
-    if path is None:
-        return
-    folder = os.path.dirname(path) or "."
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"--{flag}={path}: there is no folder {folder}")
-    if os.path.isdir(path):
-        raise IsADirectoryError(f"--{flag}={path} is a folder, not a file")
-    if not os.access(path if os.path.exists(path) else folder, os.W_OK):
-        raise PermissionError(f"--{flag}={path} cannot be written")
 
 
 # --- slips ---

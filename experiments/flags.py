@@ -5,20 +5,17 @@ A field is described by ``field(metadata={"help": ...})``; its flag has the fiel
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import logging
-import signal
 import sys
-import threading
 import types
 import typing
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, TypeVar
 
 from absl import flags
 
 from experiments.command import Command, slip
+from rntn_jax.cli.process import messages
 
 __all__ = [
     "GIVEN",
@@ -145,43 +142,13 @@ def define_run_flags(folder: str) -> tuple[flags.FlagHolder[str | None], flags.F
     )
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: what the system sends to end a job; handled like Ctrl-C."""
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Makes SIGTERM an exception, in the main thread, which alone may ask for that."""
-
-    def terminate(*_: object) -> None:
-        raise Terminated
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def entry_point(body: Callable[[], None], command: Command) -> Callable[[list[str]], None]:
     """What `absl.app.run` takes: no stray arguments, and errors as messages for the user."""
 
     def main(argv: list[str]) -> None:
         if len(argv) > 1:
             sys.exit(slip(command, argv[1:]))
-        logging.getLogger("jax").setLevel(logging.WARNING)  # it tells of every TPU it lacks
-        try:
-            with _terminable():
-                body()
-        except (ValueError, OSError, ArithmeticError, ImportError) as error:
-            # Faults in data, settings or files.
-            sys.exit(f"{type(error).__name__}: {error}")
-        except KeyboardInterrupt as stop:
-            name = "SIGTERM" if isinstance(stop, Terminated) else "Ctrl-C"
-            print(": ".join([f"stopped by {name}", *map(str, stop.args)]), file=sys.stderr)
-            sys.exit(143 if isinstance(stop, Terminated) else 130)
+        with messages():
+            body()
 
     return main

@@ -23,6 +23,7 @@ if "RNTN_JAX_TESTS_CACHE" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["RNTN_JAX_TESTS_CACHE"], ignore_errors=True)
 jax.config.update("jax_compilation_cache_dir", os.environ["RNTN_JAX_TESTS_CACHE"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+os.environ.setdefault("RNTN_JAX_QUIET", "1")  # what is told depends on the clock
 
 
 def pytest_configure(config: pytest.Config) -> None:

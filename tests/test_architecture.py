@@ -25,6 +25,7 @@ LEVELS = {
     "schedule": 0,
     "shapes": 0,
     "ops": 1,
+    "compilation": 1,
     "trees": 1,
     "sequences": 1,
     "recurrent": 2,
@@ -36,6 +37,7 @@ LEVELS = {
     "plots": 4,
     "tagger": 5,
     "annotate": 5,
+    "cli": 7,  # it reads the version of the package itself
 }
 TOP = 6
 FORBIDDEN = {

@@ -41,9 +41,9 @@ def _main() -> None:
     workdir = Path(_WORKDIR.value or default_folder("chunking", preset, config.train))
     if _TAG.value is not None:
         path = model_file(COMMAND, _MODEL.value, workdir, "model_file")
-        from experiments.chunking import predict
+        from rntn_jax.cli import tag
 
-        predict.tag(path, _TAG.value, marginals=_MARGINALS.value, constrained=config.constrained)
+        tag.tag(path, _TAG.value, marginals=_MARGINALS.value, constrained=config.constrained)
         return
 
     from experiments.chunking import train

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from experiments.chunking.config import Config
-from experiments.chunking.pipeline import Model, figures, recode
+from experiments.chunking.pipeline import figures, recode
 from experiments.workdir import read_json
 from rntn_jax import plots
+from rntn_jax.tagger.column_tagger import Model
 
 __all__ = ["PUBLISHED", "marginal_map", "write"]
 

@@ -13,21 +13,11 @@ import optax
 from experiments import loop, optimizers
 from experiments.chunking import report
 from experiments.chunking.config import Config
-from experiments.chunking.features import attributes, columns
-from experiments.chunking.pipeline import (
-    Model,
-    Neural,
-    Sparse,
-    batches,
-    encode,
-    evaluate,
-    figures,
-    log_prob,
-    recode,
-    save_model,
-)
+from experiments.chunking.pipeline import evaluate, figures, log_prob, recode
 from experiments.workdir import run_once, write_json
 from rntn_jax import data, tagger
+from rntn_jax.tagger.column_features import attributes, columns
+from rntn_jax.tagger.column_tagger import Model, Neural, Sparse, batches, encode, save_model
 from rntn_jax.training import NotFiniteError, make_train_step
 
 __all__ = ["NotFiniteError", "load_splits", "run"]

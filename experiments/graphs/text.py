@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.chunking.config import Config as ChunkingConfig
-from experiments.chunking.features import attributes
 from experiments.chunking.train import load_splits
 from experiments.graphs import names
 from experiments.graphs.config import Config
 from rntn_jax import data, sequences
 from rntn_jax.crf import graph
+from rntn_jax.tagger.column_features import attributes
 
 __all__ = [
     "Batch",

@@ -112,14 +112,15 @@ def _answer(workdir: Path) -> None:
         check_output(_OUTPUT.value)
     check_output(_EXPORT.value, "export")
     from experiments.sentiment import predict
+    from rntn_jax.cli import label, sentiment
 
-    annotator = predict.load(model, _BUILDER.value)
+    annotator = sentiment.load(model, _BUILDER.value)
     if _PREDICT.value is not None:
-        predict.predict(annotator, _PREDICT.value, _INPUT.value, _FORMAT.value, _OUTPUT.value)
+        sentiment.predict(annotator, _PREDICT.value, _INPUT.value, _FORMAT.value, _OUTPUT.value)
     if _EVALUATE.value is not None:
         predict.evaluate(annotator, _EVALUATE.value, _BRACKETS.value)
     if _LABEL.value is not None:
-        predict.label(annotator, _LABEL.value, _OUTPUT.value)
+        label.label(annotator, _LABEL.value, _OUTPUT.value)
     if _EXPORT.value is not None:
         predict.export(annotator, _EXPORT.value)
     if _SERVE.value:

@@ -14,6 +14,7 @@ from rntn_jax import plots
 from rntn_jax.annotate import binary_parser, classifier
 from rntn_jax.annotate.binary_parser import BinaryParser, build_trees
 from rntn_jax.annotate.classifier import CLASS_NAMES, SentimentClassifier, label_trees
+from rntn_jax.compilation import cached
 from rntn_jax.data import DataError, Tree, tokenize
 from rntn_jax.training import load_model, save_pytree
 
@@ -152,7 +153,8 @@ def sentiment(text, model=None) -> Sentiment | list[Sentiment]:
 
     The text is cut into tokens as in the Penn Treebank, the span parser makes a binary tree
     of them, and a recursive neural tensor network labels its nodes (source 000). The first
-    call reads the model in the package and compiles; it needs no network.
+    call reads the model in the package and compiles, which takes seconds and is then kept in the
+    user's cache (`rntn_jax.compilation`); it needs no network.
 
     Args:
         text: taken as one sentence (`rntn_jax.data.sentences` splits longer texts); or several
@@ -178,7 +180,8 @@ def sentiment(text, model=None) -> Sentiment | list[Sentiment]:
     for number, one in enumerate(texts):
         if not isinstance(one, str):
             raise TypeError(f"text[{number}] must be a str, got {type(one).__name__}")
-    found = annotate(default_model() if model is None else model, texts)
+    with cached():
+        found = annotate(default_model() if model is None else model, texts)
     return found[0] if isinstance(text, str) else found
 
 

@@ -18,7 +18,8 @@
 - `treebank_text`: the raw text of a treebank, and where in it its tokens are; `text_scores`,
   `segmentation_scores`: how well raw text was analysed, as CoNLL 2018 has it.
 - `dependencies`: checks of such trees, projectivity, and attachment scores as CoNLL 2018 has them.
-- `read_uai`, `write_uai`, `MarkovModel`: models on graphs, as other inference programs have them.
+- `read_uai`, `read_uai_evidence`, `write_uai`, `MarkovModel`: models on graphs, as other programs
+  have them.
 - `encode_attributes`: features of tokens, as dictionaries or lists, to numbered attributes.
 - `chunks`: tags to chunks, the schemes BIO, IOB1 and BIOES, and scores as CoNLL-2000 has them.
 - `demo_sentiment`, `demo_text`, `demo_tags`: an embedded treebank with exact labels, a text of
@@ -47,7 +48,7 @@ from rntn_jax.data.tokenizer import Span, sentence_spans, sentences, token_spans
 from rntn_jax.data.tree import Tree
 from rntn_jax.data.treebank_text import TextToken, TreebankText, treebank_text
 from rntn_jax.data.trees_io import binarize, parse_tree, read_trees, write_trees
-from rntn_jax.data.uai import MarkovModel, read_uai, write_uai
+from rntn_jax.data.uai import MarkovModel, read_uai, read_uai_evidence, write_uai
 from rntn_jax.data.vocabulary import Vocabulary
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "read_sentences",
     "read_trees",
     "read_uai",
+    "read_uai_evidence",
     "segmentation_scores",
     "sentence_spans",
     "sentences",

@@ -16,7 +16,7 @@ import numpy as np
 from rntn_jax.data.errors import DataError, shown
 from rntn_jax.data.text import read_text, write_text
 
-__all__ = ["MarkovModel", "read_uai", "write_uai"]
+__all__ = ["MarkovModel", "read_uai", "read_uai_evidence", "write_uai"]
 
 _MOST = 1 << 27  # entries of all tables, filled up
 
@@ -63,6 +63,11 @@ class _Words:
             limit = f"at least {least}" if most == math.inf else f"{least} .. {int(most)}"
             raise self.error(f"{what} must be an integer, {limit}, got {shown(word)}", word)
         return int(word)
+
+    def end(self, last: str) -> None:
+        if self.at < len(self.words):
+            extra = self.next("nothing")
+            raise self.error(f"the file goes on after {last}, with {shown(extra)}", extra)
 
     def weight(self) -> float:
         word = self.next("an entry of a table")
@@ -138,12 +143,50 @@ def read_uai(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> MarkovMode
             tables[j, i] = tables[j, i] + values.T
         else:
             tables[i, j] = tables.get((i, j), 0) + values
-    if words.at < len(words.words):
-        extra = words.next("nothing")
-        raise words.error(f"the file goes on after the last table, with {shown(extra)}", extra)
+    words.end("the last table")
     edges = np.array(list(tables), np.int32).reshape(-1, 2)
     edge = np.array(list(tables.values())).reshape(-1, most, most)
     return MarkovModel(node, edge, edges, np.array(sizes, np.int32))
+
+
+def read_uai_evidence(
+    source: str | os.PathLike[str] | IO[str] | IO[bytes], num_labels: np.ndarray
+) -> dict[int, int]:
+    """Reads which variables of a network were observed, and as what (a file ``.uai.evid``).
+
+    The file holds the number of observed variables, then each with its label; in the form of 2010
+    and 2011 the number of samples stands before that, which must be 1 here.
+
+    Args:
+      source: a path, or an open text or binary stream, read to its end; UTF-8.
+      num_labels: int ``[I]``, how many labels each variable has: `MarkovModel.num_labels`.
+
+    Returns:
+      the label of each observed variable, both numbered from 0.
+
+    Raises:
+      DataError: with file and line, for variables and labels that the network does not have, two
+        labels of one variable, several samples, files cut short or going on.
+      OSError: when the file cannot be opened.
+
+    Example:
+      >>> import io
+      >>> read_uai_evidence(io.StringIO("2 1 0 2 1"), np.array([2, 2, 3]))
+      {1: 0, 2: 1}
+    """
+    words = _Words(*read_text(source))
+    if len(words.words) % 2 == 0 and words.words:  # a number, and pairs; so there are two numbers
+        samples = words.integer("the number of samples", 0)
+        if samples != 1:
+            raise words.error(f"evidence must be one sample, got {samples}", samples)
+    observed: dict[int, int] = {}
+    for _ in range(words.integer("the number of observed variables", 0)):
+        i = words.integer("a variable", 0, len(num_labels) - 1)
+        label = words.integer(f"the label of variable {i}", 0, int(num_labels[i]) - 1)
+        if observed.setdefault(i, label) != label:
+            raise words.error(f"variable {i} is both {observed[i]} and {label}", label)
+    words.end("the last observed variable")
+    return observed
 
 
 def write_uai(

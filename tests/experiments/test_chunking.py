@@ -12,10 +12,12 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.chunking import features, pipeline, predict, train
+from experiments.chunking import pipeline, train
 from experiments.chunking.config import PRESETS, Config
 from experiments.workdir import RunMismatchError, read_json
 from rntn_jax import data
+from rntn_jax.cli import tag
+from rntn_jax.tagger import column_features, column_tagger
 from rntn_jax.training import CheckpointError, MetricsWriter, read_info, read_metrics, save_pytree
 from tests.helpers import enable_x64
 
@@ -89,7 +91,8 @@ def test_training_resumes_bit_for_bit(neural, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             train.run(NEURAL, tmp_path)
     train.run(NEURAL, tmp_path)
-    first, second = (pipeline.load_model(path / "model.safetensors") for path in (neural, tmp_path))
+    files = [path / "model.safetensors" for path in (neural, tmp_path)]
+    first, second = map(column_tagger.load_model, files)
     for left, right in zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params)):
         np.testing.assert_array_equal(left, right)
 
@@ -105,7 +108,7 @@ def test_tagging_a_file(name, request, tmp_path, capsys):
     sentences = data.demo_tags.splits()["test"][:5]
     file = tmp_path / "in.txt"
     data.write_columns(file, sentences)
-    predict.tag(workdir / "model.safetensors", str(file), marginals=True, constrained=True)
+    tag.tag(workdir / "model.safetensors", str(file), marginals=True, constrained=True)
     out, err = capsys.readouterr()
     head, *lines = out.split("\n")
     labels = head.split("\t")[2:]
@@ -123,7 +126,7 @@ def test_tagging_a_file(name, request, tmp_path, capsys):
         data.chunks.validate([row[3] for row in rows], "bio")
     # Without the gold column: the same tags, and no scores.
     data.write_columns(file, [[row[:2] for row in rows] for rows in sentences])
-    predict.tag(workdir / "model.safetensors", str(file), marginals=False, constrained=True)
+    tag.tag(workdir / "model.safetensors", str(file), marginals=False, constrained=True)
     out, err = capsys.readouterr()
     tags = [line.split("\t")[2] for line in out.split("\n") if line]
     assert tags == [row[3] for rows in again for row in rows] and not err
@@ -133,16 +136,16 @@ def test_tagging_a_file_of_other_columns(sparse, tmp_path):
     file = tmp_path / "in.txt"
     file.write_text("a b c d\n")
     with pytest.raises(data.DataError, match=r"in.txt: 4 columns; .* trained on 2 and the tag"):
-        predict.tag(sparse / "model.safetensors", str(file), marginals=False, constrained=False)
+        tag.tag(sparse / "model.safetensors", str(file), marginals=False, constrained=False)
 
 
 def test_log_probabilities_are_those_of_the_marginals(neural):
     """Of sentences of one token they are the same."""
-    tagger = pipeline.load_model(neural / "model.safetensors")
+    tagger = column_tagger.load_model(neural / "model.safetensors")
     rows = [[(*s[0][:-1], tag)] for s, tag in zip(data.demo_tags.splits()["test"], ["O", "B-NP"])]
     inner = pipeline.recode(rows, "bio", "bioes")
     assert [r[0][-1] for r in inner] == ["O", "S-NP"]
-    _, marginals = pipeline.predict(tagger, [[row[:-1] for row in r] for r in rows])
+    _, marginals = column_tagger.predict(tagger, [[row[:-1] for row in r] for r in rows])
     expected = [np.log(p[0, tagger.labels.index(r[0][-1])]) for p, r in zip(marginals, inner)]
     np.testing.assert_allclose(pipeline.log_prob(tagger, rows), expected, rtol=1e-4)
     unseen = [(*rows[0][0][:-1], "B-XX")]
@@ -196,7 +199,7 @@ def test_tags_that_are_no_chunk_tags(model, tmp_path, capsys):
     assert 0 < result["test_accuracy"] <= 1 and 0 < result["test_nats"] < 4
     assert "test accuracy" in (tmp_path / "run" / "report.html").read_text()
     capsys.readouterr()
-    predict.tag(
+    tag.tag(
         tmp_path / "run" / "model.safetensors", paths["test"], marginals=False, constrained=True
     )
     out, err = capsys.readouterr()
@@ -206,7 +209,7 @@ def test_tags_that_are_no_chunk_tags(model, tmp_path, capsys):
 
 def test_features_of_the_tutorial():
     rows = [("He", "PRP"), ("reckons", "VBZ"), ("so", "RB")]
-    found = features.attributes(rows, "crfsuite")
+    found = column_features.attributes(rows, "crfsuite")
     assert found[0] == [
         *("w[0]=He", "w[1]=reckons", "w[2]=so", "w[0]|w[1]=He|reckons"),
         *("pos[0]=PRP", "pos[1]=VBZ", "pos[2]=RB"),
@@ -214,7 +217,7 @@ def test_features_of_the_tutorial():
         "__BOS__",
     ]
     assert found[1][1] == "w[0]=reckons" and len(found[1]) == 5 + 6 and found[2][-1] == "__EOS__"
-    assert features.attributes([("He",)], "token") == [["w[0]=He"]]
+    assert column_features.attributes([("He",)], "token") == [["w[0]=He"]]
 
 
 def test_presets_and_bad_settings():
@@ -235,15 +238,15 @@ def test_presets_and_bad_settings():
 def test_other_files_are_no_models(tmp_path):
     save_pytree(tmp_path / "x", {"w": np.ones(1)}, {"kind": "other"})
     with pytest.raises(CheckpointError, match="does not hold a tagger"):
-        pipeline.load_model(tmp_path / "x")
+        column_tagger.load_model(tmp_path / "x")
 
 
 @pytest.mark.parametrize("name", ["sparse", "neural"])
 def test_models_whose_contents_are_mad(name, request, tmp_path):
     """The checksum is right, and what is in the file is not: an error that names the file, soon."""
     path = request.getfixturevalue(name) / "model.safetensors"
-    saved, model = read_info(path), pipeline.load_model(path)
-    tree: Any = {"x": np.ones(1)} if isinstance(model, pipeline.Sparse) else model.params
+    saved, model = read_info(path), column_tagger.load_model(path)
+    tree: Any = {"x": np.ones(1)} if isinstance(model, column_tagger.Sparse) else model.params
     changes: list[dict[str, Any]] = [
         {"info": None},
         {"info": saved["info"] | {"scheme": "iob7"}},
@@ -265,4 +268,4 @@ def test_models_whose_contents_are_mad(name, request, tmp_path):
     for change in changes:
         save_pytree(tmp_path / "model", tree, saved | change)
         with pytest.raises(CheckpointError, match=re.escape(str(tmp_path / "model"))):
-            pipeline.load_model(tmp_path / "model")
+            column_tagger.load_model(tmp_path / "model")

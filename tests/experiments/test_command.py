@@ -135,6 +135,10 @@ MISTAKES: dict[str, list[tuple[list[str], str]]] = {
         (["--images=digits", "--height=3"], "--height does nothing with --images=digits"),
         (["--method=loopy", "--sweeps=3"], "--sweeps does nothing with --method=loopy"),
         (["--task=chunking", "--data_dir=x"], "--data_dir does nothing with --corpus=names"),
+        (["model.uai"], "did you mean --infer=model.uai?"),
+        (["--query=pr"], "--query does nothing without --infer"),
+        (["--infer=x", "--epochs=3"], "--epochs does nothing with --infer: it is for training"),
+        (["--infer=x", "--output=/none/x"], "--output=/none/x: there is no folder /none"),
     ],
     "tree_builder": [
         (["trees.txt"], "did you mean --evaluate=trees.txt?"),

@@ -15,13 +15,13 @@ import jax
 import numpy as np
 import pytest
 
-import experiments.chunking.pipeline as chunking
 import experiments.language_model.pipeline as language_model
 import experiments.parsing.pipeline as parsing
 from experiments.parsing.config import Config as ParsingConfig
 from experiments.parsing.train import make_model
 from rntn_jax import annotate, data, tagger
 from rntn_jax.models import encoder, rnn_lm, rntn, span_parser
+from rntn_jax.tagger import column_features, column_tagger
 from rntn_jax.training import CheckpointError, read_info
 from rntn_jax.training.checkpoint import _digest, _parts, _read
 
@@ -62,21 +62,21 @@ def _parser(rnn_layers: int) -> parsing.Model:
     return make_model(config, words, ["dep", "root"], options)
 
 
-def _tagger() -> chunking.Neural:
-    described = chunking.columns([("a", "X")])[0]
+def _tagger() -> column_tagger.Neural:
+    described = column_features.columns([("a", "X")])[0]
     words = tuple(data.Vocabulary.build([word]) for word in described)
     sizes = tagger.Config(
         tuple(map(len, words)), (2,) * len(words), 3, windows=(3, 1), rnn_layers=1, hidden_dim=2
     )
     info = {"scheme": "bio", "inner": "bio", "columns": 3}
-    return chunking.Neural(tagger.init(KEY, sizes), words, ["B-X", "I-X", "O"], sizes, info)
+    return column_tagger.Neural(tagger.init(KEY, sizes), words, ["B-X", "I-X", "O"], sizes, info)
 
 
 @cache
-def _sparse() -> chunking.Sparse:
+def _sparse() -> column_tagger.Sparse:
     X, y = [[["a"], ["b"]], [["b", "c"]]], [["B-X", "I-X"], ["O"]]
     info = {"scheme": "bio", "inner": "bio", "columns": 2, "template": "token"}
-    return chunking.Sparse(tagger.CRF(max_iterations=1).fit(X, y), info)
+    return column_tagger.Sparse(tagger.CRF(max_iterations=1).fit(X, y), info)
 
 
 def _parse(model: parsing.Model) -> Any:
@@ -84,8 +84,8 @@ def _parse(model: parsing.Model) -> Any:
     return parsing.parse(model, [data.ConlluSentence((), rows)])
 
 
-def _tag(model: chunking.Model) -> Any:
-    return chunking.predict(model, [[("a",) * (model.info["columns"] - 1)]])
+def _tag(model: column_tagger.Model) -> Any:
+    return column_tagger.predict(model, [[("a",) * (model.info["columns"] - 1)]])
 
 
 TREE = data.parse_tree("(2 (1 a) (3 b))")
@@ -117,10 +117,10 @@ KINDS = {
         lambda path: parsing.save_model(path, _parser(1)), parsing.load_model, _parse
     ),
     "tagger": Kind(
-        lambda path: chunking.save_model(path, _tagger()), chunking.load_model, _tag
+        lambda path: column_tagger.save_model(path, _tagger()), column_tagger.load_model, _tag
     ),
     "sparse_crf": Kind(
-        lambda path: chunking.save_model(path, _sparse()), chunking.load_model, _tag
+        lambda path: column_tagger.save_model(path, _sparse()), column_tagger.load_model, _tag
     ),
 }  # fmt: skip
 

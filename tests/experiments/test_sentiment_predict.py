@@ -20,10 +20,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from experiments.sentiment import predict as labelling
+from experiments.sentiment import predict as measuring
 from experiments.sentiment import train
 from experiments.sentiment.config import Config
-from experiments.sentiment.inputs import guess
 from experiments.workdir import read_json
 from rntn_jax import data, trees
 from rntn_jax.annotate import (
@@ -33,6 +32,9 @@ from rntn_jax.annotate import (
     save_classifier,
     two_classes,
 )
+from rntn_jax.cli import sentiment as labelling
+from rntn_jax.cli.inputs import guess, read
+from rntn_jax.cli.label import label
 from rntn_jax.models import rntn
 from rntn_jax.training import CheckpointError, load_pytree, read_info, save_pytree
 from tests.experiments.test_sentiment import environment_of_a_process
@@ -114,7 +116,7 @@ def test_a_two_class_model_is_scored_on_five_class_labels_taken_as_two(tmp_path:
     data.write_trees(tmp_path / "five.txt", forest)
     data.write_trees(tmp_path / "two.txt", [two_classes(tree) for tree in forest])
     five, two = (
-        labelling.evaluate(
+        measuring.evaluate(
             labelling.load(tmp_path / "m.safetensors", None), str(tmp_path / f"{name}.txt")
         )
         for name in ("five", "two")
@@ -199,7 +201,7 @@ def test_evaluation_gives_the_scores_of_training(run: Path, model: Path, tmp_pat
     for name in ("dev", "test"):
         data.write_trees(tmp_path / "bank.txt", splits[name])
         assert (
-            labelling.evaluate(labelling.load(model, None), str(tmp_path / "bank.txt"))
+            measuring.evaluate(labelling.load(model, None), str(tmp_path / "bank.txt"))
             == result[name]
         )
         printed = capsys.readouterr().out.splitlines()
@@ -212,7 +214,7 @@ def test_evaluation_gives_the_scores_of_training(run: Path, model: Path, tmp_pat
 def test_evaluation_needs_a_label(model: Path, tmp_path: Path):
     (tmp_path / "bank.txt").write_text("(-1 (-1 a) (-1 b))\n")
     with pytest.raises(data.DataError, match=r"bank\.txt: no node has a label"):
-        labelling.evaluate(labelling.load(model, None), str(tmp_path / "bank.txt"))
+        measuring.evaluate(labelling.load(model, None), str(tmp_path / "bank.txt"))
 
 
 def test_text_shows_sentence_and_label(model: Path, source: str, capsys):
@@ -341,12 +343,12 @@ def test_files_of_trees_parses_and_texts_are_told_apart(shipped, tmp_path: Path)
         ("text", "(I) liked it", ["-LRB-", "I", "-RRB-", "liked", "it"]),
     ):
         (tmp_path / name).write_text(content)
-        found = labelling.read(str(tmp_path / name), "auto")
+        found = read(str(tmp_path / name), "auto")
         first = found[0] if name == "text" else found[0].tokens
         assert list(first) == words
-        assert labelling.read(str(tmp_path / name), "text")[0][0] in {"-LRB-", words[0]}
+        assert read(str(tmp_path / name), "text")[0][0] in {"-LRB-", words[0]}
     with pytest.raises(data.DataError):
-        labelling.read(str(tmp_path / "text"), "trees")
+        read(str(tmp_path / "text"), "trees")
 
 
 def test_json_holds_the_users_text_and_the_place_of_every_node(shipped, tmp_path: Path, capsys):
@@ -439,29 +441,29 @@ def test_what_a_file_was_taken_for_is_said(tmp_path: Path, capsys):
         ("texts, one a line", "(2 thumbs up) Nice."),
     ):
         (tmp_path / "file").write_text(content)
-        labelling.read(str(tmp_path / "file"), "auto")
+        read(str(tmp_path / "file"), "auto")
         assert f"{tmp_path / 'file'}: read as {kind} (" in capsys.readouterr().err
-        labelling.read(str(tmp_path / "file"), kind if kind in ("trees", "parses") else "text")
+        read(str(tmp_path / "file"), kind if kind in ("trees", "parses") else "text")
         assert capsys.readouterr().err == ""
-    found = labelling.read("(3 (2 a) (4 film))", "auto")  # no file, but in brackets
+    found = read("(3 (2 a) (4 film))", "auto")  # no file, but in brackets
     assert isinstance(found[0], data.Tree)
     assert "what was given: read as trees" in capsys.readouterr().err
-    assert list(labelling.read("A (B) film", "auto")[0]) == data.tokenize("A (B) film")
+    assert list(read("A (B) film", "auto")[0]) == data.tokenize("A (B) film")
     assert capsys.readouterr().err == ""
 
 
 def test_what_was_asked_for_wins(tmp_path: Path):
     (tmp_path / "file").write_text("(3 (2 a) (4 film))")
-    (text,) = labelling.read(str(tmp_path / "file"), "text")
+    (text,) = read(str(tmp_path / "file"), "text")
     assert list(text)[:2] == ["-LRB-", "3"]
-    assert list(labelling.read("10/10", "text")[0]) == [r"10\/10"]
-    assert list(labelling.read(str(tmp_path), "text")[0])  # the name of a folder is a text too
+    assert list(read("10/10", "text")[0]) == [r"10\/10"]
+    assert list(read(str(tmp_path), "text")[0])  # the name of a folder is a text too
     with pytest.raises(FileNotFoundError, match=r"there is no file '10/10'.*--input=text"):
-        labelling.read("10/10", "auto")
+        read("10/10", "auto")
     with pytest.raises(data.DataError, match="taken for trees by how it begins: --input=text"):
-        labelling.read("(2 (3 thumbs up))", "auto")
+        read("(2 (3 thumbs up))", "auto")
     with pytest.raises(data.DataError) as caught:
-        labelling.read("(2 (3 thumbs up))", "trees")
+        read("(2 (3 thumbs up))", "trees")
     assert "taken for" not in str(caught.value)
 
 
@@ -477,18 +479,18 @@ def test_what_was_asked_for_wins(tmp_path: Path):
 )
 def test_what_cannot_be_read_is_named(source, error, message):
     with pytest.raises(error, match=message):
-        labelling.read(source, "trees" if source == "a text" else "auto")
+        read(source, "trees" if source == "a text" else "auto")
 
 
 def test_texts_longer_than_any_file_s_name_are_texts():
-    assert len(labelling.read("very " * 3000 + "good", "auto")[0]) == 3001
+    assert len(read("very " * 3000 + "good", "auto")[0]) == 3001
 
 
 def test_labelled_phrases_become_training_trees(shipped, tmp_path: Path, capsys):
     (tmp_path / "labelled.txt").write_text(
         "1 The plot is thin but I loved the cast\n4 I loved the cast\n0 thin but I\n\n3 Good .\n"
     )
-    labelling.label(shipped, str(tmp_path / "labelled.txt"), str(tmp_path / "train.txt"))
+    label(shipped, str(tmp_path / "labelled.txt"), str(tmp_path / "train.txt"))
     first, second = data.read_trees(tmp_path / "train.txt")
     assert first.labels[-1] == 1 and second.labels.tolist() == [-1, -1, 3]
     phrase = [label for span, label in zip(first.spans().tolist(), first.labels) if span == [5, 9]]
@@ -500,12 +502,12 @@ def test_labelled_phrases_become_training_trees(shipped, tmp_path: Path, capsys)
 def test_other_brackets_are_scored_at_the_root(shipped, tmp_path: Path):
     data.write_trees(tmp_path / "bank.txt", data.read_trees(io.StringIO(SENTENCES)))
     for brackets in ("built", "balanced", "right"):
-        values = labelling.evaluate(shipped, str(tmp_path / "bank.txt"), brackets)
+        values = measuring.evaluate(shipped, str(tmp_path / "bank.txt"), brackets)
         assert set(values) == {"fine_root", "binary_root", "binary_corenlp_root"}
 
 
 def test_builder_and_labeller_are_exported_as_one_file(shipped, model: Path, tmp_path: Path):
-    labelling.export(labelling.load(model, None), str(tmp_path / "both.safetensors"))
+    measuring.export(labelling.load(model, None), str(tmp_path / "both.safetensors"))
     again = labelling.load(tmp_path / "both.safetensors", None)
     jax.tree.map(
         np.testing.assert_array_equal, again.classifier.params, load_classifier(model).params

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.chunking.features import attributes
 from experiments.graphs import names, scoring, skip_chain, text, text_report, train
 from experiments.graphs.config import CHUNKING_PRESETS, Config
 from experiments.workdir import read_json
 from rntn_jax.data import DataError
+from rntn_jax.tagger.column_features import attributes
 from rntn_jax.training import MetricsWriter, load_pytree, read_metrics
 from tests.helpers import enable_x64
 

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.chunking.features import attributes
 from rntn_jax import data
+from rntn_jax.tagger.column_features import attributes
 
 __all__ = ["EPOCHS", "make"]
 
