@@ -77,6 +77,9 @@ def solve(
         evidence: the labels of observed variables; every other label of theirs becomes impossible.
         options: how the approximate methods iterate.
 
+    Returns:
+        an `Answer`, whose residual says whether an approximate method has converged.
+
     Raises:
         ValueError: for another query or method; where the graph is too wide for ``exact``; where
             no labelling is possible, so that there are no marginals and no labelling to name.

@@ -108,6 +108,9 @@ def read(source: str, kind: str) -> list[data.Tree] | list[Text]:
         source: the text or file.
         kind: ``text``, ``trees`` or ``parses``; ``auto``: as `guess` has it.
 
+    Returns:
+        trees, or tokenised texts.
+
     Raises:
         DataError: for faults in a file, and when there are no words.
         FileNotFoundError: when there is no such file, and ``source`` looks like one, or trees or

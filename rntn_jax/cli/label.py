@@ -15,7 +15,19 @@ __all__ = ["label"]
 
 @cached()
 def label(annotator: Pipeline, source: str, output: str | None) -> None:
-    """Makes training trees of labelled sentences and phrases, each of which becomes a node."""
+    """Makes training trees of labelled sentences and phrases, each of which becomes a node.
+
+    A phrase that crosses another one cannot be a node; it is told on standard error.
+
+    Args:
+        annotator: whose parser makes the trees.
+        source: a file as `rntn_jax.data.read_labelled_text` reads it; - for standard input.
+        output: the file to write, a tree a line; None: standard output.
+
+    Raises:
+        DataError: for faults in the file.
+        OSError: when a file cannot be read or written.
+    """
     items = data.read_labelled_text(sys.stdin.buffer if source == "-" else source)
     tokens = [item.tokens for item in items]
     kept, lost = [], []

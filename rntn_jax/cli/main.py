@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import rntn_jax
 from rntn_jax.cli.process import check_output, messages
+from rntn_jax.compilation import cached
 
 __all__ = ["main"]
 
@@ -93,12 +94,25 @@ def _add_sentiment(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         rntn-jax sentiment "A gorgeous, witty film."
         rntn-jax sentiment reviews.txt --format=json
         rntn-jax sentiment reviews.txt --format=html --output=trees.html
+        rntn-jax sentiment --serve
         """,
     )
     command.add_argument(
-        "text", nargs="+", help="a text, or a file of texts, a line each, of sentiment trees, or "
+        "text", nargs="*", help="a text, or a file of texts, a line each, of sentiment trees, or "
         "of Penn Treebank parses"
     )  # fmt: skip
+    command.add_argument(
+        "--serve", action="store_true",
+        help="instead serve a page on this machine: type sentences, see their trees, correct them",
+    )  # fmt: skip
+    command.add_argument("--port", type=int, default=8765, help="of the page; 0: any that is free")
+    command.add_argument(
+        "--corrections", metavar="FILE", default="corrections.txt",
+        help="file to which the page writes every correction (default: %(default)s)",
+    )  # fmt: skip
+    command.add_argument(
+        "--no-open", action="store_true", help="do not open a browser for the page"
+    )
     command.add_argument(
         "--format", choices=("text", "json", "brackets", "svg", "html"), default="text",
         help="what to write (default: %(default)s); several svg: --output is a folder",
@@ -111,9 +125,17 @@ def _add_sentiment(commands: argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def _sentiment(given: argparse.Namespace) -> None:
+    if given.serve == bool(given.text):
+        raise ValueError("sentiment takes either a text or --serve")
     from rntn_jax.cli import sentiment
 
     annotator = sentiment.load(given.model, given.builder)
+    if given.serve:
+        from rntn_jax.annotate.serve import serve
+
+        with cached():
+            serve(annotator, given.corrections, port=given.port, browser=not given.no_open)
+        return
     text = " ".join(given.text)
     sentiment.predict(annotator, text, given.input, given.format, given.output)
 

@@ -60,6 +60,10 @@ def messages() -> Iterator[None]:
 def check_output(path: str | None, flag: str = "output") -> None:
     """Looks, before the work, whether a file can be written.
 
+    Args:
+        path: of the file; None: standard output, which can.
+        flag: that named it, for the message.
+
     Raises:
         OSError: naming the flag, when the folder does not exist, or the file is a folder.
     """

@@ -31,7 +31,19 @@ CHUNK = 2048  # sentences between two moves of the progress bar
 
 
 def load(model: str | Path | None, builder: str | Path | None) -> Pipeline:
-    """The named files, and the model in the package for what is not named."""
+    """The named files, and the model in the package for what is not named.
+
+    Args:
+        model: file of a classifier, or of a whole pipeline.
+        builder: file of a parser of binary trees.
+
+    Returns:
+        a pipeline.
+
+    Raises:
+        CheckpointError: when a file is damaged or holds something else.
+        FileNotFoundError: when there is no such file.
+    """
     if model is None:
         annotator = default_model()
     elif read_info(model).get("kind") == "annotator":
@@ -44,7 +56,15 @@ def load(model: str | Path | None, builder: str | Path | None) -> Pipeline:
 
 
 def annotate(annotator: Pipeline, found: Sequence[Any]) -> list[Sentiment]:
-    """Answers for tokens or trees, in chunks with a progress bar when they are many."""
+    """Answers for tokens or trees, in chunks with a progress bar when they are many.
+
+    Args:
+        annotator: what answers.
+        found: sentences, of tokens each, or trees; of `rntn_jax.cli.inputs.read`.
+
+    Returns:
+        an answer for each.
+    """
 
     def answer(some: Sequence[Any]) -> list[Sentiment]:
         if not isinstance(some[0], data.Tree):
@@ -63,7 +83,22 @@ def annotate(annotator: Pipeline, found: Sequence[Any]) -> list[Sentiment]:
 
 @cached()
 def predict(annotator: Pipeline, source: str, kind: str, form: str, output: str | None) -> None:
-    """Labels texts or trees, and writes them as text, JSON lines, brackets, SVG or one page."""
+    """Labels texts or trees, and writes them as text, JSON lines, brackets, SVG or one page.
+
+    Words that the model does not know are told on standard error.
+
+    Args:
+        annotator: of `load`.
+        source: a text, or a file; - for standard input.
+        kind: what is given, as `rntn_jax.cli.inputs.read` takes it.
+        form: ``text``, ``json``, ``brackets``, ``svg`` or ``html``.
+        output: the file to write, or for several ``svg`` a folder; None: standard output.
+
+    Raises:
+        DataError: for faults in the file.
+        OSError: when a file cannot be read or written.
+        ValueError: for several pictures and no folder.
+    """
     found = read(source, kind)
     if form == "svg" and output is None and len(found) > 1:
         raise ValueError(

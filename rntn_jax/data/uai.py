@@ -158,21 +158,21 @@ def read_uai_evidence(
     and 2011 the number of samples stands before that, which must be 1 here.
 
     Args:
-      source: a path, or an open text or binary stream, read to its end; UTF-8.
-      num_labels: int ``[I]``, how many labels each variable has: `MarkovModel.num_labels`.
+        source: a path, or an open text or binary stream, read to its end; UTF-8.
+        num_labels: int ``[I]``, how many labels each variable has: `MarkovModel.num_labels`.
 
     Returns:
-      the label of each observed variable, both numbered from 0.
+        the label of each observed variable, both numbered from 0.
 
     Raises:
-      DataError: with file and line, for variables and labels that the network does not have, two
-        labels of one variable, several samples, files cut short or going on.
-      OSError: when the file cannot be opened.
+        DataError: with file and line, for variables and labels that the network does not have, two
+            labels of one variable, several samples, files cut short or going on.
+        OSError: when the file cannot be opened.
 
     Example:
-      >>> import io
-      >>> read_uai_evidence(io.StringIO("2 1 0 2 1"), np.array([2, 2, 3]))
-      {1: 0, 2: 1}
+        >>> import io
+        >>> read_uai_evidence(io.StringIO("2 1 0 2 1"), np.array([2, 2, 3]))
+        {1: 0, 2: 1}
     """
     words = _Words(*read_text(source))
     if len(words.words) % 2 == 0 and words.words:  # a number, and pairs; so there are two numbers

@@ -195,7 +195,9 @@ def batches(
 
 
 @jax.jit
-def _answer(params: tagger.Params, batch: tagger.Batch, constraints: tuple[Any, Any, Any]):
+def _answer(
+    params: tagger.Params, batch: tagger.Batch, constraints: tuple[Any, Any, Any]
+) -> tuple[jax.Array, jax.Array]:
     """Best labels, and marginals."""
     scores = tagger.apply(params, batch)
     best, _ = chain.argmax(chain.constrain(scores, *constraints))
