@@ -101,8 +101,8 @@ def rnn(
     here = check("mask", here, "bool", "B T", sizes)
     carry = jnp.zeros((batch, d), x.dtype) if carry is None else carry
     check("carry", carry, "float", "B D", sizes)
-    kept = jnp.ones((batch, d), carry.dtype) if recurrent_mask is None else recurrent_mask
-    check("recurrent_mask", kept, "float", "B D", sizes)
+    if recurrent_mask is not None:
+        check("recurrent_mask", recurrent_mask, "float", "B D", sizes)
     derivative_from_output(activation, jnp.zeros(()))  # an unknown name fails here
     if remat_every is not None and remat_every < 1:
         raise ValueError(f"remat_every must be at least 1, got {remat_every}")
@@ -112,9 +112,10 @@ def rnn(
         x, here = x[::-1], here[::-1]
     sweep = partial(_rnn, activation)
     if remat_every is None or remat_every >= steps:
-        states, last = sweep(cell, x, carry, here, kept)
+        states, last = sweep(cell, x, carry, here, recurrent_mask)
     else:
-        states, last = _with_remat(sweep, remat_every, cell, x, carry, here, kept)
+        args = cell, x, carry, here, recurrent_mask
+        states, last = _with_remat(sweep, remat_every, *args)
     hidden = states if mask is None else masked(states, here)
     return (hidden[::-1] if reverse else hidden).swapaxes(0, 1), last
 
@@ -305,12 +306,18 @@ def _rnn_reference(
 
     def step(state, inputs):
         z, here = inputs
-        h = activate(activation, z + (state * drop) @ cell.h).astype(state.dtype)
+        seen = _dropped(state, drop)
+        h = activate(activation, z + seen @ cell.h).astype(state.dtype)
         state = jnp.where(here[:, None], h, state)
         return state, state
 
     carry, states = lax.scan(step, carry, (projected, mask))
     return states, carry
+
+
+def _dropped(state: jax.Array, drop: jax.Array | None) -> jax.Array:
+    """The state times what drops some of it; as it is for None."""
+    return state if drop is None else state * drop
 
 
 _rnn = partial(jax.custom_vjp, nondiff_argnums=(0,))(_rnn_reference)
@@ -321,7 +328,7 @@ class _RnnResiduals(NamedTuple):
     x: jax.Array  # [T, B, E]
     carry: jax.Array  # [B, D]
     mask: jax.Array  # [T, B]
-    drop: jax.Array  # [B, D]
+    drop: jax.Array | None  # [B, D]
     states: jax.Array  # [T, B, D]
 
 
@@ -344,7 +351,8 @@ def _rnn_bwd(
         g, slope, here = inputs
         total = g + down
         delta = jnp.where(here[:, None], total * slope, jnp.zeros((), total.dtype))
-        down = (delta @ h_t) * drop + jnp.where(here[:, None], jnp.zeros((), total.dtype), total)
+        down = _dropped(delta @ h_t, drop)
+        down = down + jnp.where(here[:, None], jnp.zeros((), total.dtype), total)
         return down.astype(g_carry.dtype), delta
 
     d_carry, delta = lax.scan(step, g_carry, (g, slope, mask), reverse=True)
@@ -357,11 +365,11 @@ def _rnn_bwd(
 
     before = jnp.concatenate([carry[None], states[:-1]]) if len(states) else states
     d_cell = Cell(
-        h=contract(before * drop[None], delta),
+        h=contract(before if drop is None else before * drop[None], delta),
         i=contract(masked(x, mask), delta),
         b=delta.sum((0, 1), dtype=accumulator(delta)),
     )
-    d_drop = (before * (delta @ h_t)).sum(0)
+    d_drop = None if drop is None else (before * (delta @ h_t)).sum(0)
     grads = d_cell, delta @ cell.i.T, d_carry, d_drop
     d_cell, d_x, d_carry, d_drop = cast_like(grads, (cell, x, carry, drop))
     return d_cell, d_x, d_carry, None, d_drop

@@ -134,7 +134,7 @@ def of_chain(function: Any, *more: Any, **options: Any) -> list[Example]:
 CHAIN = [
     *of_chain(chain.log_partition),
     *of_chain(chain.log_partition, SOME),
-    *of_chain(chain.log_partition, options={"method": "associative"}, slow=True),
+    *of_chain(chain.log_partition, options={"method": "parallel"}, slow=True),
     *of_chain(chain.score, LABELS),
     *of_chain(chain.log_prob, LABELS),
     *of_chain(chain.marginals, slow=True),

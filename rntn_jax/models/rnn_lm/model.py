@@ -133,9 +133,9 @@ def _states(
     for layer, (cell, state) in enumerate(zip(cells_of(params), carry, strict=True)):
         if layer:
             x = dropout(key, 3 * layer, x, hidden_dropout)
-        # One mask for all steps of a segment (variational).
-        ones = jnp.ones_like(state)
-        kept = dropout(key, 3 * layer + 1, ones, recurrent_dropout)
+        kept = None
+        if recurrent_dropout:  # one mask for all steps of a segment (variational)
+            kept = dropout(key, 3 * layer + 1, jnp.ones_like(state), recurrent_dropout)
         x, state = rnn(
             cell,
             x,
