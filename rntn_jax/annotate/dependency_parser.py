@@ -97,7 +97,15 @@ _precompute = jax.jit(parser.precompute)
 def parse_tagged(
     model: DependencyParser, sentences: Sequence[ConlluSentence]
 ) -> list[tuple[np.ndarray, list[str]]]:
-    """Heads and relations of each sentence, from its forms and tags."""
+    """Parses sentences whose words have tags.
+
+    Args:
+        model: the parser.
+        sentences: forms and tags are read, trees are not.
+
+    Returns:
+        Heads int32 ``[T]``, 0 for the root, and relations, of each sentence.
+    """
     root, activation = model.relations.index("root"), model.options["activation"]
     if isinstance(model.config, context_parser.Config):
         run = partial(_decode_in_context, model.params, root=root, activation=activation)
@@ -164,7 +172,12 @@ def _flag(value: Any) -> bool:
 
 
 def save_dependency_parser(path: str | os.PathLike[str], model: DependencyParser) -> None:
-    """Writes a parser to one safetensors file."""
+    """Writes a parser to one safetensors file.
+
+    Args:
+        path: of the file.
+        model: the parser.
+    """
     save_pytree(path, model.params, info_of(model))
 
 

@@ -148,7 +148,15 @@ def _best(params: Params, batch: Batch) -> jax.Array:
 def predict_tags(
     morphology: Morphology, sentences: Sequence[Sequence[str]]
 ) -> list[list[tuple[str, str]]]:
-    """UPOS and FEATS of each word of sentences of forms; each must have a word."""
+    """Tags the words of sentences.
+
+    Args:
+        morphology: the tagger.
+        sentences: forms of each, at least one.
+
+    Returns:
+        UPOS and FEATS of each word of each sentence.
+    """
     answers: list[Any] = [None] * len(sentences)
     for members, rows, words in length_groups([len(s) for s in sentences], 32, 1 << 12):
         group = [sentences[int(m)] for m in members]

@@ -161,7 +161,15 @@ def _stacked(pictures: Sequence[str]) -> str:
 
 
 def with_tags(sentence: ConlluSentence, tags: Iterable[tuple[str, str]]) -> ConlluSentence:
-    """A copy whose words have these parts of speech and features."""
+    """A copy whose words have these parts of speech and features.
+
+    Args:
+        sentence: the sentence.
+        tags: UPOS and FEATS of each word.
+
+    Returns:
+        The copy; what is no word stays as it is.
+    """
     own = iter(tags)
     rows = []
     for row in sentence.rows:
@@ -239,7 +247,15 @@ def _untagged(text: str, sentences: Sequence[Sequence[TextToken]]) -> list[Conll
 
 
 def evaluate_text(model: UDParser, sentences: Sequence[ConlluSentence]) -> TextScores:
-    """F1 scores of the analysis of a treebank's raw text."""
+    """F1 scores of the analysis of a treebank's raw text.
+
+    Args:
+        model: of `load_ud_parser` or `default_ud_parser`.
+        sentences: the treebank.
+
+    Returns:
+        Scores of tokens, words, sentences, tags, features and trees.
+    """
     answer = parse(treebank_text(sentences).text, model)
     return text_scores(sentences, [sentence.conllu for sentence in answer])
 
@@ -252,7 +268,12 @@ def default_ud_parser() -> UDParser:
 
 
 def save_ud_parser(path: str | os.PathLike[str], model: UDParser) -> None:
-    """Writes a model to one safetensors file, its weights rounded to float16."""
+    """Writes a model to one safetensors file, its weights rounded to float16.
+
+    Args:
+        path: of the file.
+        model: segmenter, tagger and parser.
+    """
     segmenter, tags = model.segmenter, model.tagger
     info = {
         "kind": "ud_parser",

@@ -29,9 +29,9 @@ class Score(NamedTuple):
     """Counts, and the scores from them as fractions from 0 to 1; 0 where there is nothing.
 
     Example:
-      >>> score = Score(correct=2, gold=4, predicted=2)
-      >>> score.precision, score.recall, round(score.f1, 4)
-      (1.0, 0.5, 0.6667)
+        >>> score = Score(correct=2, gold=4, predicted=2)
+        >>> score.precision, score.recall, round(score.f1, 4)
+        (1.0, 0.5, 0.6667)
     """
 
     correct: int
@@ -120,19 +120,22 @@ def segmentation_scores(
     """F1 of tokens, words and sentences.
 
     Args:
-      gold: tokens of each sentence, with their places.
-      predicted: likewise.
-      text: which both are of.
+        gold: tokens of each sentence, with their places.
+        predicted: likewise.
+        text: which both are of.
+
+    Returns:
+        Precision, recall and F1 of each.
 
     Raises:
-      DataError: when the two do not cover the same characters.
+        DataError: when the two do not cover the same characters.
 
     Example:
-      >>> gold = [[TextToken(0, 2, ("It",)), TextToken(3, 5, ("is",))]]
-      >>> answer = [[TextToken(0, 2, ("It",))], [TextToken(3, 5, ("is",))]]
-      >>> scores = segmentation_scores(gold, answer, "It is")
-      >>> scores.tokens.f1, scores.sentences.f1
-      (1.0, 0.0)
+        >>> gold = [[TextToken(0, 2, ("It",)), TextToken(3, 5, ("is",))]]
+        >>> answer = [[TextToken(0, 2, ("It",))], [TextToken(3, 5, ("is",))]]
+        >>> scores = segmentation_scores(gold, answer, "It is")
+        >>> scores.tokens.f1, scores.sentences.f1
+        (1.0, 0.0)
     """
     return _segmentation(_side(gold, text), _side(predicted, text))[0]
 
@@ -215,20 +218,20 @@ def text_scores(gold: Sequence[ConlluSentence], predicted: Sequence[ConlluSenten
     to the first `:`.
 
     Args:
-      gold: the treebank.
-      predicted: the answer, with a tree of each sentence.
+        gold: the treebank.
+        predicted: the answer, with a tree of each sentence.
 
     Returns:
-      the counts, and precision, recall and F1 from them.
+        the counts, and precision, recall and F1 from them.
 
     Raises:
-      DataError: when the two are not of one text, or a head is missing.
+        DataError: when the two are not of one text, or a head is missing.
 
     Example:
-      >>> rows = [("1", "end", "_", "NOUN", "_", "_", "0", "root", "_", "_")]
-      >>> sentence = ConlluSentence((), tuple(rows))
-      >>> print(text_scores([sentence], [sentence]).table().splitlines()[-1])
-      LAS        100.00     100.00  100.00
+        >>> rows = [("1", "end", "_", "NOUN", "_", "_", "0", "root", "_", "_")]
+        >>> sentence = ConlluSentence((), tuple(rows))
+        >>> print(text_scores([sentence], [sentence]).table().splitlines()[-1])
+        LAS        100.00     100.00  100.00
     """
     sides = [_side(found.sentences, found.text) for found in map(treebank_text, (gold, predicted))]
     scores, aligned = _segmentation(*sides)

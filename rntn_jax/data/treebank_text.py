@@ -39,22 +39,22 @@ def treebank_text(sentences: Sequence[ConlluSentence]) -> TreebankText:
     before a sentence that begins a document or paragraph (`# newdoc`, `# newpar`).
 
     Args:
-      sentences: in the order of the text.
+        sentences: in the order of the text.
 
     Returns:
-      the text, and the tokens of each sentence: `text[begin:end]` is a token's form.
+        the text, and the tokens of each sentence: `text[begin:end]` is a token's form.
 
     Example:
-      >>> rows = [
-      ...   "1-2 don't _ _ _ _ _ _ _ SpaceAfter=No",
-      ...   "1 do do AUX _ _ 0 root _ _",
-      ...   "2 n't not PART _ _ 1 advmod _ _",
-      ...   "3 ! ! PUNCT _ _ 1 punct _ _",
-      ... ]
-      >>> sentence = ConlluSentence((), tuple(tuple(row.split()) for row in rows))
-      >>> text, [tokens] = treebank_text([sentence])
-      >>> text, tokens[0].words, tokens[1]
-      ("don't!", ('do', "n't"), TextToken(begin=5, end=6, words=('!',)))
+        >>> rows = [
+        ...   "1-2 don't _ _ _ _ _ _ _ SpaceAfter=No",
+        ...   "1 do do AUX _ _ 0 root _ _",
+        ...   "2 n't not PART _ _ 1 advmod _ _",
+        ...   "3 ! ! PUNCT _ _ 1 punct _ _",
+        ... ]
+        >>> sentence = ConlluSentence((), tuple(tuple(row.split()) for row in rows))
+        >>> text, [tokens] = treebank_text([sentence])
+        >>> text, tokens[0].words, tokens[1]
+        ("don't!", ('do', "n't"), TextToken(begin=5, end=6, words=('!',)))
     """
     parts: list[str] = []
     found, at, gap = [], 0, ""

@@ -221,7 +221,7 @@ def replace_by_unknown(
     Raises:
         ValueError: for a rate outside [0, 1) or a missing key.
     """
-    check_dropout(key, unknown_rate=rate)
+    check_dropout(key, {"unknown_rate": rate})
     if not rate:
         return ids
     kept = dropout(key, 0, jnp.ones(ids.shape[:2]), rate) > 0
@@ -305,7 +305,7 @@ def _apply(
     input_dropout: float,
     hidden_dropout: float,
 ) -> jax.Array:
-    check_dropout(key, input_dropout=input_dropout, hidden_dropout=hidden_dropout)
+    check_dropout(key, {"input_dropout": input_dropout, "hidden_dropout": hidden_dropout})
     mask = jnp.arange(ids.shape[1])[None] < length[:, None]
     ids = replace_by_unknown(key, masked(ids, mask), unknown_rate)
     x = dropout(key, 1, embed_columns(params.embeddings, ids), input_dropout)

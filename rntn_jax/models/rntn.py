@@ -175,7 +175,7 @@ def states(
 def _states(
     params, forest, key, activation: str, leaf_activation: str, leaf_dropout: float
 ) -> jax.Array:
-    check_dropout(key, leaf_dropout=leaf_dropout)
+    check_dropout(key, {"leaf_dropout": leaf_dropout})
     leaves = activate(leaf_activation, embed(params.embedding, forest.tokens))
     leaves = dropout(key, 0, leaves, leaf_dropout)
     return sweep(params.cell, leaves, forest, activation=activation)
@@ -230,7 +230,7 @@ def _features(
     params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout
 ) -> jax.Array:
     h = _states(params, forest, key, activation, leaf_activation, leaf_dropout)
-    check_dropout(key, hidden_dropout=hidden_dropout)
+    check_dropout(key, {"hidden_dropout": hidden_dropout})
     return dropout(key, 1, h, hidden_dropout)
 
 

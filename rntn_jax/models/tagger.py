@@ -214,7 +214,7 @@ def _apply(
     input_dropout: float,
     hidden_dropout: float,
 ) -> chain.Scores:
-    check_dropout(key, input_dropout=input_dropout, hidden_dropout=hidden_dropout)
+    check_dropout(key, {"input_dropout": input_dropout, "hidden_dropout": hidden_dropout})
     mask = batch.mask
     ids = masked(batch.ids, mask)
     ids = encoder.replace_by_unknown(key, ids, unknown_rate, but=ids[..., 0] == 0)

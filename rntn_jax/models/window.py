@@ -211,7 +211,7 @@ def _checked(
 def _apply(
     params, ids, key, *, activation: str, input_dropout: float, hidden_dropout: float
 ) -> jax.Array:
-    check_dropout(key, input_dropout=input_dropout, hidden_dropout=hidden_dropout)
+    check_dropout(key, {"input_dropout": input_dropout, "hidden_dropout": hidden_dropout})
     if input_dropout:
         x = dropout(key, 0, side_by_side(params.embedding, ids), input_dropout)
         z = x @ params.hidden.w + params.hidden.b[None]

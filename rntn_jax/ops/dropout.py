@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 
 __all__ = ["check_dropout", "dropout"]
 
 
-def check_dropout(key: jax.Array | None, **rates: float) -> None:
+def check_dropout(key: jax.Array | None, rates: Mapping[str, float]) -> None:
     """Refuses rates, by the names that a function's caller knows.
 
     Args:
         key: a PRNG key; may be None when nothing is dropped.
-        **rates: of dropout.
-
-    Returns:
-        As ``x``.
+        rates: of dropout, by name.
 
     Raises:
         ValueError: for a rate outside [0, 1), or when a key is needed and missing.
 
     Example:
-        >>> check_dropout(None, input_dropout=0.5)
+        >>> check_dropout(None, {"input_dropout": 0.5})
         Traceback (most recent call last):
         ValueError: input_dropout needs a key
     """
@@ -53,7 +52,7 @@ def dropout(key: jax.Array | None, index: int, x: jax.Array, rate: float) -> jax
         >>> sorted(set(dropped.tolist()))
         [0.0, 2.0]
     """
-    check_dropout(key, rate=rate)
+    check_dropout(key, {"rate": rate})
     if not rate or key is None:
         return x
     keep = jax.random.bernoulli(jax.random.fold_in(key, index), 1 - rate, x.shape)

@@ -122,10 +122,12 @@ def _states(
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     check_dropout(
         key,
-        input_dropout=input_dropout,
-        hidden_dropout=hidden_dropout,
-        recurrent_dropout=recurrent_dropout,
-        output_dropout=output_dropout,
+        {
+            "input_dropout": input_dropout,
+            "hidden_dropout": hidden_dropout,
+            "recurrent_dropout": recurrent_dropout,
+            "output_dropout": output_dropout,
+        },
     )
     x = embed(params.embedding, batch.tokens)
     x = dropout(key, 0, x, input_dropout)
