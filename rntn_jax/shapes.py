@@ -10,17 +10,14 @@ __all__ = ["shapes_repr"]
 _FEW = 8  # numbers that are shown
 
 
-def shapes_repr(container: Any) -> str:
+def shapes_repr(self: Any) -> str:
     """The `repr` of a NamedTuple of arrays: the shape and dtype of each; up to 8 numbers in full.
 
     A class takes it as its own by ``__repr__ = shapes_repr``. Tracers are shown as arrays are, and
     nothing is waited for but arrays of up to 8 numbers.
 
-    Args:
-        container: a NamedTuple of arrays, of further containers, and of anything else.
-
     Returns:
-        One line.
+        One line, whatever the NamedTuple holds: arrays, further containers, anything else.
 
     Example:
         >>> import numpy as np
@@ -32,8 +29,8 @@ def shapes_repr(container: Any) -> str:
         >>> Layer(w=np.zeros((300, 2), np.float32), b=np.array([1, 2], np.float32))
         Layer(w=float32[300, 2], b=array([1., 2.], dtype=float32))
     """
-    fields = zip(container._fields, container)
-    return f"{type(container).__name__}({', '.join(f'{k}={_shown(v)}' for k, v in fields)})"
+    fields = zip(self._fields, self)
+    return f"{type(self).__name__}({', '.join(f'{k}={_shown(v)}' for k, v in fields)})"
 
 
 def _shown(value: Any) -> str:
