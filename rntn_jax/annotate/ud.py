@@ -262,7 +262,11 @@ def evaluate_text(model: UDParser, sentences: Sequence[ConlluSentence]) -> TextS
 
 @lru_cache(maxsize=1)
 def default_ud_parser() -> UDParser:
-    """The model in the package (`experiments/ud_pipeline/README.md` says how it was made)."""
+    """The model in the package (`experiments/ud_pipeline/README.md` says how it is made).
+
+    Raises:
+        FileNotFoundError: when this package came without one: name a model that was trained.
+    """
     with resources.as_file(resources.files("rntn_jax.annotate") / "ud_ewt.safetensors") as path:
         return load_ud_parser(path)
 
