@@ -1,18 +1,16 @@
 """Which node of a forest is computed when: planned on the host, executed as data.
 
-Every node sends one message to its parent, once all its children have sent theirs. Each step of
-the plan computes up to ``lanes`` nodes that are ready, those farthest from their root first (Hu
-1961: for in-trees the least number of steps of a given width). A chain becomes many narrow steps,
-a flat tree few wide ones, and what is padded is single lanes.
+Every node sends one message to its parent, once all its children have sent theirs. The steps are
+those of `rntn_jax.schedule`: as few as there can be for their width.
 """
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from rntn_jax.schedule import schedule
 from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Plan", "plan"]
@@ -65,7 +63,7 @@ def plan(
 
     Example:
         >>> plan([-1, 0, 0, 1], lanes=1).nodes.ravel().tolist()
-        [3, 1, 2, 0]
+        [3, 2, 1, 0]
     """
     parent = np.asarray(parent)
     if parent.ndim != 1 or (parent.dtype.kind not in "iu" and parent.size):
@@ -87,23 +85,20 @@ def plan(
             lanes *= 2
     if lanes < 1:
         raise ValueError(f"lanes must be at least 1, got {lanes}")
-    rows = _schedule(parent, depth, real, lanes)
-    steps = _round_up(len(rows)) if steps is None else steps
-    if steps < len(rows):
-        raise ValueError(f"the forest needs {len(rows)} steps of {lanes} lanes, got {steps}")
+    step, lane = schedule(np.where(parent < n, parent, -1), depth[:n], lanes, real)
+    needed = int(step.max(initial=-1)) + 1
+    steps = _round_up(needed) if steps is None else steps
+    if steps < needed:
+        raise ValueError(f"the forest needs {needed} steps of {lanes} lanes, got {steps}")
     roots = np.flatnonzero(real & (parent[:n] == n))
     trees = len(roots) if trees is None else trees
     if trees < len(roots):
         raise ValueError(f"the forest has {len(roots)} trees, got {trees}")
 
-    order = np.fromiter((i for row in rows for i in row), np.int64)
-    sizes = np.array([len(row) for row in rows], np.int64)
-    begin = np.cumsum(sizes) - sizes
-    lane = np.arange(len(order)) - np.repeat(begin, sizes)
     slot = np.full(n + 1, steps * lanes, np.int32)
-    slot[order] = np.repeat(np.arange(len(rows)), sizes) * lanes + lane
+    slot[:n][real] = step[real] * lanes + lane[real]
     nodes = np.full(steps * lanes, n, np.int32)
-    nodes[slot[order]] = order
+    nodes[slot[:n][real]] = np.flatnonzero(real)
     up = slot[np.append(parent, n)][nodes]
     tree = np.full(n + 1, trees, np.int32)
     tree[roots] = np.arange(len(roots))
@@ -127,25 +122,6 @@ def _depths(parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if (ahead < n).any():
         raise ValueError(f"node {np.flatnonzero(ahead < n)[0]} is its own ancestor")
     return depth, top[:n]
-
-
-def _schedule(parent, depth, real, lanes: int) -> list[list[int]]:
-    """The nodes of each step: of those that are ready the deepest."""
-    n = len(parent)
-    waiting = np.bincount(parent, minlength=n + 1)[:n]
-    ready = [(-d, i) for d, i in zip(depth[:n].tolist(), range(n)) if real[i] and not waiting[i]]
-    heapify(ready)
-    waiting, parent, depth, rows = waiting.tolist(), parent.tolist(), depth.tolist(), []
-    while ready:
-        row = [heappop(ready)[1] for _ in range(min(lanes, len(ready)))]
-        rows.append(row)
-        for i in row:
-            above = parent[i]
-            if above < n:
-                waiting[above] -= 1
-                if not waiting[above]:
-                    heappush(ready, (-depth[above], above))
-    return rows
 
 
 def _round_up(n: int) -> int:
