@@ -39,9 +39,10 @@ usage: ./launch.sh [VERB] [FLAGS]
   benchmark [NAME [FLAGS]]
                         list the benchmarks, or run one (--help: its flags)
   list                  the experiments
+  docs [FLAGS]          the reference of all public functions, as pages in runs/docs
   test [PYTEST ARGS]    the tests (-m slow: the long ones)
   check                 ruff and types
-  setup [--extras=A,B]  only make .venv; extras: cuda12, cuda13, tpu, benchmark, images
+  setup [--extras=A,B]  only make .venv; extras: cuda12, cuda13, tpu, benchmark, docs, images
   help                  this text
 
 .venv is made on first use. PYTHON=... chooses the Python (3.11 or newer) to make it with.
@@ -77,7 +78,7 @@ nearest() { # WORD CANDIDATES...
 
 # What somebody may have meant by arguments that begin with no verb.
 meant() { # ARGUMENTS
-  local name names=(benchmark list test check setup help)
+  local name names=(benchmark docs list test check setup help)
   for name in "$root"/experiments/*/main.py; do names+=("$(basename "$(dirname "$name")")"); done
   name=$(nearest "$1" "${names[@]}")
   if [[ $1 == -* ]]; then
@@ -239,6 +240,17 @@ benchmark() { # [NAME FLAGS...]
   run "benchmark.$@"
 }
 
+docs() { # [FLAGS...]
+  local word
+  setup
+  for word; do [[ $word != --help ]] || run docs "$@"; done
+  if ! "$python" -P -c 'import sys, importlib.util as u; sys.exit(not u.find_spec("pdoc"))'; then
+    say "installing pdoc"
+    setup docs
+  fi
+  run docs "$@"
+}
+
 check() {
   local failed=0
   cd "$root"
@@ -277,6 +289,7 @@ case $verb in
     check
     ;;
   benchmark) benchmark "$@" ;;
+  docs) docs "$@" ;;
   *)
     if [[ ! $verb =~ ^[a-z][a-z0-9_]*$ || ! -f $root/experiments/$verb/main.py ]]; then
       hint=$(meant "$verb" "$@")

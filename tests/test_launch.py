@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH = ROOT / "launch.sh"
-VERBS = ["benchmark", "list", "test", "check", "setup", "help"]
+VERBS = ["benchmark", "docs", "list", "test", "check", "setup", "help"]
 TOP_LEVEL = {
     "CHANGELOG.md",
     "CITATION.cff",

@@ -1,0 +1,1 @@
+"""The API reference as pages of HTML."""

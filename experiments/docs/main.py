@@ -1,0 +1,37 @@
+"""API reference: the public functions and classes as pages of HTML, by pdoc."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from experiments.command import Command, run
+from experiments.flags import entry_point
+
+_OUTPUT = flags.DEFINE_string("output", "runs/docs", "folder of the pages")
+
+COMMAND = Command(
+    name="docs",
+    about=__doc__ or "",
+    examples=(
+        ("", "write the reference to runs/docs"),
+        ("--output=FOLDER", "write elsewhere"),
+    ),
+    run=("output",),
+)
+
+
+def _main() -> None:
+    from experiments.docs import reference
+
+    output = Path(_OUTPUT.value)
+    modules = reference.public_modules()
+    reference.write(modules, output)
+    print(f"{len(modules)} modules: {output / 'index.html'}")
+
+
+main = entry_point(_main, COMMAND)
+
+if __name__ == "__main__":
+    run(main, COMMAND)
