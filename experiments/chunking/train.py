@@ -193,28 +193,28 @@ def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str,
     training = loop.start_training(
         config, workdir, params, optimizer, train_key, total=total, unit="sentences"
     )
-    with training as (session, metrics, bar):
-        while session.epoch < config.epochs:
-            epoch = session.epoch + 1
+    with training as (run_state, metrics, bar):
+        while run_state.epoch < config.epochs:
+            epoch = run_state.epoch + 1
             start = time.monotonic()
             seed = config.seed * config.epochs + epoch
             shuffled = batches(ids, tags, seed=seed, **shape)
             minibatches = ((batch, 1, len(members)) for members, batch in shuffled)
             nats: list[float] = []
-            for count, out in loop.take_steps(session, step, minibatches):
+            for count, out in loop.take_steps(run_state, step, minibatches):
                 loop.check_finite(out, workdir, f"epoch {epoch}, minibatch {len(nats)}")
                 nats.append(float(out["loss"]))
                 bar.advance(1, count, f"epoch {epoch}", nats=nats[-1])
             trained = time.monotonic() - start
             row = {"epoch": epoch, "train_nll": float(np.mean(nats)), "seconds": round(trained, 3)}
             if dev is not None:
-                _, _, scores = evaluate(model_of(session.params), dev, config.constrained)
+                _, _, scores = evaluate(model_of(run_state.params), dev, config.constrained)
                 found = figures(scores, info["scheme"])
                 row |= {f"dev_{name}": value for name, value in found.items()}
-            metrics.write(session.step, **row)
+            metrics.write(run_state.step, **row)
             # Best on dev; without one, the last.
             score = row.get("dev_f1", row.get("dev_accuracy", epoch))
-            session.finish_epoch(score, metrics.rows[-1])
+            run_state.finish_epoch(score, metrics.rows[-1])
             bar.say(
                 "  ".join(
                     f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
@@ -222,9 +222,9 @@ def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str,
                 )
             )
     result = {
-        "epoch": session.best_epoch,
-        "epochs_run": session.epoch,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(session.best)),
+        "epoch": run_state.best_epoch,
+        "epochs_run": run_state.epoch,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(run_state.best)),
         "seconds_per_epoch": loop.seconds_per_epoch(metrics.rows),
     }
-    return model_of(session.best), metrics.rows, result
+    return model_of(run_state.best), metrics.rows, result

@@ -115,13 +115,15 @@ def _run(config: Config, workdir: Path, splits: dict[str, list[list[str]]]) -> d
     training = loop.start_training(
         config, workdir, params, optimizer, train_key, total=total, unit="tokens"
     )
-    with training as (session, metrics, bar):
-        while session.epoch < config.epochs and not loop.out_of_patience(config.patience, session):
-            epoch = session.epoch + 1
+    with training as (run_state, metrics, bar):
+        while run_state.epoch < config.epochs and not loop.out_of_patience(
+            config.patience, run_state
+        ):
+            epoch = run_state.epoch + 1
             start = time.monotonic()
             losses: list[float] = []
             norms: list[float] = []
-            for number, out in loop.one_behind(_steps(session, step, batches)):
+            for number, out in loop.one_behind(_steps(run_state, step, batches)):
                 loop.check_finite(out, workdir, f"epoch {epoch}, segment {number}")
                 losses.append(float(out["loss"]))
                 norms.append(float(out["grad_norm"]))
@@ -129,36 +131,36 @@ def _run(config: Config, workdir: Path, splits: dict[str, list[list[str]]]) -> d
                 bar.advance(1, tokens, f"epoch {epoch}", perplexity=seen)
             trained = time.monotonic() - start
 
-            dev = perplexity(session.params, ids["dev"], config.activation, config.batch_size)
+            dev = perplexity(run_state.params, ids["dev"], config.activation, config.batch_size)
             tokens = sum(int(batch.mask.sum()) for batch in batches)
             metrics.write(
-                session.step,
+                run_state.step,
                 epoch=epoch,
                 train_perplexity=float(np.exp(np.mean(losses))),
                 dev_perplexity=dev,
                 grad_norm=float(np.median(norms)),
                 seconds=round(trained, 3),
             )
-            better = session.finish_epoch(-dev, metrics.rows[-1])
+            better = run_state.finish_epoch(-dev, metrics.rows[-1])
             bar.say(
                 f"epoch {epoch}: perplexity train {np.exp(np.mean(losses)):.2f}, dev {dev:.2f}, "
                 f"{tokens / trained:.0f} tokens/s" + (" *" if better else "")
             )
 
     model = Model(
-        session.best, vocabulary, model_config, config.activation, dataclasses.asdict(config)
+        run_state.best, vocabulary, model_config, config.activation, dataclasses.asdict(config)
     )
     save_model(workdir / "model.safetensors", model)
     result: dict[str, Any] = {
-        "epoch": session.best_epoch,
-        "epochs_run": session.epoch,
+        "epoch": run_state.best_epoch,
+        "epochs_run": run_state.epoch,
         # Exact: one stream, the state carried over the whole text.
         **{
-            f"{name}_perplexity": perplexity(session.best, ids[name], config.activation)
+            f"{name}_perplexity": perplexity(run_state.best, ids[name], config.activation)
             for name in ("dev", "test")
             if name in ids
         },
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(session.best)),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(run_state.best)),
         "vocabulary": len(vocabulary),
         "seconds_per_epoch": loop.seconds_per_epoch(metrics.rows),
     }

@@ -191,20 +191,20 @@ def _run(config: Config, workdir: Path, splits: dict[str, Sentences]) -> dict[st
     training = loop.start_training(
         config, workdir, model.params, optimizer, train_key, total=total, unit="steps"
     )
-    with training as (session, metrics, bar):
-        while session.epoch < config.epochs:
-            epoch, begun = session.epoch + 1, time.monotonic()
+    with training as (run_state, metrics, bar):
+        while run_state.epoch < config.epochs:
+            epoch, begun = run_state.epoch + 1, time.monotonic()
             minibatches = (
                 (b, updates, (updates, steps)) for b, updates, steps in loader.epoch(epoch)
             )
             nats: list[float] = []
-            for (updates, steps), out in loop.take_steps(session, step, minibatches):
+            for (updates, steps), out in loop.take_steps(run_state, step, minibatches):
                 which = partial(_which, epoch, len(nats))
                 loop.check_finite(out, workdir, which)
                 nats += out["loss"].tolist()
                 bar.advance(updates, steps, f"epoch {epoch}", nats=nats[-1])
             seconds = time.monotonic() - begun
-            scores = evaluate(model_of(session.params), splits["dev"])
+            scores = evaluate(model_of(run_state.params), splits["dev"])
             row = {
                 "epoch": epoch,
                 "train_nll": float(np.mean(nats)),
@@ -212,19 +212,19 @@ def _run(config: Config, workdir: Path, splits: dict[str, Sentences]) -> dict[st
                 "dev_las": scores.las,
                 "seconds": round(seconds, 3),
             }
-            metrics.write(session.step, **row)
-            better = session.finish_epoch(scores.las, metrics.rows[-1])
+            metrics.write(run_state.step, **row)
+            better = run_state.finish_epoch(scores.las, metrics.rows[-1])
             bar.say(
                 f"epoch {epoch}: {row['train_nll']:.4f} nats a step, dev UAS "
                 f"{100 * scores.uas:.2f} LAS {100 * scores.las:.2f}, {seconds:.1f} s"
                 + (" *" if better else "")
             )
 
-    model = model_of(session.best)
+    model = model_of(run_state.best)
     save_model(workdir / "model.safetensors", model)
     result: dict[str, Any] = {
-        "epoch": session.best_epoch,
-        "epochs_run": session.epoch,
+        "epoch": run_state.best_epoch,
+        "epochs_run": run_state.epoch,
         "steps": loader.steps,
         "lifted_arcs": loader.lifted,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(model.params)),

@@ -157,14 +157,16 @@ def _run(config: Config, workdir: Path, splits: dict[str, list[data.Tree]]) -> d
     training = loop.start_training(
         config, workdir, params, optimizer, train_key, total=total, unit="trees"
     )
-    with closing(loader), training as (session, metrics, bar):
-        while session.epoch < config.epochs and not loop.out_of_patience(config.patience, session):
-            epoch = session.epoch + 1
+    with closing(loader), training as (run_state, metrics, bar):
+        while run_state.epoch < config.epochs and not loop.out_of_patience(
+            config.patience, run_state
+        ):
+            epoch = run_state.epoch + 1
             start = time.monotonic()
             dispatches = loader.epoch(epoch, last=epoch == config.epochs)
             minibatches = ((own.batch, len(own.members), own) for own in dispatches)
             losses: list[float] = []
-            for dispatch, out in loop.take_steps(session, step, minibatches):
+            for dispatch, out in loop.take_steps(run_state, step, minibatches):
                 loop.check_finite(out, workdir, partial(_which, epoch, dispatch))
                 losses += np.asarray(out["aux"]).tolist()
                 count = sum(len(members) for members in dispatch.members)
@@ -172,31 +174,31 @@ def _run(config: Config, workdir: Path, splits: dict[str, list[data.Tree]]) -> d
                 bar.advance(len(dispatch.members), count, f"epoch {epoch}", loss=nats)
             trained = time.monotonic() - start
 
-            dev = _evaluate(session.params, banks["dev"], splits["dev"], config)
+            dev = _evaluate(run_state.params, banks["dev"], splits["dev"], config)
             value = _selection(config, dev)
             metrics.write(
-                session.step,
+                run_state.step,
                 epoch=epoch,
                 train_loss=float(np.mean(losses)),
                 **{f"dev_{name}": x for name, x in dev.items()},
                 seconds=round(trained, 3),
             )
-            better = session.finish_epoch(value, metrics.rows[-1])
+            better = run_state.finish_epoch(value, metrics.rows[-1])
             bar.say(
                 f"epoch {epoch}: loss {np.mean(losses):.3f}, dev {_show(dev)}, "
                 f"{len(banks['train']) / trained:.0f} trees/s" + (" *" if better else "")
             )
 
     model = SentimentClassifier(
-        session.best, vocabulary, model_options(config), dataclasses.asdict(config)
+        run_state.best, vocabulary, model_options(config), dataclasses.asdict(config)
     )
     save_classifier(workdir / "model.safetensors", model)
     result: dict[str, Any] = {
-        "epoch": session.best_epoch,
-        "epochs_run": session.epoch,
-        "chosen_by": session.best_score,
+        "epoch": run_state.best_epoch,
+        "epochs_run": run_state.epoch,
+        "chosen_by": run_state.best_score,
         **{
-            name: _evaluate(session.best, banks[name], splits[name], config)
+            name: _evaluate(run_state.best, banks[name], splits[name], config)
             for name in ("dev", "test")
             if name in splits
         },

@@ -38,7 +38,7 @@ class Config:
 
     min_count: int = option(2, "rarer words and word shapes are unknown", group="model")
     word_dim: int = option(50, "width of word vectors")
-    look_dim: int = option(25, "width of the vectors of word shapes (capital, last three letters)")
+    shape_dim: int = option(25, "width of the vectors of word shapes (capital, last three letters)")
     rnn_layers: int = option(1, "recurrent layers, each in both directions")
     rnn_dim: int = option(100, "width of the recurrent states, of each direction")
     hidden_dim: int = option(100, "width of the hidden layer")
@@ -72,7 +72,7 @@ class Config:
                 "max_trees",
                 "min_count",
                 "word_dim",
-                "look_dim",
+                "shape_dim",
                 "rnn_layers",
                 "rnn_dim",
                 "hidden_dim",

@@ -190,7 +190,7 @@ def _sizes(config: Config, vocabularies: Sequence[data.Vocabulary]) -> span_pars
     """Of the network."""
     reader = encoder.Config(
         vocab_sizes=tuple(map(len, vocabularies)),
-        embed_dims=(config.word_dim, config.look_dim),
+        embed_dims=(config.word_dim, config.shape_dim),
         rnn_layers=config.rnn_layers,
         rnn_dim=config.rnn_dim,
     )
@@ -250,40 +250,40 @@ def _train(
     training = loop.start_training(
         config, workdir, params, optimizer, train_key, total=total, unit="trees"
     )
-    with training as (session, metrics, bar):
-        while session.epoch < config.epochs:
-            epoch, begun = session.epoch + 1, time.monotonic()
+    with training as (run_state, metrics, bar):
+        while run_state.epoch < config.epochs:
+            epoch, begun = run_state.epoch + 1, time.monotonic()
             minibatches = (
                 (own, 1, (own.tags is None, count))
                 for own, count in loader.epoch(epoch, epoch <= config.phrase_epochs)
             )
             nats: list[float] = []
-            steps = loop.take_steps(session, step, minibatches)
+            steps = loop.take_steps(run_state, step, minibatches)
             for number, ((of_trees, count), out) in enumerate(steps):
                 loop.check_finite(out, workdir, f"epoch {epoch}, minibatch {number}")
                 if of_trees:
                     nats.append(float(out["loss"]))
                 bar.advance(1, count, f"epoch {epoch}", nats=float(out["loss"]))
             seconds = time.monotonic() - begun
-            scores = _score(builder_of(session.params), splits["dev"])
+            scores = _score(builder_of(run_state.params), splits["dev"])
             metrics.write(
-                session.step,
+                run_state.step,
                 epoch=epoch,
                 train_nll=float(np.mean(nats)),
                 dev_f1=scores.f1,
                 dev_root=scores.root,
                 seconds=round(seconds, 3),
             )
-            better = session.finish_epoch(scores.f1, metrics.rows[-1])
+            better = run_state.finish_epoch(scores.f1, metrics.rows[-1])
             bar.say(
                 f"epoch {epoch}: {np.mean(nats):.4f} nats a tree, dev F1 {100 * scores.f1:.2f}, "
                 f"{seconds:.1f} s" + (" *" if better else "")
             )
 
-    builder = builder_of(session.best)
+    builder = builder_of(run_state.best)
     result: dict[str, Any] = {
-        "epoch": session.best_epoch,
-        "epochs_run": session.epoch,
+        "epoch": run_state.best_epoch,
+        "epochs_run": run_state.epoch,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(builder.params)),
         "seconds": loop.total_seconds(metrics.rows),
     }

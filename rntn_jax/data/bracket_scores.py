@@ -13,10 +13,10 @@ __all__ = ["BracketScores", "bracket_scores"]
 class BracketScores(NamedTuple):
     """Unlabelled agreement; precision, recall and F1 are one number, as trees are binary."""
 
-    f1: float  # of all joins: shared spans over spans
+    f1: float  # of all internal nodes: shared spans over spans
     f1_below_root: float  # without those of whole sentences, which are always right
     exact: float  # of sentences: all spans right
-    root: float  # of sentences of two words and more: the root's join is right
+    root: float  # of sentences of two words and more: the root's split is right
 
 
 def bracket_scores(gold: Iterable[Tree], predicted: Iterable[Tree]) -> BracketScores:
@@ -61,7 +61,7 @@ def bracket_scores(gold: Iterable[Tree], predicted: Iterable[Tree]) -> BracketSc
 
 
 def _spans(tree: Tree) -> list[tuple[int, int]]:
-    """Of each join, the words below it: ``begin .. end - 1``."""
+    """Of each internal node, the words below it: ``begin .. end - 1``."""
     return list(map(tuple, tree.spans()[tree.num_leaves :].tolist()))
 
 

@@ -209,7 +209,7 @@ def write_uai(
         num_labels: int ``[I]``, how many labels of each node to write; by default all.
 
     Returns:
-        What was taken off by scaling, in nats: ln Z of the model is that of the file plus this.
+        What scaling subtracted, in nats: ln Z of the model is that of the file plus this.
 
     Raises:
         ValueError: when shapes do not match, or a score is NaN or ``inf``.

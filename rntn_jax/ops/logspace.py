@@ -1,7 +1,7 @@
 """Sums of exponentials without overflow, and products in full precision: what every sweep needs.
 
-``-inf`` stands for what is forbidden: it is taken off as 0, so that nothing becomes NaN that was
-not NaN before; NaN stays NaN.
+``-inf`` stands for what is forbidden: where the maximum is ``-inf``, 0 is subtracted, so that
+nothing becomes NaN that was not NaN before; NaN stays NaN.
 """
 
 from __future__ import annotations

@@ -52,10 +52,10 @@ def transcribed(params: Any, ids: np.ndarray) -> np.ndarray:
             own.append(state)
     words = [np.concatenate(own) for own in known]
     zero = np.zeros_like(words[0])
-    fences = [np.concatenate(pair) for pair in zip([zero, *words], [*words, zero])]
-    scores = np.zeros((len(fences), len(fences)))
+    fenceposts = [np.concatenate(pair) for pair in zip([zero, *words], [*words, zero])]
+    scores = np.zeros((len(fenceposts), len(fenceposts)))
     for i, j in np.ndindex(scores.shape):
-        z = fences[i] @ p.begin.w + fences[j] @ p.end + p.begin.b
+        z = fenceposts[i] @ p.begin.w + fenceposts[j] @ p.end + p.begin.b
         scores[i, j] = np.maximum(z, 0) @ p.head
     return scores
 

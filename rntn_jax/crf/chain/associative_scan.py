@@ -2,7 +2,7 @@
 
 Every position is a matrix ``M_t[i, j] = edge[i, j] + node_t[j]`` of logarithms; products of these
 matrices (sums of exponentials) are associative, so all prefixes come from `lax.associative_scan`,
-and so do all suffixes. Products are normalised, their largest entry taken off, and summed in
+and so do all suffixes. Products are normalised, their largest entry subtracted, and summed in
 logarithms: as exact as the scan, at C times its operations.
 """
 
@@ -33,7 +33,7 @@ def log_partition(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Arra
 
 
 def _product(left, right) -> tuple[jax.Array, jax.Array]:
-    """``ln sum_k exp(left[.., i, k] + right[.., k, j])`` with the largest taken off."""
+    """``ln sum_k exp(left[.., i, k] + right[.., k, j])`` with the largest subtracted."""
     (x, x_off), (y, y_off) = left, right
     z = x[..., :, :, None] + y[..., None, :, :]
     product = logsumexp(z, axis=-2)
