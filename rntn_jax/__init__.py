@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from rntn_jax.annotate import sentiment
     from rntn_jax.models import parser, rnn_lm, rntn, span_parser, window
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULES = {
     "annotate": "rntn_jax.annotate",
