@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import itertools
 import re
@@ -193,6 +194,12 @@ def test_docstrings_have_one_style(module):
             and (len(after) - len(after.lstrip())) != 4
         ]
         assert not wrong, (module, getattr(node, "name", ""))
+
+
+@pytest.mark.parametrize("package", [name for name in TREES if exported(name)])
+def test_dir_of_a_package_is_what_is_public(package):
+    if hasattr(importlib.import_module(package), "__path__"):
+        assert dir(importlib.import_module(package)) == sorted(exported(package))
 
 
 def test_the_checker_sees_faults():

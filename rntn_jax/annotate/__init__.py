@@ -100,3 +100,7 @@ __all__ = [
     "with_tags",
     "word_features",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -10,3 +10,7 @@
 from rntn_jax.crf import chain, constituency, enumerate, forest, graph
 
 __all__ = ["chain", "constituency", "enumerate", "forest", "graph"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -98,3 +98,7 @@ __all__ = [
     "write_trees",
     "write_uai",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -49,3 +49,7 @@ __all__ = [
     "tensor_product",
     "window_layer",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

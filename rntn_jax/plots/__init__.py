@@ -60,3 +60,7 @@ __all__ = [
     "tree_text",
     "trees_html",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

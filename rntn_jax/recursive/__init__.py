@@ -3,3 +3,7 @@
 from rntn_jax.recursive.rntn import Cell, sweep
 
 __all__ = ["Cell", "sweep"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -51,3 +51,7 @@ __all__ = [
     "tuples",
     "write_whole",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

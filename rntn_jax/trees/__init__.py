@@ -31,3 +31,7 @@ __all__ = [
     "required_shape",
     "unpack",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

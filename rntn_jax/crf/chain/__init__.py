@@ -26,3 +26,7 @@ __all__ = [
     "score",
     "top_k",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

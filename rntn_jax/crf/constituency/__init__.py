@@ -29,3 +29,7 @@ __all__ = [
     "to_spans",
     "top_k",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
