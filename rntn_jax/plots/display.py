@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 
 _STYLE = (
-    "<style>.rj-scroll{overflow-x:auto}.rj-heatmap{border-collapse:separate;border-spacing:1px}"
-    ".rj-heatmap td{min-width:34px;border-radius:4px;text-align:center}"
-    ".rj-heatmap .rj-framed{outline:2px solid currentColor;outline-offset:-2px}"
+    "<style>.rj-scroll{overflow-x:auto}.rj-heatmap{border-collapse:separate;border-spacing:2px}"
+    ".rj-heatmap td{min-width:34px;padding:3px 6px;border-radius:4px;text-align:center}"
+    ".rj-heatmap .rj-framed{outline:2px solid #e0a000;outline-offset:-1px}"
     ".rj-note{opacity:.75}</style>"
 )
 
