@@ -126,7 +126,7 @@ def test_every_public_container_of_arrays_has_it():
     import importlib
     import pkgutil
 
-    others = {"data", "annotate"}  # scores of taggings; pipelines of several models
+    others = {"data"}  # scores of taggings
     names = {"Params", "Cell", "Head", "Layer", "Scores", "Forest", "Plan", "Batch", "Aux"}
     found = 0
     for info in pkgutil.walk_packages(rj.__path__, "rntn_jax."):

@@ -15,6 +15,7 @@ import numpy as np
 from rntn_jax import sequences
 from rntn_jax.data import ConlluSentence, Vocabulary
 from rntn_jax.models import context_parser, encoder, parser
+from rntn_jax.shapes import shapes_repr
 from rntn_jax.training import load_model, require, save_pytree, shapes_of, texts, tuples
 
 __all__ = [
@@ -38,6 +39,8 @@ class DependencyParser(NamedTuple):
     relations: list[str]
     config: parser.Config | context_parser.Config
     options: dict[str, Any]  # feats, suffixes, activation
+
+    __repr__ = shapes_repr
 
 
 def columns(sentence: ConlluSentence, options: dict[str, Any]) -> list[list[str]]:

@@ -19,6 +19,7 @@ from rntn_jax.data import Vocabulary
 from rntn_jax.models import encoder
 from rntn_jax.models.layers import Layer, linear
 from rntn_jax.ops import softmax_cross_entropy
+from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Morphology", "Params", "apply", "init", "loss", "predict_tags", "word_columns"]
 
@@ -29,6 +30,8 @@ class Params(NamedTuple):
     encoder: encoder.Params
     head: Layer  # to the tags
 
+    __repr__ = shapes_repr
+
 
 class Batch(NamedTuple):
     """Sentences as padded arrays."""
@@ -36,6 +39,8 @@ class Batch(NamedTuple):
     ids: Any  # int32 [B, T, columns]
     labels: Any  # int32 [B, T], not read by `apply`
     length: Any  # int32 [B]
+
+    __repr__ = shapes_repr
 
 
 class Morphology(NamedTuple):
@@ -45,6 +50,8 @@ class Morphology(NamedTuple):
     vocabularies: tuple[Vocabulary, ...]  # of the columns
     config: encoder.Config
     tags: list[tuple[str, str]]  # UPOS and FEATS
+
+    __repr__ = shapes_repr
 
 
 def word_columns(forms: Sequence[str]) -> list[list[str]]:

@@ -16,6 +16,7 @@ from rntn_jax.annotate.binary_parser import BinaryParser, build_trees
 from rntn_jax.annotate.classifier import CLASS_NAMES, SentimentClassifier, label_trees
 from rntn_jax.compilation import cached
 from rntn_jax.data import DataError, Tree, tokenize
+from rntn_jax.shapes import shapes_repr
 from rntn_jax.training import load_model, save_pytree
 
 __all__ = [
@@ -106,6 +107,8 @@ class Pipeline(NamedTuple):
 
     parser: BinaryParser
     classifier: SentimentClassifier
+
+    __repr__ = shapes_repr
 
 
 def predict(model: SentimentClassifier, trees: Sequence[Tree]) -> list[Sentiment]:

@@ -19,6 +19,7 @@ from rntn_jax.crf import chain
 from rntn_jax.data import Vocabulary
 from rntn_jax.data.treebank_text import TextToken, TreebankText
 from rntn_jax.models import tagger
+from rntn_jax.shapes import shapes_repr
 
 __all__ = [
     "LABELS",
@@ -44,6 +45,8 @@ class Segmenter(NamedTuple):
     vocabularies: tuple[Vocabulary, ...]  # of the columns
     config: tagger.Config
     splits: dict[str, tuple[str, ...]]  # of tokens that are not their words one after the other
+
+    __repr__ = shapes_repr
 
 
 def character_columns(text: str) -> list[list[str]]:

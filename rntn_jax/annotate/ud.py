@@ -23,6 +23,7 @@ from rntn_jax.data import ConlluSentence, DataError, Vocabulary
 from rntn_jax.data.text_scores import TextScores, text_scores
 from rntn_jax.data.treebank_text import TextToken, treebank_text
 from rntn_jax.models import encoder, tagger
+from rntn_jax.shapes import shapes_repr
 from rntn_jax.training import load_model, require, save_pytree, shapes_of, tuples
 
 __all__ = [
@@ -53,6 +54,8 @@ class UDParser(NamedTuple):
     tagger: Morphology
     parser: DependencyParser
     info: dict[str, Any]  # corpus, licence, and what else is to be known
+
+    __repr__ = shapes_repr
 
 
 class ParsedSentence(NamedTuple):
