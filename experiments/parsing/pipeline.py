@@ -49,9 +49,6 @@ def vocabularies_of(
     )
 
 
-_oracle_transitions = jax.jit(parser.oracle_transitions, static_argnums=3)
-
-
 class Gold(NamedTuple):
     """Sentences and the steps to their trees, padded."""
 
@@ -96,7 +93,7 @@ def windows(
     seen, taken, lifted = [], [], 0
     for gold in _gold(sentences, vocabularies, relations, options, 32, AREA):
         ids, step = jax.device_get(
-            _oracle_transitions(gold.sentences, gold.heads, gold.relations, len(relations))
+            parser.oracle_transitions(gold.sentences, gold.heads, gold.relations, len(relations))
         )
         seen.append([column[step >= 0] for column in ids])
         taken.append(step[step >= 0])
@@ -119,7 +116,7 @@ def batches_in_context(
         positions = np.broadcast_to(np.arange(size, dtype=np.int32), (rows, size))
         places = parser.Sentences((positions,), gold.sentences.length)
         (seen, labels), step = jax.device_get(
-            _oracle_transitions(places, gold.heads, gold.relations, len(relations))
+            parser.oracle_transitions(places, gold.heads, gold.relations, len(relations))
         )
         found.append(context_parser.Batch(gold.sentences, seen, labels, step))
         lifted += gold.lifted

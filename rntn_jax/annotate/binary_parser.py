@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from rntn_jax import sequences
@@ -109,9 +108,6 @@ def _padded_size(words: int, few: bool) -> int:
     """A power of two, or half-way to the next one: a few sentences share a few programs."""
     size = sequences.power_of_two(words, least=16)
     return size * 3 // 4 if not few and size > 16 and words <= size * 3 // 4 else size
-
-
-_decode = jax.jit(span_parser.decode)
 
 
 def build_trees(
@@ -214,7 +210,7 @@ def _children(
         own = [sentences[int(m)] for m in members]
         of_own = None if phrases is None else [phrases[int(m)] for m in members]
         batch = pad(parser.vocabularies, own, rows, words, of_own)
-        found.append((members, _decode(parser.params, batch)))  # not waited for
+        found.append((members, span_parser.decode(parser.params, batch)))  # not waited for
     children: list[Any] = [np.zeros((0, 2), np.int32)] * len(sentences)
     for members, rows in found:
         for row, member in zip(np.asarray(rows), members):

@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from rntn_jax import data, trees
@@ -121,13 +119,6 @@ def load_classifier(path: str | os.PathLike[str]) -> SentimentClassifier:
     return load_model(path, "rntn", "an RNTN model", describe)
 
 
-@lru_cache(maxsize=8)
-def _jitted(
-    options: tuple[tuple[str, Any], ...],
-) -> Callable[[rntn.Params, trees.Forest], jax.Array]:
-    return jax.jit(lambda params, forest: rntn.predict(params, forest, **dict(options)))
-
-
 def class_probabilities(
     params: rntn.Params,
     bank: trees.Treebank,
@@ -148,11 +139,10 @@ def class_probabilities(
     Returns:
         One array for each tree, nodes in the order of `rntn_jax.data.Tree`.
     """
-    run = _jitted(tuple(sorted(options.items())))
     batches = np.split(np.arange(len(bank)), range(batch_size, len(bank), batch_size))
     found: list[np.ndarray] = []
     for forest in trees.pack_batches(bank, batches, lanes=lanes):
-        found += trees.unpack(forest, np.asarray(run(params, forest)))
+        found += trees.unpack(forest, np.asarray(rntn.predict(params, forest, **options)))
     return found
 
 
@@ -180,5 +170,5 @@ def label_trees(classifier: SentimentClassifier, forest: Sequence[data.Tree]) ->
         steps *= 4
     shape = trees.Shape(leaves=steps, steps=steps, lanes=FEW, trees=FEW)
     (forest_,) = trees.pack_batches(bank, [np.arange(len(bank))], shapes=[shape], lanes=FEW)
-    run = _jitted(tuple(sorted(classifier.options.items())))
-    return trees.unpack(forest_, np.asarray(run(classifier.params, forest_)))
+    probabilities = rntn.predict(classifier.params, forest_, **classifier.options)
+    return trees.unpack(forest_, np.asarray(probabilities))

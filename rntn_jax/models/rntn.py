@@ -273,15 +273,15 @@ def predict(
         TypeError: as `apply`.
         ValueError: as `apply`.
     """
-    logits = apply(
-        params,
-        forest,
-        activation=activation,
-        leaf_activation=leaf_activation,
-        leaf_dropout=leaf_dropout,
-        hidden_dropout=hidden_dropout,
-        key=key,
-    )
+    _check(params, forest)
+    return _predict(params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout)
+
+
+@partial(jax.jit, static_argnames=_OPTIONS)
+def _predict(
+    params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout
+) -> jax.Array:
+    logits = _apply(params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout)
     return jax.nn.softmax(logits, axis=-1)
 
 

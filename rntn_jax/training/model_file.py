@@ -107,7 +107,7 @@ def load_model(
             from the parameters to the model. What it raises means that the object makes no sense.
 
     Returns:
-        The model.
+        The model, its parameters on the device.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -134,7 +134,7 @@ def load_model(
         like, make = describe(info)
     except Exception as error:  # of a file with any content, anything may come
         raise CheckpointError(f"{path} does not hold {what} that can be: {_said(error)}") from error
-    params = _matched(path, found, like)
+    params = jax.device_put(_matched(path, found, like))  # once, not at each call
     try:
         return make(params)
     except Exception as error:
