@@ -21,7 +21,7 @@ from experiments.ud_pipeline.stages import (
     segmenter_stage,
     tagger_stage,
 )
-from experiments.workdir import finished, open_workdir, write_json
+from experiments.workdir import run_once, write_json
 from rntn_jax import data
 from rntn_jax.annotate import morphology
 from rntn_jax.annotate.ud import (
@@ -105,38 +105,26 @@ def _retagged(model: morphology.Morphology, sentences: Sentences) -> list[data.C
 
 
 def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str, Any]:
-    """Trains, or goes on training, and scores the whole from raw text.
-
-    Args:
-        config: the settings.
-        workdir: folder of the run; a run that was stopped there is resumed, and ends bit for bit
-            as if it had not been.
-        fresh: start over.
+    """`run_once` of this experiment.
 
     Returns:
         The content of ``result.json``: F1 of dev and test from raw text.
-
-    Raises:
-        DataError: when the corpus is not there or faulty.
-        RunMismatchError: when ``workdir`` holds a run with other settings.
-        WorkdirInUseError: when another process holds it.
-        NotFiniteError: when a loss stops being a number.
     """
-    workdir = Path(workdir)
-    if (done := finished(workdir, config, fresh)) is not None:
-        return done
-    splits = load_splits(config)  # before there is any folder
-    with open_workdir(workdir, config, fresh):
-        model, history = _train(config, workdir, splits)
-        path = workdir / "model.safetensors"
-        save_ud_parser(path, model)
-        model = load_ud_parser(path)  # as it was rounded
-        result: dict[str, Any] = {"model_bytes": path.stat().st_size, "history": history}
-        for split in ("dev", "test"):
-            if split in splits:
-                scores = evaluate_text(model, splits[split])
-                result |= {f"{split}_{name}": s.f1 for name, s in scores._asdict().items()}
-        write_json(workdir / "result.json", result)
+    return run_once(config, workdir, fresh, load_splits, _run)
+
+
+def _run(config: Config, workdir: Path, splits: dict[str, Sentences]) -> dict[str, Any]:
+    """`run` in a folder that is held."""
+    model, history = _train(config, workdir, splits)
+    path = workdir / "model.safetensors"
+    save_ud_parser(path, model)
+    model = load_ud_parser(path)  # as it was rounded
+    result: dict[str, Any] = {"model_bytes": path.stat().st_size, "history": history}
+    for split in ("dev", "test"):
+        if split in splits:
+            scores = evaluate_text(model, splits[split])
+            result |= {f"{split}_{name}": s.f1 for name, s in scores._asdict().items()}
+    write_json(workdir / "result.json", result)
     return result
 
 

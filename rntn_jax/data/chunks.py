@@ -28,6 +28,7 @@ from rntn_jax.data._tag_schemes import (
     convert,
     validate,
 )
+from rntn_jax.data.counts import Counts
 from rntn_jax.data.errors import DataError
 
 __all__ = [
@@ -44,40 +45,6 @@ __all__ = [
     "table",
     "validate",
 ]
-
-
-class Counts(NamedTuple):
-    """How many chunks there are, were predicted, and were predicted rightly.
-
-    Attributes:
-        gold: chunks in the gold tags.
-        predicted: chunks in the predicted tags.
-        correct: chunks in both, with the same type, start and end.
-
-    Example:
-        >>> Counts(gold=4, predicted=2, correct=1).precision
-        0.5
-    """
-
-    gold: int
-    predicted: int
-    correct: int
-
-    @property
-    def precision(self) -> float:
-        """`correct / predicted`, from 0 to 1; 0 where nothing was predicted."""
-        return self.correct / self.predicted if self.predicted else 0.0
-
-    @property
-    def recall(self) -> float:
-        """`correct / gold`, from 0 to 1; 0 where there is no gold chunk."""
-        return self.correct / self.gold if self.gold else 0.0
-
-    @property
-    def f1(self) -> float:
-        """`2 correct / (gold + predicted)`, the harmonic mean of the two, from 0 to 1."""
-        total = self.gold + self.predicted
-        return 2 * self.correct / total if total else 0.0
 
 
 class Scores(NamedTuple):

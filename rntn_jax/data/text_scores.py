@@ -13,10 +13,11 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from rntn_jax.data.conllu import ConlluSentence
+from rntn_jax.data.counts import Counts
 from rntn_jax.data.errors import DataError, shown
 from rntn_jax.data.treebank_text import TextToken, treebank_text
 
-__all__ = ["Score", "SegmentationScores", "TextScores", "segmentation_scores", "text_scores"]
+__all__ = ["SegmentationScores", "TextScores", "segmentation_scores", "text_scores"]
 
 # The features that count.
 _UNIVERSAL = frozenset(
@@ -25,54 +26,24 @@ _UNIVERSAL = frozenset(
 )
 
 
-class Score(NamedTuple):
-    """Counts, and the scores from them as fractions from 0 to 1; 0 where there is nothing.
-
-    Example:
-        >>> score = Score(correct=2, gold=4, predicted=2)
-        >>> score.precision, score.recall, round(score.f1, 4)
-        (1.0, 0.5, 0.6667)
-    """
-
-    correct: int
-    gold: int
-    predicted: int
-
-    @property
-    def precision(self) -> float:
-        """The fraction of the predicted ones that are correct."""
-        return self.correct / self.predicted if self.predicted else 0.0
-
-    @property
-    def recall(self) -> float:
-        """The fraction of the gold ones that were found."""
-        return self.correct / self.gold if self.gold else 0.0
-
-    @property
-    def f1(self) -> float:
-        """The harmonic mean of the two."""
-        total = self.gold + self.predicted
-        return 2 * self.correct / total if total else 0.0
-
-
 class SegmentationScores(NamedTuple):
     """What `segmentation_scores` returns."""
 
-    tokens: Score
-    words: Score
-    sentences: Score
+    tokens: Counts
+    words: Counts
+    sentences: Counts
 
 
 class TextScores(NamedTuple):
     """What `text_scores` returns."""
 
-    tokens: Score
-    words: Score
-    sentences: Score
-    upos: Score
-    ufeats: Score
-    uas: Score
-    las: Score
+    tokens: Counts
+    words: Counts
+    sentences: Counts
+    upos: Counts
+    ufeats: Counts
+    uas: Counts
+    las: Counts
 
     def table(self) -> str:
         """The scores as a table to print, in percent."""
@@ -152,8 +123,8 @@ def _segmentation(one: _Side, two: _Side) -> tuple[SegmentationScores, list[tupl
         )
     aligned = list(_aligned(one.words, two.words))
     sets = (one.tokens, two.tokens), (one.sentences, two.sentences)
-    tokens, sentences = (Score(len(a & b), len(a), len(b)) for a, b in sets)
-    words = Score(len(aligned), len(one.words), len(two.words))
+    tokens, sentences = (Counts(len(a), len(b), len(a & b)) for a, b in sets)
+    words = Counts(len(one.words), len(two.words), len(aligned))
     return SegmentationScores(tokens, words, sentences), aligned
 
 
@@ -247,7 +218,7 @@ def text_scores(gold: Sequence[ConlluSentence], predicted: Sequence[ConlluSenten
             uas += 1
             las += a.relation == b.relation
     counts = len(one), len(two)
-    return TextScores(*scores, *(Score(n, *counts) for n in (upos, ufeats, uas, las)))
+    return TextScores(*scores, *(Counts(*counts, n) for n in (upos, ufeats, uas, las)))
 
 
 class _Analysis(NamedTuple):

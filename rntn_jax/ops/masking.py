@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-__all__ = ["accumulator", "cast_like", "masked", "masked_mean"]
+__all__ = ["accumulator", "append_zeros", "cast_like", "masked", "masked_mean"]
 
 Tree = TypeVar("Tree")
 
@@ -45,6 +45,16 @@ def cast_like(cotangents: Tree, primals: Any) -> Tree:
 def accumulator(*arrays: jax.Array) -> Any:
     """The dtype in which sums over these arrays are formed: at least float32."""
     return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
+
+
+def append_zeros(x: jax.Array) -> jax.Array:
+    """``x`` with a row of zeros at the end, for what has no place of its own to read.
+
+    Example:
+        >>> append_zeros(jnp.ones((1, 2))).tolist()
+        [[1.0, 1.0], [0.0, 0.0]]
+    """
+    return jnp.concatenate([x, jnp.zeros_like(x, shape=(1, *x.shape[1:]))])
 
 
 def masked(x: jax.Array, where: jax.Array | None, fill: float = 0.0) -> jax.Array:

@@ -84,7 +84,7 @@ def test_scores_are_those_of_the_official_script():
     # Of udeval of udtools 0.2.9, with --counts, on the same two files.
     sentences = demo_dependencies.sentences(40, seed=5)
     scores = text_scores(analysis(sentences, False), analysis(sentences, True))
-    assert {name: tuple(score) for name, score in scores._asdict().items()} == {
+    assert {n: (s.correct, s.gold, s.predicted) for n, s in scores._asdict().items()} == {
         "tokens": (420, 437, 454),
         "words": (512, 604, 589),
         "sentences": (24, 40, 32),

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from rntn_jax.crf.forest.plan import Plan
-from rntn_jax.crf.forest.sweep import linked, padded
+from rntn_jax.crf.forest.sweep import linked
 from rntn_jax.ops import accumulator
 from rntn_jax.ops.logspace import finite_max
+from rntn_jax.ops.masking import append_zeros
 
 __all__ = ["k_best"]
 
@@ -37,8 +38,8 @@ def k_best(
         to a constant of each tree: ``-inf`` where there are fewer, NaN where a score is.
     """
     dtype, (count, classes), trees = accumulator(node, edge), node.shape, len(plan.roots)
-    on = padded(linked(plan, mask))
-    real = padded(mask)
+    on = append_zeros(linked(plan, mask))
+    real = append_zeros(mask)
     # Places of lists: the nodes, then the trees, then one for whatever is not there.
     nowhere = count + trees
     above = jnp.where(on, jnp.append(plan.parent, count), count + jnp.append(plan.tree, trees))

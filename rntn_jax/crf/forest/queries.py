@@ -18,6 +18,7 @@ from rntn_jax.crf.forest.scores import Parts, Scores, compiled, complete
 from rntn_jax.ops import accumulator, masked
 from rntn_jax.ops.checks import check
 from rntn_jax.ops.logspace import safe_log
+from rntn_jax.ops.masking import append_zeros
 
 __all__ = [
     "argmax",
@@ -109,7 +110,7 @@ def score(scores: Scores, labels: jax.Array) -> jax.Array:
     labels = jnp.where(mask, jnp.clip(labels, 0, classes - 1), 0)
     chosen = labels[:, None] == jnp.arange(classes)[None]
     node_score = jnp.where(chosen & mask[:, None], node, 0).sum(axis=1, dtype=dtype)
-    before = sweep.padded(labels)[plan.parent]
+    before = append_zeros(labels)[plan.parent]
     edge_score = edge[before, labels] if edge.ndim == 2 else edge[jnp.arange(count), before, labels]
     edge_score = jnp.where(sweep.linked(plan, mask), edge_score, 0).astype(dtype)
     return sweep.sums_by_tree(jnp.where(legal, node_score + edge_score, jnp.nan), plan)

@@ -37,6 +37,7 @@ from rntn_jax.ops.logspace import (
     logsumexp,
     subtract_max,
 )
+from rntn_jax.ops.masking import append_zeros
 
 __all__ = [
     "best_labels",
@@ -45,7 +46,6 @@ __all__ = [
     "kl",
     "linked",
     "log_partition",
-    "padded",
     "reference",
     "sums_by_tree",
     "walk_down",
@@ -54,12 +54,7 @@ __all__ = [
 
 def linked(plan: Plan, mask: jax.Array) -> jax.Array:
     """``[N]``: nodes with an edge to their parent, both of them real."""
-    return mask & padded(mask)[plan.parent]
-
-
-def padded(x: jax.Array) -> jax.Array:
-    """``x`` with a row of zeros at the end."""
-    return jnp.concatenate([x, jnp.zeros_like(x, shape=(1, *x.shape[1:]))])
+    return mask & append_zeros(mask)[plan.parent]
 
 
 class _Prepared(NamedTuple):
@@ -74,13 +69,13 @@ class _Prepared(NamedTuple):
 
 def _prepare(node, edge, mask, plan: Plan) -> _Prepared:
     dtype, classes = accumulator(node, edge), node.shape[-1]
-    on = padded(linked(plan, mask))[plan.nodes]
-    real = padded(mask)[plan.nodes]
+    on = append_zeros(linked(plan, mask))[plan.nodes]
+    real = append_zeros(mask)[plan.nodes]
     alone = jnp.where(jnp.arange(classes) == 0, 0, -jnp.inf).astype(dtype)
-    u = jnp.where(real[..., None], padded(node)[plan.nodes].astype(dtype), alone[None, None])
+    u = jnp.where(real[..., None], append_zeros(node)[plan.nodes].astype(dtype), alone[None, None])
     u, subtracted = subtract_max(u)
     if edge.ndim == 3:
-        edge = jnp.where(on[..., None, None], padded(edge)[plan.nodes], 0)
+        edge = jnp.where(on[..., None, None], append_zeros(edge)[plan.nodes], 0)
         largest = finite_max(edge, (2, 3))
         of_edges = largest[..., 0, 0]
     else:
@@ -196,15 +191,15 @@ def _bwd(res: _Residuals, ct) -> tuple[jax.Array, jax.Array, None, None]:
     g, above = _sweep_down(w, up)
     ct = jnp.append(ct.astype(w.dtype), 0)[plan.tree]
     d_node = jnp.where(mask[:, None], g[plan.slot] * ct[:, None], 0)
-    on = padded(linked(plan, mask))[plan.nodes][..., None]
-    above = jnp.where(on, above * padded(ct)[plan.nodes][..., None], 0)
+    on = append_zeros(linked(plan, mask))[plan.nodes][..., None]
+    above = jnp.where(on, above * append_zeros(ct)[plan.nodes][..., None], 0)
     w = jnp.where(on[..., None], w, 0)  # of a root it may be NaN
     if edge.ndim == 2:
         rows = lambda x: x.reshape(-1, *x.shape[2:])
         d_edge = einsum("ki,kij->ij", rows(above), rows(w))
     else:
         both = above[..., None] * w
-        d_edge = padded(both.reshape(-1, classes, classes))[plan.slot]
+        d_edge = append_zeros(both.reshape(-1, classes, classes))[plan.slot]
     return *cast_like((d_node, d_edge), (node, edge)), None, None
 
 

@@ -25,6 +25,7 @@ from rntn_jax.crf.graph.neighbours import Neighbours
 from rntn_jax.crf.graph.scores import Parts
 from rntn_jax.ops import accumulator
 from rntn_jax.ops.logspace import finite_max, logsumexp, safe_log
+from rntn_jax.ops.masking import append_zeros
 
 __all__ = ["MAX_MESSAGE_RANGE", "best_labels", "edges_by_slot", "propagate"]
 
@@ -48,7 +49,7 @@ def propagate(tree_reweighted: bool, options: Options, parts: Parts, plan: Neigh
     weight, shares = None, jnp.ones(len(parts.edge), dtype)
     if tree_reweighted:
         shares = jnp.asarray(plan.appearance, dtype)
-        weight = _padded(jnp.concatenate([shares, shares]))[plan.link][None]
+        weight = append_zeros(jnp.concatenate([shares, shares]))[plan.link][None]
         weight = jnp.where(weight == 0, 1, weight)
     inputs, scaled = _inputs(parts, shares, weight, plan)
 
@@ -80,14 +81,9 @@ def best_labels(options: Options, parts: Parts, plan: Neighbours) -> jax.Array:
 # Pieces -----------------------------------------------------------------------------------------
 
 
-def _padded(x: jax.Array) -> jax.Array:
-    """``x`` with a row of zeros at the end."""
-    return jnp.concatenate([x, jnp.zeros_like(x, shape=(1, *x.shape[1:]))])
-
-
 def edges_by_slot(edge: jax.Array, plan: Neighbours) -> jax.Array:
     """Edge scores ``[C here, C there, D, I]``; 0 where there is none."""
-    both = _padded(jnp.concatenate([edge, edge.swapaxes(1, 2)]))
+    both = append_zeros(jnp.concatenate([edge, edge.swapaxes(1, 2)]))
     return both[plan.link].transpose(2, 3, 0, 1)
 
 

@@ -33,6 +33,7 @@ from jax import lax
 from rntn_jax.crf.graph.plan import Plan
 from rntn_jax.ops import accumulator
 from rntn_jax.ops.logspace import finite_max, safe_log
+from rntn_jax.ops.masking import append_zeros
 
 __all__ = [
     "LOGS",
@@ -63,11 +64,6 @@ class Steps(NamedTuple):
     pattern: jax.Array  # int32 [G, K, B]
 
 
-def _padded(x: jax.Array) -> jax.Array:
-    """``x`` with a row of zeros at the end."""
-    return jnp.concatenate([x, jnp.zeros_like(x, shape=(1, *x.shape[1:]))])
-
-
 def _spread(parts: jax.Array) -> jax.Array:
     """``sum_j parts[.., j, c, d_j]`` over all ``d``: ``[.., J, C, C] -> [.., C, C^J]``."""
     *rest, count, classes, _ = parts.shape
@@ -94,11 +90,11 @@ def prepare(
 ) -> Steps:
     """Scores in the order of the steps."""
     dtype, classes = accumulator(node, edge), node.shape[-1]
-    real = _padded(node_mask)[plan.nodes]
+    real = append_zeros(node_mask)[plan.nodes]
     alone = jnp.where(jnp.arange(classes) == 0, 0, -jnp.inf).astype(dtype)
-    u = jnp.where(real[..., None], _padded(node)[plan.nodes].astype(dtype), alone[None, None])
+    u = jnp.where(real[..., None], append_zeros(node)[plan.nodes].astype(dtype), alone[None, None])
     edge = jnp.where(edge_mask[:, None, None], edge, 0).astype(dtype)
-    parts = _padded(jnp.concatenate([edge, edge.swapaxes(1, 2)]))[plan.edges]
+    parts = append_zeros(jnp.concatenate([edge, edge.swapaxes(1, 2)]))[plan.edges]
     split, _ = num_in_halves(plan)
     first, second = _spread(parts[:, :, :split]), _spread(parts[:, :, split:])
     steps = first + u[..., None], second, plan.own, plan.up, plan.pattern
