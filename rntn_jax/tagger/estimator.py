@@ -9,14 +9,14 @@ from typing import Any, cast
 import jax
 import numpy as np
 
-from rntn_jax.data import DataError, encode_attributes
+from rntn_jax.data import DataError
 from rntn_jax.models import sparse_crf
-from rntn_jax.tagger import inference
 from rntn_jax.tagger.arguments import defaults, resolve
 from rntn_jax.tagger.encoding import Labels, Sentences, Token, as_lists, check_lengths, encode
 from rntn_jax.tagger.model import Model, file_size, pruned, read, write
 from rntn_jax.tagger.online import fit_online
 from rntn_jax.tagger.optimize import fit_adagrad, fit_lbfgs
+from rntn_jax.tagger.predictor import Predictor
 from rntn_jax.tagger.sequence_tagger import SequenceTagger
 from rntn_jax.tagger.training_log import Logger, TrainingLog, holdout_scores
 
@@ -172,7 +172,7 @@ class CRF:
 
     def __sklearn_is_fitted__(self) -> bool:
         """For scikit-learn's ``check_is_fitted``."""
-        return hasattr(self, "_model") or os.path.exists(self.model_filename or "")
+        return hasattr(self, "_predictor") or os.path.exists(self.model_filename or "")
 
     def fit(
         self,
@@ -221,37 +221,27 @@ class CRF:
         check_lengths(X_held, y_held)
 
         def holdout(params: sparse_crf.Params) -> dict[str, Any]:
-            predicted = CRF()._adopt(model(params)).predict(X_held)
-            return holdout_scores(y_held, predicted, len(classes))
+            return holdout_scores(y_held, Predictor(model(params)).labels(X_held), len(classes))
 
         logger = Logger(bool(arguments["verbose"]), report, holdout if X_held else None)
         self.training_log_ = logger.log
         train = {"lbfgs": fit_lbfgs, "adagrad": fit_adagrad}.get(arguments["algorithm"], fit_online)
-        self._adopt(pruned(model(train(data, features, arguments, logger))))
+        self._predictor = Predictor(pruned(model(train(data, features, arguments, logger))))
         if self.model_filename is not None:
             self.save(self.model_filename)
         return self
 
-    def _adopt(self, model: Model) -> CRF:
-        """Takes the answers from this model."""
-        self._model = model
-        self._numbers = {name: number for number, name in enumerate(model.attributes)}
-        weights = np.zeros((len(model.attributes) + 1, len(model.classes)), np.float32)
-        weights[model.features.attribute, model.features.label] = model.params.state
-        self._weights = weights
-        return self
-
-    def _fitted(self) -> Model:
-        if not hasattr(self, "_model"):
+    def _fitted(self) -> Predictor:
+        if not hasattr(self, "_predictor"):
             path = self.model_filename
             if path is None or not os.path.exists(path):
                 raise NotFittedError("this CRF is not trained yet: call fit, or CRF.load")
-            self._adopt(read(path)[0])
-        return self._model
+            self._predictor = Predictor(read(path)[0])
+        return self._predictor
 
     def _holds(self, what: Callable[[Model], Any]) -> Any:
         """What the model holds; before training None, as in sklearn-crfsuite."""
-        return what(self._fitted()) if self.__sklearn_is_fitted__() else None
+        return what(self._fitted().model) if self.__sklearn_is_fitted__() else None
 
     @property
     def classes_(self) -> list[str]:
@@ -311,9 +301,7 @@ class CRF:
         Returns:
             A list with a list of labels for each sentence.
         """
-        found = self._answers(inference.best_labels, as_lists(X), None, constraints)
-        classes = self._fitted().classes
-        return inference.Rows([[classes[c] for c in row] for row in found])
+        return self._fitted().labels(as_lists(X), constraints)
 
     def predict_single(self, xseq: Sequence[Token]) -> list[str]:
         """The best labels of one sentence."""
@@ -321,9 +309,7 @@ class CRF:
 
     def predict_marginals(self, X: Sentences) -> list[list[dict[str, float]]]:
         """Of each token, the probability of each label."""
-        rows = self._answers(inference.marginals, as_lists(X))
-        classes = self._fitted().classes
-        return inference.Rows([[dict(zip(classes, map(float, p))) for p in row] for row in rows])
+        return self._fitted().marginals(as_lists(X))
 
     def predict_marginals_single(self, xseq: Sequence[Token]) -> list[dict[str, float]]:
         """The same of one sentence."""
@@ -365,29 +351,7 @@ class CRF:
         Raises:
             DataError: when sentences and labels do not match.
         """
-        X, y = as_lists(X), as_lists(y)
-        check_lengths(X, y)
-        number = {label: i for i, label in enumerate(self._fitted().classes)}
-        labels = [[number.get(label, -1) for label in row] for row in y]
-        known = [[max(label, 0) for label in row] for row in labels]
-        nats = self._answers(inference.log_prob, X, known)
-        unseen = np.array([min(row, default=0) < 0 for row in labels], bool)
-        return np.where(unseen, -np.inf, [row[0] if len(row) else 0.0 for row in nats])
-
-    def _answers(
-        self, query: inference.Query, X: list[Any], labels: Any = None, constraints: Any = None
-    ) -> list[np.ndarray]:
-        params = self._fitted().params
-        encoded, _ = encode_attributes(X, self._numbers)
-        node = inference.node_scores(encoded, self._weights)
-        return inference.answers(
-            query,
-            node,
-            np.asarray(params.edge),
-            encoded.lengths,
-            labels,
-            constraints or (None, None, None),
-        )
+        return self._fitted().log_prob(as_lists(X), as_lists(y))
 
     def save(self, path: str | os.PathLike[str], info: Any = None) -> None:
         """Writes the model, and anything JSON can hold, to one safetensors file.
@@ -398,7 +362,7 @@ class CRF:
             path: the file; it is replaced if it exists.
             info: what is kept beside the model.
         """
-        write(path, self._fitted(), self._saved_arguments(), info)
+        write(path, self._fitted().model, self._saved_arguments(), info)
 
     def _saved_arguments(self) -> dict[str, Any]:
         path = self.model_filename
@@ -414,4 +378,6 @@ class CRF:
         """
         model, arguments = read(path)
         known = defaults(cls)
-        return cls(**{n: v for n, v in arguments.items() if n in known})._adopt(model)
+        crf = cls(**{n: v for n, v in arguments.items() if n in known})
+        crf._predictor = Predictor(model)
+        return crf

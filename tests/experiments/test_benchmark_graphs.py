@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.benchmark.graphs import baselines as graphs_baselines
 from experiments.benchmark.graphs import run as graphs
+from experiments.benchmark.graphs.baselines import _spins
+from experiments.benchmark.graphs.problem import split
 
 ARGUMENTS: dict[str, Any] = {
     "shapes": ["trees,2,20,3", "grids,2,3,5,2", "loopy,1,4,5,2", "gibbs,3,4,5,2"],
@@ -78,10 +79,10 @@ def test_spins_and_graphs_of_a_batch_are_those_of_the_problem():
     ends = labels[problem.edges]
     value = problem.node[np.arange(24), labels].sum()
     value += problem.edge[np.arange(len(ends)), ends[:, 0], ends[:, 1]].sum()
-    spins, (h, j, const) = 2 * labels - 1, graphs_baselines._spins(problem)
+    spins, (h, j, const) = 2 * labels - 1, _spins(problem)
     pairs = spins[problem.edges].prod(axis=1)
     np.testing.assert_allclose(const + h @ spins + j @ pairs, value, rtol=1e-6)
-    parts = graphs_baselines.split(problem)
+    parts = split(problem)
     assert sum(len(part.edges) for _, _, part in parts) == len(problem.edges)
     nodes, on, second = parts[1]
     np.testing.assert_array_equal(nodes[second.edges], problem.edges[on])

@@ -20,53 +20,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.benchmark.graphs import ours
+from experiments.benchmark.graphs.problem import (
+    Answer,
+    Prepared,
+    Problem,
+    answer_path,
+    load_problem,
+    one_by_one,
+)
+
 Train = Callable[[], list[float]]  # the task, a few times over; returns ln Z, or 0
 _PASS = 0.1  # seconds that a pass takes at least
-
-
-class Problem(NamedTuple):
-    """What all baselines are given."""
-
-    task: str  # trees, grids, loopy or gibbs
-    node: np.ndarray  # float32 [I, C]
-    edge: np.ndarray  # float32 [E, C, C]
-    edges: np.ndarray  # int32 [E, 2], in trees from the parent to the child
-    part: np.ndarray  # int32 [I], which graph of a batch
-    steps: int  # iterations, or sweeps
-    chains: int
-    damping: float
-
-
-class Answer(NamedTuple):
-    """What a system found; fields that it does not tell are None."""
-
-    log_z: Any = None  # [], the sum over a batch
-    node: Any = None  # [I, C]
-    edge: Any = None  # [E, C, C]
-
-
-def save_problem(path: Path, problem: Problem) -> None:
-    """Writes a problem for a worker."""
-    fields: dict[str, Any] = problem._asdict()
-    np.savez(path, **fields)
-
-
-def load_problem(path: Path) -> Problem:
-    """Reads back what `save_problem` was given."""
-    with np.load(path, allow_pickle=False) as data:
-        fields: dict[str, Any] = dict(data)
-    plain = {"task": str, "steps": int, "chains": int, "damping": float}
-    return Problem(**fields | {name: kind(fields[name]) for name, kind in plain.items()})
-
-
-def load_answer(path: Path, system: str) -> Answer:
-    """What a system found for the problem of that file, in its first pass."""
-    with np.load(_answer_path(path, system), allow_pickle=False) as data:
-        return Answer(**dict(data))
-
-
-def _answer_path(path: Path, system: str) -> Path:
-    return path.with_name(f"{path.stem}-{system}.npz")
 
 
 def make(system: str, path: Path, threads: int) -> tuple[Train, dict[str, Any]]:
@@ -80,7 +45,7 @@ def make(system: str, path: Path, threads: int) -> tuple[Train, dict[str, Any]]:
     facts = {"prepare_seconds": time.perf_counter() - begin, **facts}
 
     def train() -> list[float]:
-        where = _answer_path(path, system)
+        where = answer_path(path, system)
         if not where.exists():
             found = run()
             told: dict[str, Any] = {k: np.asarray(x) for k, x in found._asdict().items()}
@@ -98,177 +63,10 @@ def _value(answer: Answer) -> float:
     return 0.0 if answer.log_z is None else float(answer.log_z)
 
 
-def split(problem: Problem) -> list[tuple[np.ndarray, np.ndarray, Problem]]:
-    """The graphs of a batch, each with its nodes and its edges in the whole."""
-    out = []
-    of_edge = problem.part[problem.edges[:, 0]]
-    for number in range(int(problem.part.max()) + 1):
-        nodes, on = np.flatnonzero(problem.part == number), np.flatnonzero(of_edge == number)
-        place = np.zeros(len(problem.part), np.int32)
-        place[nodes] = np.arange(len(nodes))
-        fields = {"node": problem.node[nodes], "edge": problem.edge[on]}
-        edges, part = place[problem.edges[on]], np.zeros(len(nodes), np.int32)
-        out.append((nodes, on, problem._replace(**fields, edges=edges, part=part)))
-    return out
-
-
-def _one_by_one(make_one: Callable[[Problem], Callable[[], Answer]], problem: Problem):
-    """The graphs of a batch one after another, for systems that know no batches of graphs."""
-    parts = [(nodes, on, make_one(part)) for nodes, on, part in split(problem)]
-
-    def run() -> Answer:
-        found = [(nodes, on, one()) for nodes, on, one in parts]
-        log_z = None
-        if found[0][2].log_z is not None:
-            log_z = sum(float(answer.log_z) for _, _, answer in found)
-        node, edge = np.zeros(problem.node.shape), np.zeros(problem.edge.shape)
-        for nodes, on, answer in found:
-            node[nodes] = answer.node
-            if answer.edge is not None:
-                edge[on] = answer.edge
-        return Answer(log_z, node, None if found[0][2].edge is None else edge)
-
-    return run
-
-
-# Ours -------------------------------------------------------------------------------------------
-
-
-def _compiled(function: Callable[..., Any], *args: Any) -> tuple[Callable[[], Any], dict[str, Any]]:
-    """The compiled program on these arguments, and what compiling took."""
-    import jax
-
-    args = jax.device_put(args)
-    begin = time.perf_counter()
-    lowered = jax.jit(function).lower(*args)
-    traced = time.perf_counter()
-    program = lowered.compile()
-    analysis: Any = program.memory_analysis()
-    facts = {
-        "version": jax.__version__,
-        "trace_seconds": traced - begin,
-        "compile_seconds": time.perf_counter() - traced,
-        "temp_mb": analysis.temp_size_in_bytes / 2**20,
-    }
-    return lambda: jax.block_until_ready(program(*args)), facts
-
-
-def parents(edges: np.ndarray, count: int) -> np.ndarray:
-    """Parents ``[I]`` from edges that go from the parent to the child."""
-    parent = np.full(count, -1, np.int32)
-    parent[edges[:, 1]] = edges[:, 0]
-    return parent
-
-
-def ours_trees(problem: Problem, threads: int = 1):
-    """`crf.forest`: ln Z and marginals of all nodes and edges, a batch being one forest."""
-    import jax
-
-    from rntn_jax.crf import forest
-
-    begin = time.perf_counter()
-    plan = forest.plan(parents(problem.edges, len(problem.node)))
-    facts = {"plan_seconds": time.perf_counter() - begin}
-    child = problem.edges[:, 1]
-    edge = np.zeros((*problem.node.shape, problem.node.shape[1]), np.float32)
-    edge[child] = problem.edge
-
-    def ask(node, edge, plan):
-        total = lambda node, edge: forest.log_partition(forest.Scores(node, edge, plan)).sum()
-        log_z, (node, edge) = jax.value_and_grad(total, (0, 1))(node, edge)
-        return log_z, node, edge
-
-    program, more = _compiled(ask, problem.node, edge, plan)
-
-    def run() -> Answer:
-        log_z, node, edge = program()
-        return Answer(log_z, node, _Lazy(edge, child))
-
-    return run, facts | more
-
-
-class _Lazy:
-    """Rows of an array, taken when they are wanted: no part of what is timed."""
-
-    def __init__(self, whole: Any, rows: np.ndarray):
-        self.whole, self.rows = whole, rows
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        return np.asarray(self.whole)[self.rows]
-
-
-def ours_graph(problem: Problem, threads: int = 1):
-    """`crf.graph`, exact: the same, a batch being one graph."""
-    import jax
-
-    from rntn_jax.crf import graph
-
-    begin = time.perf_counter()
-    plan = graph.plan(problem.edges, *problem.node.shape)
-    facts: dict[str, Any] = {"plan_seconds": time.perf_counter() - begin, "width": plan.width}
-
-    def ask(scores, plan):
-        def total(node, edge):
-            return graph.log_partition(graph.Scores(node, edge, scores.edges), plan=plan)
-
-        log_z, marginals = jax.value_and_grad(total, (0, 1))(scores.node, scores.edge)
-        return log_z, *marginals
-
-    program, more = _compiled(ask, graph.Scores(*problem[1:4]), plan)
-    return (lambda: Answer(*program())), facts | more
-
-
-def ours_loopy(problem: Problem, threads: int = 1):
-    """Loopy propagation by `crf.graph`; told are beliefs of nodes, as PGMax does."""
-    from rntn_jax.crf import graph
-
-    begin = time.perf_counter()
-    plan = graph.neighbours(problem.edges, len(problem.node))
-    facts = {"plan_seconds": time.perf_counter() - begin}
-    options = graph.Options(problem.steps, tolerance=-1.0, damping=problem.damping)
-
-    def ask(scores, plan):
-        return graph.beliefs(scores, method="loopy", plan=plan, options=options).node
-
-    program, more = _compiled(ask, graph.Scores(*problem[1:4]), plan)
-    return (lambda: Answer(node=program())), facts | more
-
-
-def ours_gibbs(problem: Problem, threads: int = 1):
-    """Gibbs sampling by `crf.graph`; told are the means over chains."""
-    import jax
-    import jax.numpy as jnp
-
-    from rntn_jax.crf import graph
-
-    begin = time.perf_counter()
-    plan = graph.neighbours(problem.edges, len(problem.node))
-    facts = {"plan_seconds": time.perf_counter() - begin}
-
-    def ask(scores, plan, labels):
-        return graph.gibbs(jax.random.key(0), scores, labels, problem.steps, plan=plan)
-
-    labels = jnp.zeros((problem.chains, len(problem.node)), jnp.int32)
-    program, more = _compiled(ask, graph.Scores(*problem[1:4]), plan, labels)
-    return (lambda: Answer(node=_Means(program(), problem.edges))), facts | more
-
-
-class _Means:
-    """How often a label is 1, and how often neighbours have the same: not timed."""
-
-    def __init__(self, labels: Any, edges: np.ndarray):
-        self.labels, self.edges = labels, edges
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        labels = np.asarray(self.labels).astype(np.int32)
-        ends = labels[:, self.edges]
-        return np.array([labels.mean(), (ends[..., 0] == ends[..., 1]).mean()])
-
-
 # PGMax ------------------------------------------------------------------------------------------
 
 
-def pgmax(problem: Problem, threads: int = 1):
+def pgmax(problem: Problem, threads: int = 1) -> Prepared:
     """Beliefs of nodes, after messages in logarithms; jax 0.10 has moved a name that it needs."""
     import jax
 
@@ -292,7 +90,7 @@ def pgmax(problem: Problem, threads: int = 1):
         arrays = bp.run(arrays, num_iters=problem.steps, damping=problem.damping, temperature=1.0)
         return infer.get_marginals(bp.get_beliefs(arrays))[variables]
 
-    program, facts = _compiled(ask, problem.node)
+    program, facts = ours.compiled(ask, problem.node)
     return (lambda: Answer(node=program())), facts | _version("pgmax")
 
 
@@ -303,7 +101,7 @@ def _version(package: str) -> dict[str, Any]:
     return {"version": importlib.metadata.version(package)}
 
 
-def torch_treecrf(problem: Problem, threads: int):
+def torch_treecrf(problem: Problem, threads: int) -> Prepared:
     """Marginals of nodes; its scores of pairs are dense, ``[I, I, C, C]``."""
     import torch
     from torch_treecrf import TreeCRFLayer
@@ -328,12 +126,12 @@ def torch_treecrf(problem: Problem, threads: int):
 
         return run
 
-    return _one_by_one(one, problem), _version("torch-treecrf")
+    return one_by_one(one, problem), _version("torch-treecrf")
 
 
 def _factors(problem: Problem) -> tuple[list[np.ndarray], list[np.ndarray], float]:
     """Factors of nodes and edges, and ln Z: in products without logarithms Z must be about 1."""
-    log_z = float(ours_graph(problem)[0]().log_z)
+    log_z = float(ours.graph(problem)[0]().log_z)
     node, edge = (np.array(x, np.float64) for x in (problem.node, problem.edge))
     tops = node.max(axis=1, keepdims=True), edge.max(axis=(1, 2), keepdims=True)
     rest = log_z - sum(float(top.sum()) for top in tops)
@@ -341,7 +139,7 @@ def _factors(problem: Problem) -> tuple[list[np.ndarray], list[np.ndarray], floa
     return list(np.exp(node)), list(np.exp(edge)), log_z
 
 
-def pgmpy(problem: Problem, threads: int):
+def pgmpy(problem: Problem, threads: int) -> Prepared:
     """Its junction tree, in probabilities."""
     from pgmpy.factors.discrete import DiscreteFactor
     from pgmpy.inference import BeliefPropagation
@@ -378,7 +176,7 @@ def pgmpy(problem: Problem, threads: int):
 
         return run
 
-    return _one_by_one(one, problem), _version("pgmpy")
+    return one_by_one(one, problem), _version("pgmpy")
 
 
 def _pairs(them: Any) -> list[tuple[Any, Any]]:
@@ -386,7 +184,7 @@ def _pairs(them: Any) -> list[tuple[Any, Any]]:
     return [(i, j) for k, i in enumerate(them) for j in them[:k]]
 
 
-def pyagrum(problem: Problem, threads: int):
+def pyagrum(problem: Problem, threads: int) -> Prepared:
     """Shafer and Shenoy's junction tree, C++, in probabilities; it does not tell ln Z."""
     import pyagrum as gum
 
@@ -438,7 +236,7 @@ def _spins(problem: Problem) -> _Spins:
     return _Spins(h, j, float(node.mean(axis=1).sum() + edge.mean(axis=(1, 2)).sum()))
 
 
-def dwave(problem: Problem, threads: int):
+def dwave(problem: Problem, threads: int) -> Prepared:
     """Tree decomposition, C++, two labels; given our order of elimination, and one sample."""
     import dimod
     from dwave.samplers import TreeDecompositionSampler
@@ -446,7 +244,7 @@ def dwave(problem: Problem, threads: int):
     def one(problem: Problem) -> Callable[[], Answer]:
         return _dwave_once(problem, dimod, TreeDecompositionSampler())
 
-    return _one_by_one(one, problem), _version("dwave-samplers")
+    return one_by_one(one, problem), _version("dwave-samplers")
 
 
 def _dwave_once(problem: Problem, dimod: Any, sampler: Any) -> Callable[[], Answer]:
@@ -476,7 +274,7 @@ def _dwave_once(problem: Problem, dimod: Any, sampler: Any) -> Callable[[], Answ
     return run
 
 
-def thrml(problem: Problem, threads: int):
+def thrml(problem: Problem, threads: int) -> Prepared:
     """Block Gibbs sampling in JAX, as an Ising model."""
     import jax
     import jax.numpy as jnp
@@ -503,15 +301,15 @@ def thrml(problem: Problem, threads: int):
         ][0]
         return jax.vmap(draw)(jax.random.split(key, problem.chains), state)
 
-    run, facts = _compiled(ask, jax.random.key(0), start)
-    return (lambda: Answer(node=_Means(run(), problem.edges))), facts | _version("thrml")
+    run, facts = ours.compiled(ask, jax.random.key(0), start)
+    return (lambda: Answer(node=ours.Means(run(), problem.edges))), facts | _version("thrml")
 
 
-_MAKERS: dict[str, Callable[[Problem, int], tuple[Callable[[], Answer], dict[str, Any]]]] = {
-    "forest": ours_trees,
-    "graph": ours_graph,
-    "loopy": ours_loopy,
-    "gibbs": ours_gibbs,
+_MAKERS: dict[str, Callable[[Problem, int], Prepared]] = {
+    "forest": ours.trees,
+    "graph": ours.graph,
+    "loopy": ours.loopy,
+    "gibbs": ours.gibbs,
     "pgmax": pgmax,
     "torch_treecrf": torch_treecrf,
     "pgmpy": pgmpy,

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmark import interleave
-from experiments.benchmark.graphs import baselines
+from experiments.benchmark.graphs import ours
+from experiments.benchmark.graphs.problem import Problem, load_answer, save_problem
 from rntn_jax.crf import graph
 
 __all__ = ["run"]
@@ -81,7 +82,7 @@ def _systems(task: str, sizes: list[int]) -> list[str]:
     return names
 
 
-def _problem(task: str, sizes: list[int], seed: int = 0) -> baselines.Problem:
+def _problem(task: str, sizes: list[int], seed: int = 0) -> Problem:
     rng = np.random.default_rng(seed)
     if task == "trees":
         several, count, labels = sizes
@@ -103,7 +104,7 @@ def _problem(task: str, sizes: list[int], seed: int = 0) -> baselines.Problem:
     edges = np.concatenate([t + k * count for k, t in enumerate(trees)]).astype(np.int32)
     draw = lambda scale, *shape: (scale * rng.standard_normal(shape)).astype(np.float32)
     chains = sizes[0] if task == "gibbs" else 1
-    return baselines.Problem(
+    return Problem(
         task,
         node=draw(node, several * count, labels),
         edge=draw(edge, len(edges), labels, labels),
@@ -159,7 +160,7 @@ def run(
         problem = _problem(task, sizes)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "problem.npz"
-            baselines.save_problem(path, problem)
+            save_problem(path, problem)
             rows = interleave.take_turns(
                 "experiments.benchmark.graphs.baselines",
                 names,
@@ -203,15 +204,15 @@ def _compare(path: Path, task: str, rows: list[dict[str, Any]]) -> None:
     there = [row for row in rows if "missing" not in row]
     if not there:
         return
-    ours = baselines.load_answer(path, there[0]["system"])
+    first = load_answer(path, there[0]["system"])
     for row in there:
-        found = baselines.load_answer(path, row["system"])
-        if found.log_z is not None and ours.log_z is not None:
-            row["log_z_off"] = float(abs(found.log_z / ours.log_z - 1))
+        found = load_answer(path, row["system"])
+        if found.log_z is not None and first.log_z is not None:
+            row["log_z_off"] = float(abs(found.log_z / first.log_z - 1))
         for field in ("node", "edge"):
             values = getattr(found, field)
-            if values is not None and getattr(ours, field) is not None:
-                row[f"{field}_off"] = float(np.abs(values - getattr(ours, field)).max(initial=0))
+            if values is not None and getattr(first, field) is not None:
+                row[f"{field}_off"] = float(np.abs(values - getattr(first, field)).max(initial=0))
         off = [value for name, value in row.items() if name.endswith("_off")]
         row["equal"] = bool(np.all(np.array(off) <= NEAR[task]))
         if not row["equal"] and row["system"] in ("forest", "graph"):
@@ -262,9 +263,9 @@ def _growth_sizes(curve: str, size: int) -> tuple[str, list[int]]:
 def _growth(curves: dict[str, list[int]]) -> list[dict[str, Any]]:
     """Seconds of planning, tracing, compiling and running along each curve; ours only."""
     makers = {
-        "trees": baselines.ours_trees,
-        "grids": baselines.ours_graph,
-        "loopy": baselines.ours_loopy,
+        "trees": ours.trees,
+        "grids": ours.graph,
+        "loopy": ours.loopy,
     }
     rows = []
     print("\ngrowth: ln Z and all marginals (loopy: 60 iterations)")
