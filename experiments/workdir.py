@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from experiments.lock import held
+from rntn_jax.compilation import cached
 from rntn_jax.training.files import DamagedFileError, write_whole
 
 __all__ = [
@@ -118,6 +119,8 @@ def run_once(
 ) -> dict[str, Any]:
     """Trains, or goes on training, and reports; or answers what a run that has ended found.
 
+    Compiled programs are kept (`rntn_jax.compilation`); that compiling takes long is told.
+
     Args:
         config: the settings, a dataclass.
         workdir: folder of the run; a run that was stopped there is resumed, and ends bit for bit
@@ -140,7 +143,7 @@ def run_once(
     if (done := finished(workdir, config, fresh)) is not None:
         return done
     loaded = load(config)
-    with open_workdir(workdir, config, fresh):
+    with open_workdir(workdir, config, fresh), cached():
         return train(config, workdir, loaded)
 
 

@@ -1,4 +1,4 @@
-"""API reference: the public functions and classes as pages of HTML, by pdoc."""
+"""API reference: the public functions and classes as pages of HTML, by pdoc; README pictures."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.command import Command, run
+from experiments.command import Command, check_flags, run
 from experiments.flags import entry_point
 
 _OUTPUT = flags.DEFINE_string("output", "runs/docs", "folder of the pages")
+_PICTURES = flags.DEFINE_string(
+    "pictures", None, "write the pictures of the README to this folder (.github/pictures)"
+)
 
 COMMAND = Command(
     name="docs",
@@ -17,12 +20,20 @@ COMMAND = Command(
     examples=(
         ("", "write the reference to runs/docs"),
         ("--output=FOLDER", "write elsewhere"),
+        ("--pictures=.github/pictures", "draw the README's pictures anew"),
     ),
+    verbs={"pictures": ()},
     run=("output",),
 )
 
 
 def _main() -> None:
+    if check_flags(COMMAND):
+        from experiments.docs import pictures
+
+        for path in pictures.write(Path(_PICTURES.value)):
+            print(path)
+        return
     from experiments.docs import reference
 
     output = Path(_OUTPUT.value)

@@ -17,10 +17,12 @@ from experiments.language_model.pipeline import (
     read_sentences,
     sentence_nats,
 )
+from rntn_jax.compilation import cached
 
 __all__ = ["score", "write_text"]
 
 
+@cached()
 def score(model_path: Path, source: str, form: str) -> float:
     """Prints every sentence's perplexity, then that of the whole text; returns the latter."""
     model = load_model(model_path)
@@ -66,6 +68,7 @@ def _tell_unknown(model: Model, words: list[str], where: str) -> int:
     return len(unknown)
 
 
+@cached()
 def write_text(
     model_path: Path, prompt: str, length: int, temperature: float, top_k: int | None, seed: int
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 __all__ = ["FOLDER", "names", "render", "write_index"]
@@ -46,9 +47,16 @@ def render(name: str, output: Path, timeout: int = 600) -> Path:
     from nbconvert import HTMLExporter
     from nbformat import write
 
+    logging.getLogger("traitlets").setLevel(logging.ERROR)  # it misses texts of pictures
     notebook = jupytext.read(FOLDER / f"{name}.py")
     resources = {"metadata": {"path": str(output)}}
-    client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=resources)
+    client = NotebookClient(
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        resources=resources,
+        extra_arguments=["--log-level=ERROR"],  # it warns that it listens on this machine
+    )
     try:
         client.execute()
     except CellExecutionError as error:

@@ -8,11 +8,13 @@ from pathlib import Path
 from experiments.parsing.pipeline import load_model
 from experiments.parsing.pipeline import parse as parse_all
 from rntn_jax import annotate, data
+from rntn_jax.compilation import cached
 from rntn_jax.data.text import read_text, write_text
 
 __all__ = ["evaluate_text", "parse", "parse_text"]
 
 
+@cached()
 def parse(model_path: Path, source: str) -> None:
     """Prints a tagged file with heads and relations; those in the file are not read.
 

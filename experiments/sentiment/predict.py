@@ -12,10 +12,12 @@ from experiments.sentiment import scores
 from experiments.tree_baselines import balanced, right_branching_with_stop
 from rntn_jax import data
 from rntn_jax.annotate import Pipeline, build_trees, label_trees, save_pipeline, two_classes
+from rntn_jax.compilation import cached
 
 __all__ = ["evaluate", "export"]
 
 
+@cached()
 def evaluate(annotator: Pipeline, treebank: str, brackets: str = "gold") -> dict[str, float]:
     """Prints and returns the scores on a treebank file, of roots only if its brackets are not used.
 

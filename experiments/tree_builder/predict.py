@@ -9,6 +9,7 @@ from pathlib import Path
 from experiments.tree_baselines import BASELINES
 from rntn_jax import data
 from rntn_jax.annotate import build_trees, load_parser, save_parser
+from rntn_jax.compilation import cached
 
 __all__ = ["combine", "evaluate"]
 
@@ -33,6 +34,7 @@ def combine(pattern: str, output: str) -> None:
     print(f"{output}: {len(params)} networks, {Path(output).stat().st_size / 1e6:.1f} MB")
 
 
+@cached()
 def evaluate(model: str, treebank: str) -> dict[str, data.BracketScores]:
     """Prints and returns the scores of a builder, and of trees that need none."""
     trees = data.read_trees(sys.stdin.buffer if treebank == "-" else treebank)

@@ -41,7 +41,7 @@ def messages() -> Iterator[None]:
     Raises:
         SystemExit: with status 1 for these, 130 for Ctrl-C, 143 for SIGTERM.
     """
-    logging.getLogger("jax").setLevel(logging.WARNING)  # it tells of every TPU it lacks
+    logging.getLogger().setLevel(logging.WARNING)  # libraries tell of every TPU they lack
     try:
         with _terminable():
             yield

@@ -22,6 +22,7 @@ from rntn_jax.plots.arcs import arcs_svg
 from rntn_jax.plots.curves import Curves, curves_svg
 from rntn_jax.plots.display import Html, Svg
 from rntn_jax.plots.heatmap import arc_marginals_html, heatmap_html, marginals_html
+from rntn_jax.plots.heatmap_svg import heatmap_svg, marginals_svg
 from rntn_jax.plots.page import (
     Section,
     TreePicture,
@@ -48,8 +49,10 @@ __all__ = [
     "confusion_html",
     "curves_svg",
     "heatmap_html",
+    "heatmap_svg",
     "line_colors",
     "marginals_html",
+    "marginals_svg",
     "most_confident_mistakes",
     "page_html",
     "pictures_html",

@@ -38,6 +38,7 @@ def curves_svg(
     ylabel: str,
     mark: float | None = None,
     percent: bool = False,
+    log: bool = False,
     colors: Mapping[str, str] | None = None,
 ) -> Svg:
     """Draws columns of a training history against one of its columns.
@@ -56,6 +57,7 @@ def curves_svg(
         ylabel: Label of the vertical axis, with the unit.
         mark: Value of `x` to mark (the chosen epoch), or None.
         percent: Whether the values are fractions to be shown as percent.
+        log: Whether both axes are logarithmic (growth: a line of slope 1 is linear).
         colors: Column -> colour of its curve, as from `line_colors`, so that a column has the same
             one in every chart; others get the colours of `palette.LINES` in turn.
 
@@ -93,7 +95,9 @@ def curves_svg(
         if mark is not None:
             chosen = f"chosen: {text.clean(x)} {mark:g}"
             axes.axvline(mark, color="#6b7280", lw=1, ls=(0, (4, 3)), zorder=1, label=chosen)
-        if integral:
+        if log:
+            axes.set(xscale="log", yscale="log")
+        elif integral:
             axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
         if percent:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -49,14 +49,7 @@ def heatmap_html(
         >>> "0.9" in heatmap_html([[0.9, 0.1]], ["film"], ["N", "V"], label="marginals")
         True
     """
-    matrix = np.asarray(values, np.float64)
-    if matrix.shape != (len(row_names), len(column_names)):
-        raise ValueError(
-            f"{len(row_names)} row and {len(column_names)} column names for shape {matrix.shape}"
-        )
-    frames = np.zeros(matrix.shape, bool) if marked is None else np.asarray(marked, bool)
-    if frames.shape != matrix.shape:
-        raise ValueError(f"marked has shape {frames.shape}, values {matrix.shape}")
+    matrix, frames = checked_matrix(values, row_names, column_names, marked)
     largest = np.abs(matrix[np.isfinite(matrix)]).max(initial=0.0) or 1.0
     head = "".join(f'<th scope="col">{text.escape(name)}</th>' for name in column_names)
     rows = []
@@ -141,12 +134,35 @@ def arc_marginals_html(
     )  # fmt: skip
 
 
-def _cell(value: float, largest: float, decimals: int, framed: bool) -> str:
-    css = ' class="rj-framed"' if framed else ""
+def checked_matrix(
+    values: npt.ArrayLike,
+    row_names: Sequence[str],
+    column_names: Sequence[str],
+    marked: npt.ArrayLike | None,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Values and frames of a heat map, both `[R, C]`; `ValueError` where they do not fit."""
+    matrix = np.asarray(values, np.float64)
+    if matrix.shape != (len(row_names), len(column_names)):
+        raise ValueError(
+            f"{len(row_names)} row and {len(column_names)} column names for shape {matrix.shape}"
+        )
+    frames = np.zeros(matrix.shape, bool) if marked is None else np.asarray(marked, bool)
+    if frames.shape != matrix.shape:
+        raise ValueError(f"marked has shape {frames.shape}, values {matrix.shape}")
+    return matrix, frames
+
+
+def cell_look(value: float, largest: float, decimals: int) -> tuple[str | None, str]:
+    """A cell's colour (None: not a finite number) and what is written in it (zero: nothing)."""
     if not np.isfinite(value):
-        return f"<td{css}>{'–' if np.isnan(value) else '−∞' if value < 0 else '∞'}</td>"
+        return None, "–" if np.isnan(value) else "−∞" if value < 0 else "∞"
     color = palette.mix(_MIDDLE, _HIGH if value > 0 else _LOW, abs(value) / largest)
     shown = f"{value:.{decimals}f}"
-    if float(shown) == 0:
-        shown = ""
-    return f'<td{css} style="background:{color};color:{palette.ink(color)}">{shown}</td>'
+    return color, "" if float(shown) == 0 else shown
+
+
+def _cell(value: float, largest: float, decimals: int, framed: bool) -> str:
+    css = ' class="rj-framed"' if framed else ""
+    color, shown = cell_look(value, largest, decimals)
+    look = "" if color is None else f' style="background:{color};color:{palette.ink(color)}"'
+    return f"<td{css}{look}>{shown}</td>"

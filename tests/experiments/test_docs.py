@@ -6,9 +6,10 @@ import importlib
 import inspect
 import re
 
+import numpy as np
 import pytest
 
-from experiments.docs import reference
+from experiments.docs import pictures, reference
 from experiments.notebooks import render as notebooks
 from tests.test_docstrings import PUBLIC
 
@@ -25,6 +26,26 @@ def test_the_modules_are_those_that_users_import():
         if inspect.isroutine(thing := getattr(module, name))
     }
     assert {key for key in shown if key[0] and key[0].startswith("rntn_jax.")} <= PUBLIC.keys()
+
+
+NUMBER = re.compile(r"(?<![\w#])-?\d+(?:\.\d+)?(?:e-?\d+)?")
+
+
+@pytest.mark.usefixtures("float32")
+@pytest.mark.parametrize("name", pictures.PICTURES)
+def test_the_readme_shows_what_its_command_draws(name):
+    """./launch.sh docs --pictures=.github/pictures; last digits may differ by the machine."""
+    committed = (pictures.FOLDER / f"{name}.svg").read_text(encoding="utf-8")
+    drawn = pictures.PICTURES[name]()
+    words, expected = (
+        re.sub("#[0-9a-f]{6}", "", NUMBER.sub("0", svg)).split() for svg in (drawn, committed)
+    )
+    assert words == expected
+    numbers = [np.array(NUMBER.findall(svg), float) for svg in (drawn, committed)]
+    np.testing.assert_allclose(*numbers, rtol=1e-2, atol=2e-2)
+    readme = (reference.ROOT / "README.md").read_text(encoding="utf-8")
+    assert f".github/pictures/{name}.svg" in readme
+    assert "./launch.sh docs --pictures=.github/pictures" in readme
 
 
 @pytest.mark.slow

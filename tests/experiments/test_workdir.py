@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import signal
@@ -26,8 +27,10 @@ from experiments.workdir import (
     finished,
     open_workdir,
     read_json,
+    run_once,
     write_json,
 )
+from rntn_jax import compilation
 from rntn_jax.training import DamagedFileError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -390,3 +393,22 @@ def test_a_command_that_is_stopped_ends_in_one_line(
     said = kept if trained else "nothing had been saved yet"
     assert capsys.readouterr().err == f"stopped by {name}: {said}\n"
     assert workdir.exists() == trained
+
+
+def test_training_keeps_what_it_compiles_and_tells_of_it(tmp_path: Path):
+    within: list[int] = []
+
+    def train(config: Settings, workdir: Path, loaded: None) -> dict[str, Any]:
+        within.append(compilation._users)
+        return {}
+
+    before = compilation._users
+    run_once(Settings(), tmp_path / "run", False, lambda config: None, train)
+    assert within == [before + 1] and compilation._users == before
+
+
+@pytest.mark.parametrize("name", ["sentiment", "language_model", "parsing", "tree_builder"])
+def test_so_do_the_verbs_that_compute(name: str):
+    predict = importlib.import_module(f"experiments.{name}.predict")
+    verbs = {"evaluate", "score", "write_text", "parse"} & set(predict.__all__)
+    assert verbs and all(hasattr(getattr(predict, verb), "__wrapped__") for verb in verbs)
