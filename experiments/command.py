@@ -202,7 +202,7 @@ def _meant(command: Command, words: Sequence[str]) -> str:
     for flag in names:
         if text in (getattr(flags.FLAGS[flag].parser, "enum_values", None) or ()):
             return f"--{flag}={text}"
-    is_file = os.path.exists(text) or re.fullmatch(r"\S*/\S*|\S+\.\w{2,5}", text)
+    is_file = os.path.exists(text) or re.fullmatch(r"\S*/\S*|\S+\.(\w{2,5}|conllu)", text)
     template = command.for_file if is_file else command.for_text
     return template.format(shlex.quote(text)) if template else "--help"
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         training,
         trees,
     )
-    from rntn_jax.annotate import sentiment
+    from rntn_jax.annotate import parse, sentiment
     from rntn_jax.models import parser, rnn_lm, rntn, span_parser, window
 
 __version__ = "0.2.0"
@@ -66,6 +66,7 @@ __all__ = [
     "data",
     "nn",
     "ops",
+    "parse",
     "parser",
     "plots",
     "recurrent",
@@ -85,8 +86,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(_MODULES[name])
-    if name == "sentiment":
-        return importlib.import_module("rntn_jax.annotate").sentiment
+    if name in ("parse", "sentiment"):
+        return getattr(importlib.import_module("rntn_jax.annotate"), name)
     raise AttributeError(f"module 'rntn_jax' has no attribute {name!r}")
 
 

@@ -1,4 +1,4 @@
-"""Dependency parsing by transitions over a window network: train, parse."""
+"""Dependency parsing by transitions over a window network: train, parse, from raw text too."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.command import Command, check_flags, model_file, run
+from experiments.command import Command, check_flags, check_output, model_file, run
 from experiments.flags import config_from_flags, define_config_flags, define_run_flags, entry_point
 from experiments.folders import default_folder, use_model
 from experiments.parsing.config import PRESETS, Config
@@ -14,7 +14,21 @@ from experiments.parsing.config import PRESETS, Config
 define_config_flags(Config, PRESETS, "demo")
 _WORKDIR, _FRESH = define_run_flags("runs/parsing/PRESET, or one for each --train")
 _PARSE = flags.DEFINE_string("parse", None, "parse a tagged CoNLL-U file (- for standard input)")
-_MODEL = flags.DEFINE_string("model", None, "model file (default: the run's)")
+_TEXT = flags.DEFINE_string(
+    "text", None, "find sentences, words, tags and trees of this raw text, or of that in this file "
+    "(- for standard input)"
+)  # fmt: skip
+_EVALUATE = flags.DEFINE_string(
+    "evaluate_text", None, "score the analysis of the raw text of this treebank (CoNLL-U)"
+)
+_FORMAT = flags.DEFINE_enum(
+    "format", "conllu", ["conllu", "text", "json", "svg", "html"], "what to write"
+)
+_OUTPUT = flags.DEFINE_string("output", None, "file to write (default: standard output)")
+_MODEL = flags.DEFINE_string(
+    "model", None, "model file (default of --parse: the run's; for raw text, one that "
+    "./launch.sh ud_pipeline trained; default: that in the package)"
+)  # fmt: skip
 
 COMMAND = Command(
     name="parsing",
@@ -23,19 +37,26 @@ COMMAND = Command(
         ("", "train on the embedded treebank: seconds"),
         ("--train=train.conllu --dev=dev.conllu", "train on CoNLL-U files of your own"),
         ("--parse=tagged.conllu", "parse with the model that was trained so"),
-        ("--preset=paper --feats --data_dir=DIR", "UD English-EWT"),
+        ('--text "The dog barks."', "raw text, or that of a file"),
     ),
     settings=Config,
-    verbs={"parse": ("model", "workdir", "preset", "train")},
+    verbs={
+        "parse": ("model", "workdir", "preset", "train"),
+        "text": ("model", "format", "output"),
+        "evaluate_text": ("model", "output"),
+    },
     run=("preset", "workdir", "fresh"),
-    for_text="--parse={}",
+    for_text="--text {}",
     for_file="--parse={}",
 )
 
 
 def _main() -> None:
     config = config_from_flags(Config, PRESETS)
-    check_flags(COMMAND, config)
+    verbs = check_flags(COMMAND, config)
+    if len(verbs) > 1:
+        raise ValueError(f"give one of --{' and --'.join(verbs)}")
+    check_output(_OUTPUT.value)
     preset = str(flags.FLAGS["preset"].value)
     workdir = Path(_WORKDIR.value or default_folder("parsing", preset, config.train))
     if _PARSE.value is not None:
@@ -43,6 +64,14 @@ def _main() -> None:
         from experiments.parsing import predict
 
         predict.parse(path, _PARSE.value)
+        return
+    if verbs:
+        from rntn_jax.cli import parse
+
+        if _TEXT.value is not None:
+            parse.parse(_MODEL.value, _TEXT.value, _FORMAT.value, _OUTPUT.value)
+        else:
+            parse.evaluate(_MODEL.value, str(_EVALUATE.value), _OUTPUT.value)
         return
 
     from experiments.parsing import train

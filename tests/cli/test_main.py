@@ -21,7 +21,7 @@ from rntn_jax.tagger import column_tagger
 from tests.helpers import enable_x64
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ["sentiment", "label", "tag", "infer"]
+COMMANDS = ["sentiment", "label", "tag", "parse", "infer"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,7 +48,9 @@ json.dump(answers, sys.stdout)
 """
     calls = [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)]
     calls += [[], ["sentimnt", "x"], ["tag", "x"], ["infer", "x", "--query=mpe"]]
-    calls += [["infer", "x", "--output=/none/x"], ["sentiment"], ["infer", "x"]]
+    calls += [["infer", "x", "--output=/none/x"], ["sentiment"]]
+    calls += [["parse"], ["parse", "--evaluate=x", "--format=svg"]]
+    calls += [["parse", "a", "--format=svg", "--output=/none/x"], ["infer", "x"]]
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
@@ -63,11 +65,16 @@ json.dump(answers, sys.stdout)
         options = set(re.findall(r"--(\w+)", text))
         for example in re.findall(rf"^  rntn-jax {name} .*", text + shown[1], re.M):
             assert set(re.findall(r"--(\w+)", example)) <= options
-    nothing, command, model, query, output, text, start = rest[len(COMMANDS) :]
+    nothing, command, model, query, output, text, *parse, start = rest[len(COMMANDS) :]
     assert "required: COMMAND" in nothing[2] and "invalid choice: 'sentimnt'" in command[2]
     assert "required: --model" in model[2] and "invalid choice: 'mpe'" in query[2]
     assert output[0] == "FileNotFoundError: --output=/none/x: there is no folder /none"
     assert text[0] == "ValueError: sentiment takes either a text or --serve"
+    assert [answer[0] for answer in parse] == [
+        "ValueError: parse takes either a text or --evaluate",
+        "ValueError: --format does nothing with --evaluate",
+        "FileNotFoundError: --output=/none/x: there is no folder /none",
+    ]
     assert start[0] == "jax was imported"  # and nothing is said of a command that is right
 
 

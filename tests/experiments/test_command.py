@@ -14,7 +14,15 @@ import pytest
 from experiments.command import check_output
 
 ROOT = Path(__file__).resolve().parents[2]
-EXPERIMENTS = ["sentiment", "language_model", "chunking", "parsing", "graphs", "tree_builder"]
+EXPERIMENTS = [
+    "sentiment",
+    "language_model",
+    "chunking",
+    "parsing",
+    "graphs",
+    "tree_builder",
+    "ud_pipeline",
+]
 
 # Runs many commands in one process.
 DRIVER = """
@@ -124,7 +132,21 @@ MISTAKES: dict[str, list[tuple[list[str], str]]] = {
         (["some.conllu"], "did you mean --parse=some.conllu?"),
         (["--parse=x", "--feats"], "--feats does nothing with --parse: it is for training"),
         (["--rnn_dim=3"], "--rnn_dim does nothing with --rnn_layers=0"),
-        (["--model=x"], "--model does nothing without --parse"),
+        (["--model=x"], "--model does nothing without --parse, --text or --evaluate_text"),
+        (["The", "dog", "barks."], "did you mean --text 'The dog barks.'?"),
+        (["--format=svg"], "--format does nothing without --text"),
+        (["--text=a", "--epochs=3"], "--epochs does nothing with --text: it is for training"),
+        (["--text=a", "--preset=demo"], "with --text: it is for training; it goes with --parse"),
+        (["--evaluate_text=x", "--format=svg"], "with --evaluate_text; it goes with --text"),
+        (["--parse=x", "--output=y"], "--output does nothing with --parse; it goes with --text"),
+        (["--text=a", "--output=/none/x"], "--output=/none/x: there is no folder /none"),
+        (["--text=a", "--parse=x"], "give one of --parse and --text"),
+    ],
+    "ud_pipeline": [
+        (["--data_dir=x"], "--data_dir does nothing with --corpus=demo"),
+        (["--dev=x"], "dev needs train"),
+        (["--folds=1"], "folds must be 0, or at least 2, got 1"),
+        (["paper"], "did you mean --preset=paper?"),
     ],
     "graphs": [
         (["chunking"], "did you mean --task=chunking?"),

@@ -10,11 +10,12 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.parsing import predict
 from experiments.ud_pipeline import train
 from experiments.ud_pipeline.config import PRESETS, Config
 from experiments.ud_pipeline.stages import folds_of
 from rntn_jax import annotate, data
+from rntn_jax.cli import parse
+from rntn_jax.training import CheckpointError, save_pytree
 from tests.helpers import enable_x64
 
 CONFIG = Config(
@@ -86,24 +87,50 @@ def test_text_from_the_command(trained, tmp_path, capsys):
     model, text, out = str(trained / "model.safetensors"), tmp_path / "t.txt", tmp_path / "out"
     text.write_text("the dog sees.\n\nthe cat\n")
     for form, holds in (("conllu", "# text = "), ("text", " root"), ("svg", "<svg"),
-                        ("html", "Dependency trees of t.txt")):  # fmt: skip
-        predict.parse_text(model, str(text), form, None)
+                        ("json", '"heads": ['), ("html", "Dependency trees of t.txt")):  # fmt: skip
+        parse.parse(model, str(text), form, None)
         printed = capsys.readouterr().out
         assert holds in printed and printed.endswith("\n")
-        predict.parse_text(model, str(text), form, str(out))
+        parse.parse(model, str(text), form, str(out))
         assert out.read_text() == printed and not capsys.readouterr().out
-    predict.parse_text(model, str(text), "conllu", str(out))
-    assert [len(s.forms) > 0 for s in data.read_conllu(out)]
-    text.write_text(" \n\n")
-    with pytest.raises(data.DataError, match="there are no words"):
-        predict.parse_text(model, str(text), "conllu", None)
+    parse.parse(model, str(text), "conllu", str(out))
+    read = data.read_conllu(out)
+    parse.parse(model, str(text), "json", str(out))
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    for number, (row, sentence) in enumerate(zip(rows, read, strict=True), 1):
+        assert row["id"] == number and row["words"] == list(sentence.forms)
+        assert row["heads"] == sentence.heads.tolist() and row["upos"] == list(sentence.upos)
+        for token in row["tokens"]:
+            form = text.read_text()[token["begin"] : token["end"]]
+            assert "".join(token["words"]) == form and form in row["text"]
+    parse.parse(model, "the dog", "json", None)  # a text, which is no file
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["text"].startswith("the")
+
+
+def test_faults_of_texts_from_the_command(trained, tmp_path):
+    model, text = str(trained / "model.safetensors"), tmp_path / "t.txt"
+    for content, message in ((" \n\n", r"t\.txt: there are no words"), ("a\0", "NUL")):
+        text.write_text(content)
+        with pytest.raises(data.DataError, match=message):
+            parse.parse(model, str(text), "conllu", None)
+    data.write_conllu(text, data.demo_dependencies.sentences(2))
+    with pytest.raises(data.DataError, match=r"t\.txt: this is CoNLL-U, and raw text is wanted"):
+        parse.parse(model, str(text), "conllu", None)
+    with pytest.raises(FileNotFoundError, match=r"there is no file 'none\.txt'"):
+        parse.parse(model, "none.txt", "conllu", None)
+    save_pytree(text, np.ones(1), {"kind": "parser"})
+    with pytest.raises(CheckpointError, match="does not hold a parser of raw text"):
+        parse.parse(str(text), "a", "conllu", None)
 
 
 def test_scores_from_the_command(trained, tmp_path, capsys):
-    file = tmp_path / "a.conllu"
+    file, model = tmp_path / "a.conllu", str(trained / "model.safetensors")
     data.write_conllu(file, data.demo_dependencies.sentences(4))
-    predict.evaluate_text(str(trained / "model.safetensors"), str(file))
-    assert capsys.readouterr().out.splitlines()[-1].startswith("LAS ")
+    parse.evaluate(model, str(file))
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-1].startswith("LAS ")
+    parse.evaluate(model, str(file), str(tmp_path / "out"))
+    assert (tmp_path / "out").read_text() == printed
 
 
 def test_folds_hold_every_sentence_out_once():
