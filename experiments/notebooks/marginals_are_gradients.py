@@ -86,7 +86,8 @@ for axis, (title, values) in zip(
     axis.set(title=title, xlabel="position", ylabel="label", xticks=range(T), yticks=range(C))
     for t in range(T):
         for c in range(C):
-            axis.text(t, c, f"{values[t, c]:.2f}", ha="center", va="center", fontsize=8)
+            ink = "white" if abs(values[t, c]) > 0.6 else "black"
+            axis.text(t, c, f"{values[t, c]:.2f}", ha="center", va="center", fontsize=8, color=ink)
 plt.show()
 
 # %% [markdown]

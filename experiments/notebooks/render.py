@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import os
+import re
 from pathlib import Path
+from typing import Any
 
 __all__ = ["FOLDER", "names", "render", "write_index"]
 
 FOLDER = Path(__file__).parent
 _HELPERS = {"__init__", "main", "render"}
+_FORMULA = re.compile(r"\$([^$]+)\$")
+# Without the scripts that nbconvert takes from the network.
+_TEMPLATE = "{% extends 'lab/index.html.j2' %}" + "".join(
+    f"{{% block html_head_js_{script} %}}{{% endblock %}}"
+    for script in ("requirejs", "mathjax", "mermaidjs")
+)
 
 
 def names() -> list[str]:
@@ -27,6 +37,8 @@ def title_of(name: str) -> str:
 def render(name: str, output: Path, timeout: int = 600) -> Path:
     """Runs one notebook in a kernel of its own and writes ``NAME.ipynb`` and ``NAME.html``.
 
+    The page needs no network; it is dark on dark screens.
+
     Args:
         name: one of `names`.
         output: an existing folder.
@@ -44,7 +56,6 @@ def render(name: str, output: Path, timeout: int = 600) -> Path:
     import jupytext
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
-    from nbconvert import HTMLExporter
     from nbformat import write
 
     logging.getLogger("traitlets").setLevel(logging.ERROR)  # it misses texts of pictures
@@ -58,14 +69,30 @@ def render(name: str, output: Path, timeout: int = 600) -> Path:
         extra_arguments=["--log-level=ERROR"],  # it warns that it listens on this machine
     )
     try:
-        client.execute()
+        client.execute(env=os.environ | {"RNTN_JAX_QUIET": "1"})
     except CellExecutionError as error:
         raise RuntimeError(f"notebook {name}: {error}") from None
     write(notebook, output / f"{name}.ipynb")
-    page, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": title_of(name)}})
     path = output / f"{name}.html"
-    path.write_text(page, encoding="utf-8")
+    path.write_text(_page(notebook, title_of(name)), encoding="utf-8")
     return path
+
+
+def _page(notebook: Any, title: str) -> str:
+    """The page of an executed notebook, with its formulas in MathML, which browsers draw."""
+    from latex2mathml.converter import convert
+    from nbconvert import HTMLExporter
+
+    notebook = copy.deepcopy(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _FORMULA.sub(lambda m: convert(" ".join(m[1].split())), cell.source)
+    exporter = HTMLExporter(raw_template=_TEMPLATE)
+    page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
+    paths = (Path(folder, "static", "theme-dark.css") for folder in exporter.template_paths)
+    dark = next(path for path in paths if path.exists()).read_text(encoding="utf-8")
+    css = f"<style>@media screen and (prefers-color-scheme: dark) {{{dark}}}</style>"
+    return page.replace("</head>", f"{css}</head>", 1)
 
 
 def write_index(output: Path, rendered: list[str]) -> Path:

@@ -20,7 +20,7 @@ jax.config.update("jax_enable_x64", True)
 np.set_printoptions(precision=4, suppress=True)
 
 tree = rj.data.parse_tree("(1 (2 not) (4 (3 very) (4 good)))")
-tree
+rj.plots.tree_svg(tree)
 
 # %% [markdown]
 # ## Parameters

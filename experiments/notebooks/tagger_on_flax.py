@@ -2,7 +2,8 @@
 # # A tagger on flax: a BiLSTM or a transformer, with a CRF on top
 #
 # `rj.nn.ChainCRF` takes emissions of any network. Below are the whole models, 40 lines with
-# training; on CoNLL-2000, set `DATA` to the folder of `train.txt` and `test.txt`.
+# training; on CoNLL-2000, set the environment variable
+# `CONLL2000` to the folder of `train.txt` and `test.txt`.
 
 # %%
 import os

@@ -54,7 +54,9 @@ def test_a_notebook_is_rendered_with_its_outputs(tmp_path):
     pytest.importorskip("nbconvert", reason="nbconvert is in the extra `notebooks`")
     page = render.render("rntn_gradient", tmp_path)
     html = page.read_text(encoding="utf-8")
-    assert "largest difference" in html and "image/png" in html
+    assert "largest difference" in html and "image/png" in html and "<svg" in html
+    assert "<math" in html and "$\\delta" not in html and "compiling" not in html
+    assert "://cdn" not in html and 'src="http' not in html
     assert (tmp_path / "rntn_gradient.ipynb").stat().st_size > 10_000
     index = render.write_index(tmp_path, ["rntn_gradient"])
     assert 'href="rntn_gradient.html"' in index.read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 import pytest
-from flax import nnx
+from flax import linen, nnx
 
 from rntn_jax import crf, data, nn, rnn_lm, rntn, trees, window
 from rntn_jax.sequences import SequenceBatch
@@ -174,6 +175,24 @@ def test_orbax_saves_and_loads_a_layer(tmp_path):
     assert_close(loaded.edge[...], saved.edge[...], 0)
     emissions, labels, mask = emissions_and_labels()
     assert float(loaded.loss(emissions, labels, mask)) == float(saved.loss(emissions, labels, mask))
+
+
+def test_the_recipe_for_linen_is_the_layer():
+    recipe = nn.__doc__.split("::\n", 1)[1]
+    names = {"linen": linen, "crf": crf}
+    exec(inspect.cleandoc(recipe), names)
+    emissions, labels, mask = emissions_and_labels()
+    layer = names["ChainCRF"](C)
+    params = layer.init(jax.random.key(0), emissions)
+
+    def loss(params):
+        return -crf.chain.log_prob(layer.apply(params, emissions, mask), labels).mean()
+
+    ours = nn.ChainCRF(C, rngs=nnx.Rngs(0), boundaries=False)
+    expected, grads = nnx.value_and_grad(lambda m: m.loss(emissions, labels, mask))(ours)
+    value, found = jax.value_and_grad(loss)(params)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    np.testing.assert_allclose(found["params"]["edge"], grads["edge"][...], atol=1e-6)
 
 
 def test_wrong_sizes_are_named():
