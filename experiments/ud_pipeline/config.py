@@ -50,7 +50,7 @@ class Config:
     seed: int = option(0, "seed of initialisation, order and dropout", group="training")
     segmenter_epochs: int = option(5, "passes over the characters")
     tagger_epochs: int = option(6, "passes over the sentences, of each tagger")
-    parser_epochs: int = option(5, "passes over the parser's steps")
+    parser_epochs: int = option(8, "passes over the parser's steps")
     learning_rate: float = option(3e-3, "step size of Adam, falling to 0 as a cosine")
     average: float = option(0.99, "decay per update of the running mean of the weights")
     unknown_rate: float = option(0.1, "rate at which words become unknown in training")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -33,11 +34,13 @@ def segmenter_stage(config: Config, train: Sentences, dev: Sentences) -> Stage:
     """Characters of the treebank's text and their labels."""
     found = data.treebank_text(train)
     labels, splits = segmenter.character_labels(found)
-    columns = segmenter.character_columns(found.text)
-    vocabularies = tuple(
-        data.Vocabulary.build((*column, "\n"), count)
-        for column, count in zip(columns, (4, 1, config.min_count + 1))
+    characters, kinds, parts = segmenter.character_columns(found.text)
+    counted = (  # a part counts once, however many characters it has
+        (characters, 4),
+        (kinds, 1),
+        ([part for part, _ in itertools.groupby(parts)], config.min_count + 1),
     )
+    vocabularies = tuple(data.Vocabulary.build((*c, "\n"), count) for c, count in counted)
     sizes = tagger.Config(
         vocab_sizes=tuple(map(len, vocabularies)),
         embed_dims=(config.column_dim, 8, config.column_dim),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from experiments.ud_pipeline import train
 from experiments.ud_pipeline.config import PRESETS, Config
-from experiments.ud_pipeline.stages import folds_of
+from experiments.ud_pipeline.stages import folds_of, segmenter_stage
 from rntn_jax import annotate, data
 from rntn_jax.cli import parse
 from rntn_jax.training import CheckpointError, save_pytree
@@ -131,6 +132,16 @@ def test_scores_from_the_command(trained, tmp_path, capsys):
     assert printed.splitlines()[-1].startswith("LAS ")
     parse.evaluate(model, str(file), str(tmp_path / "out"))
     assert (tmp_path / "out").read_text() == printed
+
+
+def test_the_segmenter_knows_frequent_parts_only():
+    gold = data.demo_dependencies.sentences(12)
+    counts = collections.Counter(data.treebank_text(gold).text.lower().split())
+    known = segmenter_stage(CONFIG, gold, gold[:1]).model.vocabularies[2]
+    assert {part for part, count in counts.items() if count > CONFIG.min_count} == {
+        part for part in counts if part in known
+    }
+    assert 1 in counts.values(), "a part of many characters that occurs once"
 
 
 def test_folds_hold_every_sentence_out_once():
