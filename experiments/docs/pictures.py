@@ -1,4 +1,4 @@
-"""The pictures of the README, made from the model in the package and the committed figures."""
+"""The pictures of the README, made from the models in the package and the committed figures."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ _SENTENCE = "This film doesn't care about cleverness, wit or any other kind of i
 def sentiment() -> str:
     """The tree of a sentence, by the model in the package."""
     return rj.sentiment(_SENTENCE).tree.to_svg()
+
+
+def parse() -> str:
+    """The dependency tree of a sentence, by the model in the package."""
+    return rj.parse("She doesn't like the old film that we saw in London.").to_svg()
 
 
 def marginals() -> str:
@@ -58,7 +63,7 @@ def growth() -> str:
     )
 
 
-PICTURES = {"sentiment": sentiment, "marginals": marginals, "growth": growth}
+PICTURES = {"sentiment": sentiment, "parse": parse, "marginals": marginals, "growth": growth}
 
 
 def write(folder: Path) -> list[Path]:

@@ -37,7 +37,7 @@ COMMAND = Command(
         ("", "train on the embedded treebank: seconds"),
         ("--train=train.conllu --dev=dev.conllu", "train on CoNLL-U files of your own"),
         ("--parse=tagged.conllu", "parse with the model that was trained so"),
-        ('--text "The dog barks."', "raw text, or that of a file"),
+        ('--text "The dog ate my homework."', "raw text, or that of a file"),
     ),
     settings=Config,
     verbs={

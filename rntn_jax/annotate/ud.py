@@ -101,6 +101,13 @@ def parse(text: str, model: UDParser | None = None) -> ParsedText:
     Raises:
         TypeError: when it is no text.
         DataError: for the character NUL and lone surrogates, which CoNLL-U cannot hold.
+
+    Example:
+        >>> sentence, *_ = parse("She doesn't like the old film.")
+        >>> sentence.words
+        ('She', 'does', "n't", 'like', 'the', 'old', 'film', '.')
+        >>> sentence.heads.tolist(), sentence.relations[:4]
+        ([4, 4, 4, 0, 7, 7, 4, 4], ('nsubj', 'aux', 'advmod', 'root'))
     """
     if not isinstance(text, str):
         raise TypeError(f"text must be a str, got {type(text).__name__}")

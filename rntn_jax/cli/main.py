@@ -21,7 +21,7 @@ examples:
   rntn-jax sentiment "A gorgeous, witty film."        label a text and each of its phrases
   rntn-jax label labelled.txt --output=train.txt      training trees of labelled sentences
   rntn-jax tag --model=model.safetensors words.txt    columns in, columns with tags out
-  rntn-jax parse "The dog barks."                     words, tags and dependency trees
+  rntn-jax parse "The dog ate my homework."           words, tags and dependency trees
   rntn-jax infer grid.uai --query=map --method=loopy  the most probable labelling of a network
 
 A file may be - for standard input. Compiled programs are kept in the user's cache
@@ -210,7 +210,7 @@ def _add_parse(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         _parse,
         "sentences, words, tags, features and dependency trees of raw English text",
         """
-        rntn-jax parse "The dog barks."
+        rntn-jax parse "The dog ate my homework."
         rntn-jax parse letter.txt --format=html --output=trees.html
         rntn-jax parse --evaluate=treebank.conllu
         """,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+import rntn_jax as rj
 from rntn_jax import annotate, data
 from rntn_jax.annotate import dependency_parser, morphology, segmenter
 from rntn_jax.data import TextToken
@@ -216,6 +218,32 @@ def test_text_is_scored(untrained):
     scores = annotate.evaluate_text(untrained, gold)
     assert scores.words.gold == sum(len(s.forms) for s in gold)
     assert 0 <= scores.las.f1 <= scores.uas.f1 <= scores.words.f1 <= 1
+
+
+def test_the_model_in_the_package():
+    text = "She doesn't like the old film. The book that I bought is on the table!\n\nI see it"
+    parsed = rj.parse(text)
+    assert [" ".join(sentence.words) for sentence in parsed] == [
+        "She does n't like the old film .", "The book that I bought is on the table !", "I see it"
+    ]  # fmt: skip
+    first, second, third = parsed
+    assert first.upos == ("PRON", "AUX", "PART", "VERB", "DET", "ADJ", "NOUN", "PUNCT")
+    assert first.heads.tolist() == [4, 4, 4, 0, 7, 7, 4, 4]
+    assert first.relations == ("nsubj", "aux", "advmod", "root", "det", "amod", "obj", "punct")
+    assert first.feats[0] == "Case=Nom|Gender=Fem|Number=Sing|Person=3|PronType=Prs"
+    assert second.heads.tolist() == [2, 9, 5, 5, 2, 9, 9, 9, 0, 9]  # "is" is a copula
+    assert second.relations[1] == "nsubj" and second.relations[4] == "acl:relcl"
+    assert third.tokens[1] == TextToken(len(text) - 6, len(text) - 3, ("see",))
+    assert repr(parsed[2:]) == "[ParsedSentence('I see it')]" and third.text == "I see it"
+    assert third.to_text() == "see VERB root\n├─ I PRON nsubj\n└─ it PRON obj"
+
+
+def test_the_models_file_is_small_and_names_its_licence():
+    folder = Path(annotate.__file__).parent
+    assert (folder / "ud_ewt.safetensors").stat().st_size < 10e6
+    info = read_info(folder / "ud_ewt.safetensors")["info"]
+    assert info["corpus"] == "ud_ewt" and info["licence"].startswith("CC BY-SA 4.0")
+    assert "CC BY-SA 4.0" in (folder / "ud_ewt.LICENSE.txt").read_text("utf-8")
 
 
 def test_with_tags():

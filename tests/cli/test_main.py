@@ -147,6 +147,18 @@ def test_tag_by_a_model_of_columns(tmp_path: Path, capsys):
         main(["tag", f"--model={tmp_path / 'model'}", str(tmp_path / "file")])
 
 
+def test_parse_of_words_and_of_a_treebank(tmp_path: Path, capsys):
+    main(["parse", "We", "saw", "the", "film.", "--format=text"])  # without quotation marks
+    assert capsys.readouterr().out.split("\n") == [
+        "saw VERB root", "├─ We PRON nsubj", "├─ film NOUN obj", "│  └─ the DET det",
+        "└─ . PUNCT punct", "",
+    ]  # fmt: skip
+    (tmp_path / "text").write_text("We saw the film.\n")
+    main(["parse", str(tmp_path / "text"), f"--output={tmp_path / 'trees'}"])
+    main(["parse", f"--evaluate={tmp_path / 'trees'}"])  # what it found itself
+    assert re.search(r"^LAS +100\.00", capsys.readouterr().out, re.M)
+
+
 def test_infer(tmp_path: Path, capsys):
     data.write_uai(tmp_path / "x.uai", np.zeros((2, 2)), np.eye(2)[None], np.array([[0, 1]]))
     main(["infer", str(tmp_path / "x.uai"), "--query=mar"])

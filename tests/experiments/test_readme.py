@@ -17,7 +17,7 @@ from rntn_jax import data
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENTS = ("sentiment", "language_model", "chunking", "parsing")
-VERBS = ("predict", "evaluate", "label", "score", "generate", "tag", "parse")
+VERBS = ("predict", "evaluate", "label", "score", "generate", "tag", "parse", "text")
 
 # Runs several commands of one experiment in one process.
 DRIVER = """
@@ -96,6 +96,7 @@ def own_files(folder: Path) -> dict[str, str]:
     return {
         "sentiment": "train.txt", "predict": "texts.txt", "label": "labelled.txt",
         "language_model": "text-train.txt", "chunking": "columns.txt", "parsing": "trees.conllu",
+        "text": "texts.txt",
     }  # fmt: skip
 
 
@@ -103,6 +104,7 @@ def made_tiny(experiment: str, arguments: list[str], files: dict[str, str]) -> l
     """With files in the place of FILE, and the smallest preset where a run is meant."""
     verb = next((v for v in VERBS if any(a.startswith(f"--{v}") for a in arguments)), "")
     shipped = experiment == "sentiment" and verb and not any("--train" in a for a in arguments)
+    shipped = shipped or verb == "text"  # a model in the package answers
     filled = []
     for argument in arguments:
         flag = argument.removeprefix("--").partition("=")[0]
