@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -26,6 +27,21 @@ else:
     shard_map = partial(_shard_map, check_rep=False)
 
 DTYPES = (jnp.bfloat16, jnp.float32, jnp.float64)
+
+_compiled: list[str] = []
+# For good, since JAX before 0.7 has no way to take a listener back.
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, *_, **__: (
+        _compiled.append(event) if event.endswith("backend_compile_duration") else None
+    )
+)
+
+
+@contextmanager
+def compilations() -> Iterator[list[str]]:
+    """What is compiled inside, one entry a program."""
+    _compiled.clear()
+    yield _compiled
 
 
 def assert_close(actual: Any, expected: Any, rtol: float = 1e-10) -> None:

@@ -13,6 +13,7 @@ import pytest
 from rntn_jax import data
 from rntn_jax.models import encoder, span_parser
 from rntn_jax.models.span_parser import Batch, Config
+from tests.helpers import compilations
 
 CONFIG = Config(encoder.Config((7, 5), (3, 2), rnn_layers=2, rnn_dim=4), hidden_dim=6)
 LENGTHS = np.array([5, 2, 1])
@@ -126,9 +127,7 @@ def test_wrong_arguments_are_named():
 
 
 def test_a_second_call_compiles_nothing():
-    compiled = []
     params, own = parameters(), batch()
-    listener = lambda event, *_, **__: compiled.append(event)
 
     def calls(own):
         span_parser.apply(params, own)
@@ -137,12 +136,9 @@ def test_a_second_call_compiles_nothing():
         span_parser.decode([params, params], own)
 
     calls(own)
-    jax.monitoring.register_event_duration_secs_listener(listener)
-    try:
+    with compilations() as compiled:
         calls(own._replace(ids=(own.ids + 1) % 2, length=np.array([4, 3, 5])))
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listener)
-    assert "/jax/core/compile/backend_compile_duration" not in compiled
+    assert not compiled
 
 
 def test_dropout_needs_a_key_and_unknown_words_lose_their_gradient():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rntn_jax.models import sparse_crf
-from tests.helpers import assert_close
+from tests.helpers import assert_close, compilations
 
 A, C = 6, 3
 RNG = np.random.default_rng(0)
@@ -118,11 +118,6 @@ def test_a_second_call_compiles_nothing(minibatches, float32):
     features = sparse_crf.features(*ARRAYS, weights=WEIGHTS)
     options = {"weights": WEIGHTS, "num_rows": 2, "minibatches": minibatches}
     packed = sparse_crf.pack_sentences(*ARRAYS, **options)
-    count = []
-
-    def listen(event, duration, **_):
-        if event == "/jax/core/compile/backend_compile_duration":
-            count.append(duration)
 
     def call(scale):
         params = jax.tree.map(lambda a: np.full(a.shape, scale), sparse_crf.init(features))
@@ -131,12 +126,9 @@ def test_a_second_call_compiles_nothing(minibatches, float32):
         jax.value_and_grad(sparse_crf.loss)(params, packed, features, 0.1 * scale, number)
 
     call(np.float32(1))
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
+    with compilations() as compiled:
         call(np.float32(2))
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
-    assert not count
+    assert not compiled
 
 
 def test_padded_attributes_need_their_number():

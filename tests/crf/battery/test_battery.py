@@ -9,7 +9,6 @@ NaN are other numbers for the same program.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import pkgutil
 from collections import Counter
@@ -33,7 +32,7 @@ from tests.crf.battery.case import (
     mean,
     total,
 )
-from tests.helpers import enable_x64
+from tests.helpers import compilations, enable_x64
 
 CASES: list[Case] = [
     case
@@ -298,22 +297,6 @@ def test_bfloat16_and_calls_without_jit_compile_once(case):
         with compilations() as compiled:
             check_all(problem)
         assert not compiled
-
-
-@contextlib.contextmanager
-def compilations():
-    """The programs that are compiled meanwhile."""
-    found: list[str] = []
-
-    def listen(event, duration, **_):
-        if event.endswith("backend_compile_duration"):
-            found.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield found
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 SIZES = [(case, size) for case in CASES for size in case.sizes[1:]]

@@ -16,7 +16,7 @@ from tests.crf.battery.graph import SLOW_CASES
 from tests.crf.battery.test_battery import Problem, variants
 from tests.crf.graph.cases import CLASSES, NODES, as_model, random_scores
 from tests.crf.graph.test_exact import planned
-from tests.helpers import assert_close, enable_x64
+from tests.helpers import assert_close, compilations, enable_x64
 from tests.oracles import crf_numpy as eq
 
 KEY = jax.random.key(0)
@@ -187,7 +187,7 @@ def test_graphs_of_little(nodes, classes):
 
 def test_a_second_call_compiles_nothing():
     """Of what the battery does not ask, with edges in a list, NumPy arrays, `grad` and `vmap`."""
-    edges, compiled = graph.grid_edges(5, 5).tolist(), []
+    edges = graph.grid_edges(5, 5).tolist()
 
     def calls(seed):
         rng = np.random.default_rng(seed)
@@ -211,13 +211,9 @@ def test_a_second_call_compiles_nothing():
         jax.vmap(loss)(node[None])
 
     calls(0)
-    listener = lambda event, duration, **_: compiled.append(event)
-    jax.monitoring.register_event_duration_secs_listener(listener)
-    try:
+    with compilations() as compiled:
         calls(1)
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listener)
-    assert not [event for event in compiled if event.endswith("backend_compile_duration")]
+    assert not compiled
 
 
 def test_plans_are_kept_for_equal_edges():
