@@ -1,4 +1,4 @@
-"""What `.github/LIMITS.md` says of the model in the package is what it answers."""
+"""What `.github/LIMITS.md` says of the models in the package is what they answer."""
 
 from __future__ import annotations
 
@@ -21,3 +21,11 @@ def test_the_examples_come_out_as_the_page_says():
     assert [name for name, _ in found] == [name for _, name, _ in rows]
     for (text, _, percent), (_, share) in zip(rows, found):
         assert abs(share - int(percent)) < 1, text
+
+
+@pytest.mark.usefixtures("float32")
+def test_parses_come_out_as_the_page_says():
+    rows = re.findall(r"^\| [^|]+ \| ([^|]+) \| `(\S+ [A-Z]+ \S+)`", PAGE.read_text("utf-8"), re.M)
+    assert len(rows) >= 4
+    for text, line in rows:
+        assert line in rj.parse(text).to_text(), text

@@ -118,9 +118,8 @@ class ParsedText(list[ParsedSentence]):
         return plots.page_html(title=title, header=self._repr_html_())
 
     def _repr_html_(self) -> str:
-        return "\n".join(
-            f'<div style="overflow-x:auto">{sentence.to_svg()}</div>' for sentence in self
-        )
+        style = "overflow-x:auto;margin:0 0 1em"
+        return "\n".join(f'<div style="{style}">{sentence.to_svg()}</div>' for sentence in self)
 
 
 def _stacked(pictures: Sequence[str]) -> str:
