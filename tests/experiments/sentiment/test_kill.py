@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.experiments.test_sentiment import environment_of_a_process, outcome
+from tests.experiments.sentiment.runs import ROOT, environment_of_a_process, outcome
 
-ROOT = Path(__file__).resolve().parents[2]
 FLAGS = (
     "--preset=smoke",
     "--max_trees=40",
