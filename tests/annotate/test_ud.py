@@ -88,6 +88,14 @@ def test_every_character_but_blanks_is_in_one_token(untrained, text):
     assert "".join(told.text.split()) == "".join(text.split())
 
 
+def test_a_second_text_of_like_length_compiles_nothing(untrained):
+    programs = segmenter._best, morphology._best, dependency_parser._decode_in_context
+    annotate.parse("a b A.", untrained)
+    before = [program._cache_size() for program in programs]
+    annotate.parse("b 0 ab! A\na", untrained)
+    assert [program._cache_size() for program in programs] == before and min(before) > 0
+
+
 def test_words_that_are_not_their_token(untrained):
     found = [t for s in annotate.parse("Aux aux", untrained) for t in s.tokens]
     whole = [t for t in found if t.end - t.begin == 3]
