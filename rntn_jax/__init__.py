@@ -35,7 +35,16 @@ if TYPE_CHECKING:
         trees,
     )
     from rntn_jax.annotate import parse, sentiment
-    from rntn_jax.models import parser, rnn_lm, rntn, span_parser, window
+    from rntn_jax.models import (
+        mv_rnn,
+        parser,
+        rnn_lm,
+        rntn,
+        span_parser,
+        tree_lstm,
+        vec_avg,
+        window,
+    )
 
 __version__ = "0.2.0"
 
@@ -43,6 +52,7 @@ _MODULES = {
     "annotate": "rntn_jax.annotate",
     "crf": "rntn_jax.crf",
     "data": "rntn_jax.data",
+    "mv_rnn": "rntn_jax.models.mv_rnn",
     "nn": "rntn_jax.nn",
     "ops": "rntn_jax.ops",
     "parser": "rntn_jax.models.parser",
@@ -55,7 +65,9 @@ _MODULES = {
     "span_parser": "rntn_jax.models.span_parser",
     "tagger": "rntn_jax.tagger",
     "training": "rntn_jax.training",
+    "tree_lstm": "rntn_jax.models.tree_lstm",
     "trees": "rntn_jax.trees",
+    "vec_avg": "rntn_jax.models.vec_avg",
     "window": "rntn_jax.models.window",
 }
 
@@ -64,6 +76,7 @@ __all__ = [
     "annotate",
     "crf",
     "data",
+    "mv_rnn",
     "nn",
     "ops",
     "parse",
@@ -78,7 +91,9 @@ __all__ = [
     "span_parser",
     "tagger",
     "training",
+    "tree_lstm",
     "trees",
+    "vec_avg",
     "window",
 ]
 

@@ -181,6 +181,7 @@ COSTLY = {
     *("crf.graph.annealing", "crf.graph.decoding", "crf.graph.learning"),
     *("crf.graph.queries", "crf.graph.sampling"),
     *("models.context_parser", "models.rnn_lm", "models.rntn", "models.span_parser"),
+    *("models.mv_rnn", "models.tree_lstm"),
     *("models.sparse_crf", "models.tagger", "tagger.estimator"),
 }
 

@@ -27,6 +27,7 @@ from rntn_jax.models import (
     context_parser,
     encoder,
     layers,
+    mv_rnn,
     node_classifier,
     parser,
     rnn_lm,
@@ -34,6 +35,8 @@ from rntn_jax.models import (
     span_parser,
     sparse_crf,
     tagger,
+    tree_lstm,
+    vec_avg,
     window,
 )
 from rntn_jax.sequences import SequenceBatch
@@ -264,6 +267,7 @@ RECURSIVE = [
         lambda rng: (rntn_cell(rng)._replace(v=None), draw(LEAVES, D)(rng), FOREST_OF_TREES),
         {"activation": "relu"},
     ),
+    Example(recursive.span_sum, args(draw(LEAVES, D), FOREST_OF_TREES)),
 ]
 
 
@@ -315,6 +319,11 @@ def parameters(model: Any, *config: Any, **options: Any) -> Callable[[np.random.
 
 
 RNTN = parameters(rntn, len(VOCABULARY), dim=D, num_classes=5)
+FAMILY = [
+    (tree_lstm, parameters(tree_lstm, len(VOCABULARY), embed_dim=E, hidden_dim=D)),
+    (mv_rnn, parameters(mv_rnn, len(VOCABULARY), dim=D)),
+    (vec_avg, parameters(vec_avg, len(VOCABULARY), dim=D)),
+]
 LM = parameters(rnn_lm, V, embed_dim=E, hidden_dim=D, layers=2)
 WINDOW = parameters(window, V, window=2, embed_dim=D, hidden_dim=3, num_classes=C)
 ENCODER = encoder.Config((V, V), (2, 2), rnn_dim=D)
@@ -402,6 +411,12 @@ MODELS = [
         {"leaf_dropout": 0.2, "hidden_dropout": 0.2, "key": KEY},
         slow=True,
     ),
+    *(
+        Example(f, args(params, FOREST_OF_TREES), slow=f is not model.loss)
+        for model, params in FAMILY
+        for f in (model.states, model.apply, model.predict, model.loss)
+    ),
+    Example(node_classifier.l2_penalty, args(FAMILY[0][1], FOREST_OF_TREES)),
     Example(
         node_classifier.apply,
         lambda rng: (node_classifier.Head(draw(D, C)(rng), draw(C)(rng)), draw(4, D)(rng)),
@@ -507,7 +522,7 @@ NOTHING_TO_COMPILE = {
         module.init
         for module in (
             *(rntn, rnn_lm, window, encoder, tagger, parser, context_parser, span_parser),
-            *(sparse_crf, node_classifier),
+            *(sparse_crf, node_classifier, tree_lstm, mv_rnn, vec_avg),
         )
     ),
 }

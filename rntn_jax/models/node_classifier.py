@@ -1,20 +1,33 @@
 """The softmax classifier of node states, which all recursive models share (source 000, section 3).
 
-It sees the states ``[N, S]`` of all slots of a forest and nothing of the cell that made them.
+It sees the states ``[N, S]`` of all slots of a forest and nothing of the cell that made them. What
+else the models share stands here too: the checks of their arguments, the L2 penalty, and the way
+from states to logits, probabilities and loss (`logits_of`, `probabilities_of`, `loss_of`). A model
+has parameters with fields ``embedding`` and ``head``, and one function for the states::
+
+    states(options, params, forest, key) -> [N, S]
+
+with ``options`` a tuple that can be hashed, so that each is compiled once.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from rntn_jax.ops import linear_cross_entropy
+from rntn_jax.ops import accumulator, check_dropout, check_ids, dropout, linear_cross_entropy
+from rntn_jax.ops.checks import check
 from rntn_jax.shapes import shapes_repr
 from rntn_jax.trees import Forest
 
-__all__ = ["Aux", "Head", "apply", "init", "loss"]
+__all__ = ["Aux", "Head", "apply", "init", "l2_penalty", "loss"]
+
+States = Callable[[Any, Any, Forest, jax.Array | None], jax.Array]
+_STATIC = ("states", "options", "hidden_dropout")
 
 
 class Head(NamedTuple):
@@ -118,3 +131,122 @@ def loss(head: Head, states: jax.Array, forest: Forest) -> tuple[jax.Array, Aux]
         roots_correct=(right[forest.roots] & roots).sum(),
     )
     return nats.sum() / forest.num_trees.astype(nats.dtype), aux
+
+
+def check_model(params: Any, forest: Forest, width: int, labels: bool = False) -> None:
+    """Checks what all models have: a packed forest, words, a head for states of that width.
+
+    Args:
+        params: of a model; ``embedding [V, E]`` and ``head``.
+        forest: what should be one.
+        width: of the states that the head sees.
+        labels: whether the labels will be read.
+
+    Raises:
+        AssertionError: when shapes or dtypes do not match.
+        TypeError: when ``forest`` is not packed.
+        ValueError: for words beyond the embedding or labels beyond the classes, where ``forest`` is
+            not traced.
+    """
+    if not isinstance(forest, Forest):
+        raise TypeError(
+            f"forest must be a Forest, made by rntn_jax.trees.pack, got {type(forest).__name__}"
+        )
+    sizes = {"S": width}
+    check("params.embedding", params.embedding, "float", "V E", sizes)
+    check("params.head.w", params.head.w, "float", f"{width} C", sizes)
+    check("params.head.b", params.head.b, "float", "C", sizes)
+    check_ids("forest.tokens", forest.tokens, sizes["V"])
+    if labels:
+        check_ids("forest.labels", forest.labels, sizes["C"], forest.labelled)
+
+
+def _features(states: States, options, params, forest, key, hidden_dropout: float) -> jax.Array:
+    """States as the head sees them in training."""
+    h = states(options, params, forest, key)
+    check_dropout(key, {"hidden_dropout": hidden_dropout})
+    return dropout(key, 1, h, hidden_dropout)
+
+
+@partial(jax.jit, static_argnames=_STATIC)
+def logits_of(
+    states: States, options: Any, params: Any, forest: Forest, key: Any, hidden_dropout: float
+) -> jax.Array:
+    """Logits of every slot, ``[N, C]``, of a model's states."""
+    h = _features(states, options, params, forest, key, hidden_dropout)
+    return apply(params.head, h)
+
+
+@partial(jax.jit, static_argnames=_STATIC)
+def probabilities_of(
+    states: States, options: Any, params: Any, forest: Forest, key: Any, hidden_dropout: float
+) -> jax.Array:
+    """Class probabilities of every slot, ``[N, C]``, of a model's states."""
+    logits = logits_of(states, options, params, forest, key, hidden_dropout)
+    return jax.nn.softmax(logits, axis=-1)
+
+
+@partial(jax.jit, static_argnames=_STATIC)
+def loss_of(
+    states: States, options: Any, params: Any, forest: Forest, key: Any, hidden_dropout: float
+) -> tuple[jax.Array, Aux]:
+    """`loss` of a model's states."""
+    h = _features(states, options, params, forest, key, hidden_dropout)
+    return loss(params.head, h, forest)
+
+
+def l2_penalty(
+    params: Any,
+    forest: Forest,
+    *,
+    weights: float = 1e-3,
+    head: float = 1e-4,
+    words: float = 1e-4,
+) -> jax.Array:
+    """``sum_j (lambda_j / 2) |theta_j|^2``, of any recursive model.
+
+    The penalty is of one minibatch, not divided by its size.
+
+    Source: 000, E before equation 1; the regulariser is missing there (errata 000).
+
+    Args:
+        params: of a model: ``embedding``, ``head``, and whatever else.
+        forest: made by `rntn_jax.trees.pack`.
+        weights: lambda of all parameters but the embedding and the head.
+        head: lambda of the head's weights; its bias is left out.
+        words: lambda of the embeddings of the words of this forest; others do not count.
+
+    Returns:
+        A scalar, in at least float32.
+
+    Raises:
+        AssertionError: when shapes or dtypes do not match.
+        TypeError: when ``forest`` is not packed.
+        ValueError: for words beyond the embedding, where ``forest`` is not traced.
+
+    Example:
+        >>> from rntn_jax import data, trees
+        >>> from rntn_jax.models import vec_avg
+        >>> tree = data.parse_tree("(1 (0 so) (1 good))")
+        >>> forest = trees.pack([tree], data.Vocabulary.build(tree.tokens))
+        >>> params = vec_avg.Params(jnp.ones((4, 3)), Head(jnp.zeros((3, 2)), jnp.zeros(2)))
+        >>> float(l2_penalty(params, forest, words=1.0))  # two words, three ones each
+        3.0
+    """
+    check_model(params, forest, jnp.shape(params.head.w)[0])
+    return _l2_penalty(params, forest.tokens, weights, head, words)
+
+
+@jax.jit
+def _l2_penalty(params: Any, tokens, weights, head, words) -> jax.Array:
+    dtype = accumulator(params.embedding)
+
+    def square(x):
+        return jnp.sum(jnp.square(x.astype(dtype)))
+
+    present = jnp.zeros(params.embedding.shape[0], dtype).at[tokens].set(1).at[0].set(0)
+    others = jax.tree.leaves(params._replace(embedding=None, head=None))
+    total = weights * sum(map(square, others), jnp.zeros((), dtype))
+    total += head * square(params.head.w)
+    total += words * jnp.sum(present[:, None] * jnp.square(params.embedding.astype(dtype)))
+    return total / 2

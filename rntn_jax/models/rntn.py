@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from rntn_jax.models import node_classifier
 from rntn_jax.models.layers import check_config
 from rntn_jax.models.node_classifier import Aux, Head
-from rntn_jax.ops import accumulator, activate, check_dropout, check_ids, dropout, embed
+from rntn_jax.ops import accumulator, activate, check_dropout, dropout, embed
 from rntn_jax.ops.checks import check
 from rntn_jax.recursive import Cell, sweep
 from rntn_jax.shapes import shapes_repr
@@ -118,15 +118,8 @@ def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Para
     )
 
 
-_OPTIONS = ("activation", "leaf_activation", "leaf_dropout", "hidden_dropout")  # static
-
-
-def _check(params: Params, forest: Forest) -> None:
-    """Shapes, and the words where they are not traced."""
-    if not isinstance(forest, Forest):
-        raise TypeError(
-            f"forest must be a Forest, made by rntn_jax.trees.pack, got {type(forest).__name__}"
-        )
+def _check(params: Params, forest: Forest, labels: bool = False) -> None:
+    """Shapes, and the words and labels where they are not traced."""
     sizes: dict[str, int] = {}
     check("params.embedding", params.embedding, "float", "V D", sizes)
     d = sizes["D"]
@@ -134,9 +127,7 @@ def _check(params: Params, forest: Forest) -> None:
     check("params.cell.b", params.cell.b, "float", "D", sizes)
     if params.cell.v is not None:
         check("params.cell.v", params.cell.v, "float", f"D {2 * d} {2 * d}", sizes)
-    check("params.head.w", params.head.w, "float", "D C", sizes)
-    check("params.head.b", params.head.b, "float", "C", sizes)
-    check_ids("forest.tokens", forest.tokens, sizes["V"])
+    node_classifier.check_model(params, forest, d, labels)
 
 
 def states(
@@ -168,13 +159,12 @@ def states(
             beyond the embedding, where ``forest`` is not traced.
     """
     _check(params, forest)
-    return _states(params, forest, key, activation, leaf_activation, leaf_dropout)
+    return _states((activation, leaf_activation, leaf_dropout), params, forest, key)
 
 
-@partial(jax.jit, static_argnames=_OPTIONS[:3])
-def _states(
-    params, forest, key, activation: str, leaf_activation: str, leaf_dropout: float
-) -> jax.Array:
+@partial(jax.jit, static_argnums=0)
+def _states(options: tuple[str, str, float], params, forest, key) -> jax.Array:
+    activation, leaf_activation, leaf_dropout = options
     check_dropout(key, {"leaf_dropout": leaf_dropout})
     leaves = activate(leaf_activation, embed(params.embedding, forest.tokens))
     leaves = dropout(key, 0, leaves, leaf_dropout)
@@ -223,23 +213,8 @@ def apply(
         (5, 5)
     """
     _check(params, forest)
-    return _apply(params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout)
-
-
-def _features(
-    params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout
-) -> jax.Array:
-    h = _states(params, forest, key, activation, leaf_activation, leaf_dropout)
-    check_dropout(key, {"hidden_dropout": hidden_dropout})
-    return dropout(key, 1, h, hidden_dropout)
-
-
-@partial(jax.jit, static_argnames=_OPTIONS)
-def _apply(
-    params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout
-) -> jax.Array:
-    h = _features(params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout)
-    return node_classifier.apply(params.head, h)
+    options = activation, leaf_activation, leaf_dropout
+    return node_classifier.logits_of(_states, options, params, forest, key, hidden_dropout)
 
 
 def predict(
@@ -274,15 +249,8 @@ def predict(
         ValueError: as `apply`.
     """
     _check(params, forest)
-    return _predict(params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout)
-
-
-@partial(jax.jit, static_argnames=_OPTIONS)
-def _predict(
-    params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout
-) -> jax.Array:
-    logits = _apply(params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout)
-    return jax.nn.softmax(logits, axis=-1)
+    options = activation, leaf_activation, leaf_dropout
+    return node_classifier.probabilities_of(_states, options, params, forest, key, hidden_dropout)
 
 
 def loss(
@@ -329,17 +297,9 @@ def loss(
         >>> int(aux.nodes), grads.embedding.shape
         (5, (5, 3))
     """
-    _check(params, forest)
-    check_ids("forest.labels", forest.labels, params.head.b.shape[0], forest.labelled)
-    return _loss(params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout)
-
-
-@partial(jax.jit, static_argnames=_OPTIONS)
-def _loss(
-    params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout
-) -> tuple[jax.Array, Aux]:
-    h = _features(params, forest, key, activation, leaf_activation, leaf_dropout, hidden_dropout)
-    return node_classifier.loss(params.head, h, forest)
+    _check(params, forest, labels=True)
+    options = activation, leaf_activation, leaf_dropout
+    return node_classifier.loss_of(_states, options, params, forest, key, hidden_dropout)
 
 
 def l2_penalty(
@@ -374,20 +334,12 @@ def l2_penalty(
         ValueError: for words beyond the embedding, where ``forest`` is not traced.
     """
     _check(params, forest)
-    return _l2_penalty(params, forest.tokens, tensor, weights, head, words)
+    v = params.cell.v
+    others = params._replace(cell=params.cell._replace(v=None))
+    total = node_classifier.l2_penalty(others, forest, weights=weights, head=head, words=words)
+    return total if v is None else total + _half_square(v, tensor)
 
 
 @jax.jit
-def _l2_penalty(params: Params, tokens, tensor, weights, head, words) -> jax.Array:
-    dtype = accumulator(params.embedding)
-
-    def square(x):
-        return jnp.sum(jnp.square(x.astype(dtype)))
-
-    present = jnp.zeros(params.embedding.shape[0], dtype).at[tokens].set(1).at[0].set(0)
-    total = weights * (square(params.cell.w) + square(params.cell.b))
-    total += head * square(params.head.w)
-    total += words * jnp.sum(present[:, None] * jnp.square(params.embedding.astype(dtype)))
-    if params.cell.v is not None:
-        total += tensor * square(params.cell.v)
-    return total / 2
+def _half_square(x, weight) -> jax.Array:
+    return weight * jnp.sum(jnp.square(x.astype(accumulator(x)))) / 2

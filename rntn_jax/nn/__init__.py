@@ -6,7 +6,7 @@ module. All of the mathematics, gradients included, is in the functions that the
 
 - `ChainCRF`, `ForestCRF`, `GraphCRF`: a CRF on top of any network (`rntn_jax.crf`).
 - `ElmanRNN`: a recurrent layer (`rntn_jax.recurrent`).
-- `RNTN`, `RNNLM`, `WindowClassifier`: whole models (`rntn_jax.models`).
+- `RNTN`, `TreeLSTM`, `RNNLM`, `WindowClassifier`: whole models (`rntn_jax.models`).
 
 With flax.linen a layer is a method that declares the same parameters::
 
@@ -20,8 +20,9 @@ With flax.linen a layer is a method that declares the same parameters::
 """
 
 from rntn_jax.nn.crf import ChainCRF, ForestCRF, GraphCRF
-from rntn_jax.nn.models import RNNLM, RNTN, WindowClassifier
+from rntn_jax.nn.models import RNNLM, WindowClassifier
 from rntn_jax.nn.recurrent import ElmanRNN
+from rntn_jax.nn.recursive import RNTN, TreeLSTM
 
 __all__ = [
     "RNNLM",
@@ -30,6 +31,7 @@ __all__ = [
     "ElmanRNN",
     "ForestCRF",
     "GraphCRF",
+    "TreeLSTM",
     "WindowClassifier",
 ]
 

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from rntn_jax.ops import (
     activate,
@@ -27,7 +26,7 @@ from rntn_jax.ops import (
     symmetric_slices,
 )
 from rntn_jax.ops.checks import check
-from rntn_jax.recursive.sweep import downward, gather_children, upward
+from rntn_jax.recursive.sweep import downward, gather_children, reference, upward
 from rntn_jax.shapes import shapes_repr
 from rntn_jax.trees import Forest
 
@@ -98,21 +97,16 @@ def sweep(cell: Cell, leaves: jax.Array, forest: Forest, *, activation: str = "t
 
 def _sweep_reference(activation: str, cell: Cell, leaves: jax.Array, forest: Forest) -> jax.Array:
     """Equation 2 at one step after the other, as anybody would write it."""
-    _, steps, lanes, _ = forest.shape
-    leaves = jnp.where((forest.tokens > 0)[:, None], leaves, 0)
-    states = jnp.zeros((forest.shape.slots, leaves.shape[1]), leaves.dtype)
-    states = states.at[1 : forest.shape.first].set(leaves)
+    return reference(partial(_plain_compose, activation), cell, leaves, forest)
 
-    def step(states, i):
-        x = states[forest.children[i]].reshape(lanes, -1)
-        z = x @ cell.w + cell.b[None]
-        if cell.v is not None:
-            z = z + jnp.einsum("ni,kij,nj->nk", x, cell.v, x)
-        h = jnp.where(forest.children[i, :, :1] > 0, activate(activation, z), 0)
-        slots = forest.shape.first + i * lanes + jnp.arange(lanes)
-        return states.at[slots].set(h.astype(states.dtype)), None
 
-    return lax.scan(step, states, jnp.arange(steps))[0]
+def _plain_compose(activation: str, cell: Cell, x) -> tuple[jax.Array, None]:
+    """Equation 2, the slices' products and the halves of a symmetric slice not made use of."""
+    x = x.reshape(len(x), -1)
+    z = x @ cell.w + cell.b[None]
+    if cell.v is not None:
+        z = z + jnp.einsum("ni,kij,nj->nk", x, cell.v, x)
+    return activate(activation, z), None
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -170,7 +164,7 @@ def _sweep_bwd(activation: str, res: _SweepResiduals, g: jax.Array) -> tuple[Cel
     return *cast_like((d_cell, d_leaves), (cell, res.leaves)), None
 
 
-def _backward(activation: str, w, error, h, t) -> tuple[jax.Array, jax.Array]:
+def _backward(activation: str, w, error, h, x, t) -> tuple[jax.Array, jax.Array]:
     """The deltas of a step's nodes, and what they send down."""
     delta = error * derivative_from_output(activation, h)  # f' of (13)
     below = delta @ w.T  # (13)

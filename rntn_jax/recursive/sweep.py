@@ -12,11 +12,13 @@ A cell is a file of its own (see `rntn_jax.recursive.rntn`). It gives two functi
 which may not close over traced arrays, and calls the two sweeps from its rule::
 
     compose(operands, x [B, 2, S]) -> h [B, S], kept [B, ..]
-    backward(operands, error [B, S], h [B, S], kept [B, ..]) -> delta [B, ..], below [B, 2, S]
+    backward(operands, error [B, S], h [B, S], x [B, 2, S], kept [B, ..])
+        -> delta [B, ..], below [B, 2, S]
 
 ``kept`` is what the forward pass keeps of a node for the backward pass besides its state: a pytree,
-or None. ``error`` is the whole cotangent of a node's state, ``delta`` what the contractions need,
-``below`` the part that each child gets.
+or None. ``error`` is the whole cotangent of a node's state, ``x`` its children's states (gathered
+again, not kept), ``delta`` what the contractions need, ``below`` the part that each child gets.
+`reference` is the same recursion left to autodiff: what a cell's rule is compared with.
 """
 
 from __future__ import annotations
@@ -32,10 +34,35 @@ from jax import lax
 from rntn_jax.ops import bounded_loop
 from rntn_jax.trees import Forest
 
-__all__ = ["downward", "gather_children", "upward"]
+__all__ = ["downward", "gather_children", "reference", "upward"]
 
 Compose = Callable[[Any, jax.Array], tuple[jax.Array, Any]]
-Backward = Callable[[Any, jax.Array, jax.Array, Any], tuple[Any, jax.Array]]
+Backward = Callable[[Any, jax.Array, jax.Array, jax.Array, Any], tuple[Any, jax.Array]]
+
+
+def reference(compose: Compose, operands: Any, leaves: jax.Array, forest: Forest) -> jax.Array:
+    """States of all nodes, as anybody would write it: one step after the other, for autodiff.
+
+    Args:
+        compose: the cell's step.
+        operands: pytree of arrays that ``compose`` reads (weights).
+        leaves: ``[L, S]``, the states of the leaf slots.
+        forest: arrays, made by `rntn_jax.trees.pack`.
+
+    Returns:
+        ``[N, S]``; padding slots are zero.
+    """
+    leaves = jnp.where((forest.tokens > 0)[:, None], leaves, 0)
+    states = jnp.zeros((forest.shape.slots, leaves.shape[1]), leaves.dtype)
+    states = states.at[1 : forest.shape.first].set(leaves)
+
+    def step(states, i):
+        h, _ = compose(operands, states[forest.children[i]])
+        h = jnp.where(forest.children[i, :, :1] > 0, h, 0)
+        slots = forest.shape.first + i * forest.shape.lanes + jnp.arange(forest.shape.lanes)
+        return states.at[slots].set(h.astype(states.dtype)), None
+
+    return lax.scan(step, states, jnp.arange(forest.shape.steps))[0]
 
 
 def upward(
@@ -91,7 +118,8 @@ def downward(
     width = cotangent.shape[1]
     row = jax.ShapeDtypeStruct((lanes, width), cotangent.dtype)
     of_step = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), kept)
-    deltas, _ = jax.eval_shape(backward, operands, row, row, of_step)
+    children = jax.ShapeDtypeStruct((lanes, 2, width), states.dtype)
+    deltas, _ = jax.eval_shape(backward, operands, row, row, children, of_step)
     delta = jax.tree.map(lambda a: jnp.zeros((steps * lanes, *a.shape[1:]), a.dtype), deltas)
     down = jnp.zeros((2 + 2 * steps * lanes, width), cotangent.dtype)  # rows 0, 1: no parent
     read = operands, states, kept, cotangent, forest
@@ -150,7 +178,8 @@ def _down_step(backward: Backward, i, carry, read) -> tuple[Any, jax.Array]:
     # Read before `down` is written: without the barrier XLA copies `down` in every step.
     error = lax.optimization_barrier(jnp.where(forest.children[i, :, :1] > 0, error, 0))
     of_step = jax.tree.map(lambda a: a[i], kept)
-    here, below = backward(operands, error, rows(states), of_step)
+    x = gather_children(states, forest.children[i])  # no work where a cell does not read it
+    here, below = backward(operands, error, rows(states), x, of_step)
     below = below.reshape(2 * lanes, -1).astype(down.dtype)
     put = partial(lax.dynamic_update_slice_in_dim, start_index=i * lanes, axis=0)
     delta = jax.tree.map(put, delta, here)

@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 import pytest
 from flax import linen, nnx
 
-from rntn_jax import crf, data, nn, rnn_lm, rntn, trees, window
+from rntn_jax import crf, data, nn, rnn_lm, rntn, tree_lstm, trees, window
 from rntn_jax.sequences import SequenceBatch
 from tests.helpers import assert_close
 
@@ -148,9 +148,10 @@ def models():
     yield nn.RNNLM(words, 3, 3, rngs=nnx.Rngs(0)), rnn_lm.loss, (batch,)
     yield nn.RNNLM(words, 3, 3, rngs=nnx.Rngs(0), tied=True), rnn_lm.loss, (batch,)
     yield nn.WindowClassifier(words, 3, 2, 4, rngs=nnx.Rngs(0)), window.loss, (windows,)
+    yield nn.TreeLSTM(words, 4, 3, rngs=nnx.Rngs(0)), tree_lstm.loss, (forest,)
 
 
-@pytest.mark.parametrize("which", range(5))
+@pytest.mark.parametrize("which", range(6))
 def test_models_are_their_functions(which):
     model, loss, args = list(models())[which]
     value, grads = nnx.value_and_grad(lambda model: model.loss(*args)[0])(model)
