@@ -374,8 +374,11 @@ def test_the_command_to_use_a_model_can_be_typed():
 )
 @pytest.mark.parametrize("trained", [True, False])
 def test_a_command_that_is_stopped_ends_in_one_line(
-    tmp_path: Path, capsys, number: signal.Signals, code: int, name: str, trained: bool
+    tmp_path: Path, capsys, number: signal.Signals, code: int, name: str, trained: bool, request
 ):
+    # As in a terminal: who starts the tests in the background of a script has Ctrl-C ignored.
+    own = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, own))
     workdir = tmp_path / "run"
 
     def body() -> None:

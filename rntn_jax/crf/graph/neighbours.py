@@ -150,7 +150,8 @@ def _appearances(edges: np.ndarray, num_nodes: int) -> np.ndarray:
     place = {pair: e for e, pair in enumerate(map(tuple, np.sort(edges, axis=1).tolist()))}
     while len(edges) and (trees < _TREES or not count.all()):
         weights = 1 + count + rng.random(len(edges))
-        matrix = coo_array((weights, edges.T), shape=(num_nodes, num_nodes))
+        ends = edges.astype(np.int32).T  # what csgraph reads, also before SciPy 1.15
+        matrix = coo_array((weights, (ends[0], ends[1])), shape=(num_nodes, num_nodes))
         tree = minimum_spanning_tree(matrix.tocsr()).tocoo()
         pairs = np.sort(np.stack([tree.row, tree.col], axis=1), axis=1).tolist()
         count[[place[i, j] for i, j in pairs]] += 1
