@@ -90,8 +90,9 @@ def recurrent_cell(
         >>> cell.h.shape, cell.i.shape
         ((2, 2), (4, 2))
     """
-    rotation = jax.random.orthogonal(recurrent_key, dim, dtype=dtype)
-    return Cell(scale * rotation, *linear(input_key, inputs, dim, dtype))
+    wide = jnp.promote_types(dtype, jnp.float32)  # QR knows no dtype below it
+    rotation = scale * jax.random.orthogonal(recurrent_key, dim, dtype=wide)
+    return Cell(rotation.astype(dtype), *linear(input_key, inputs, dim, dtype))
 
 
 def check_config(

@@ -14,7 +14,13 @@ __all__ = ["ElmanRNN"]
 
 Initializer = Any  # a key, a shape and a dtype to an array
 
-XAVIER, ORTHOGONAL = nnx.initializers.xavier_uniform(), nnx.initializers.orthogonal()
+XAVIER = nnx.initializers.xavier_uniform()
+
+
+def orthogonal(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    """A random rotation; the QR decomposition behind it knows no dtype below float32."""
+    wide = jnp.promote_types(dtype, jnp.float32)
+    return nnx.initializers.orthogonal()(key, shape, wide).astype(dtype)
 
 
 class ElmanRNN(nnx.Module):
@@ -53,7 +59,7 @@ class ElmanRNN(nnx.Module):
         activation: str = "tanh",
         reverse: bool = False,
         kernel_init: Initializer = XAVIER,
-        recurrent_kernel_init: Initializer = ORTHOGONAL,
+        recurrent_kernel_init: Initializer = orthogonal,
         param_dtype: Any = jnp.float32,
     ):
         d = hidden_features
