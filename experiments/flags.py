@@ -6,6 +6,7 @@ A field is described by ``field(metadata={"help": ...})``; its flag has the fiel
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import types
 import typing
@@ -91,12 +92,24 @@ def define_config_flags(cls: type, presets: dict[str, dict[str, Any]], default: 
 
 
 def config_from_flags(cls: type[Config], presets: dict[str, dict[str, Any]]) -> Config:
-    """The dataclass that preset and flags describe."""
+    """The dataclass that preset and flags describe; with its ``devices``, where there is a CPU."""
     values = dict(presets[str(flags.FLAGS["preset"].value)])
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         if flags.FLAGS[field.name].value is not None:
             values[field.name] = flags.FLAGS[field.name].value
-    return cls(**values)
+    config = cls(**values)
+    devices = getattr(config, "devices", 1)
+    if devices > 1:
+        _make_virtual_devices(devices)
+    return config
+
+
+def _make_virtual_devices(count: int) -> None:
+    """Lets JAX, which must not have begun, make that many devices of the CPU; others stay."""
+    given = os.environ.get("XLA_FLAGS", "")
+    if "xla_force_host_platform_device_count" not in given:
+        flag = f"--xla_force_host_platform_device_count={count}"
+        os.environ["XLA_FLAGS"] = f"{given} {flag}".strip()
 
 
 def check_ranges(

@@ -22,6 +22,7 @@ from jax import lax
 
 from rntn_jax.ops import accumulator, activate, cast_like, derivative_from_output, masked
 from rntn_jax.ops.checks import check
+from rntn_jax.ops.varying import vary_like
 from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Cell", "birnn", "jacobian_norms", "rnn", "stacked_rnn"]
@@ -107,6 +108,7 @@ def rnn(
     if remat_every is not None and remat_every < 1:
         raise ValueError(f"remat_every must be at least 1, got {remat_every}")
 
+    cell, x, carry, here, recurrent_mask = vary_like((cell, x, carry, here, recurrent_mask))
     x, here = x.swapaxes(0, 1), here.T
     if reverse:
         x, here = x[::-1], here[::-1]

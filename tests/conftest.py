@@ -1,4 +1,4 @@
-"""Settings of all tests: float64, no silent rank promotion, two devices on the CPU."""
+"""Settings of all tests: float64, no silent rank promotion, four devices on the CPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_num_cpu_devices", 2)  # before anything starts the backend
+jax.config.update("jax_num_cpu_devices", 4)  # before anything starts the backend
 
 # What several tests compile, a run that is resumed or repeated above all, is compiled once.
 # Test processes that run side by side share the folder of the one that began them.

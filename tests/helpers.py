@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -12,6 +13,7 @@ import jax
 import jax.experimental
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax.test_util import check_grads
 
 from rntn_jax.data import Tree
@@ -19,12 +21,6 @@ from rntn_jax.models import rntn
 
 # Where JAX had them before 0.8.
 enable_x64: Any = (jax if hasattr(jax, "enable_x64") else jax.experimental).enable_x64
-if hasattr(jax, "shard_map"):
-    shard_map: Any = partial(jax.shard_map, check_vma=False)
-else:
-    from jax.experimental.shard_map import shard_map as _shard_map
-
-    shard_map = partial(_shard_map, check_rep=False)
 
 DTYPES = (jnp.bfloat16, jnp.float32, jnp.float64)
 
@@ -286,3 +282,34 @@ def check_rule(
     assert_close(in_scan, firsts, rtol)
     assert_close(twice_in_scan, seconds, rtol)
     assert_close(in_vmap, firsts, rtol)
+
+
+needs_shard_map = pytest.mark.skipif(not hasattr(jax, "shard_map"), reason="this JAX has it not")
+
+_COLLECTIVE = re.compile(
+    r" (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\("
+)
+
+
+def collectives(program: Any) -> tuple[Counter[str], Counter[str]]:
+    """How often devices of a compiled program talk to each other: everywhere, and in loops."""
+    hlo = program if isinstance(program, str) else program.as_text()
+    bodies = dict(re.findall(r"^(?:ENTRY )?%?([\w.-]+) [^\n]*\{\n(.*?)^\}", hlo, re.M | re.S))
+    assert len(bodies) > 1
+
+    def reachable(name: str, seen: set[str]) -> set[str]:
+        if name not in seen:
+            seen.add(name)
+            for other in re.findall(r"%([\w.-]+)", bodies[name]):
+                if other in bodies:
+                    reachable(other, seen)
+        return seen
+
+    inside: set[str] = set()
+    for loop in re.findall(r"(?:body|condition)=%?([\w.-]+)", hlo):
+        inside |= reachable(loop, set())
+
+    def count(names: Any) -> Counter[str]:
+        return Counter(kind for name in names for kind in _COLLECTIVE.findall(bodies[name]))
+
+    return count(bodies), count(inside)

@@ -69,6 +69,7 @@ class Config:
     patience: int | None = option(None, "stop after that many epochs without a better dev score")
 
     chunk: int = option(160, "rows of logits that are computed at a time", group="execution")
+    devices: int = option(1, "devices that share the streams; on a CPU, virtual ones")
     keep_checkpoints: int = option(2, "how many checkpoints to keep")
     tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")
 
@@ -84,6 +85,7 @@ class Config:
                 "steps",
                 "min_count",
                 "chunk",
+                "devices",
                 "keep_checkpoints",
                 "patience",
                 "max_sentences",
@@ -101,6 +103,10 @@ class Config:
         if self.tied and self.embed_dim != self.hidden_dim:
             raise ValueError(
                 f"tied needs embed_dim = hidden_dim, got {self.embed_dim} and {self.hidden_dim}"
+            )
+        if self.batch_size % self.devices:
+            raise ValueError(
+                f"devices={self.devices} cannot share batch_size={self.batch_size} streams equally"
             )
         for name in ("dev", "test"):
             if getattr(self, name) is not None and self.train is None:

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 import optax
+from jax.sharding import PartitionSpec
 
 from experiments import loop, optimizers
 from experiments.language_model import report
@@ -28,7 +29,7 @@ from experiments.splits import read_splits
 from experiments.workdir import run_once, write_json
 from rntn_jax import data, sequences
 from rntn_jax.models import rnn_lm
-from rntn_jax.training import NotFiniteError, RunState, make_train_step
+from rntn_jax.training import NotFiniteError, RunState, devices, make_train_step
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
 
@@ -109,7 +110,11 @@ def _run(config: Config, workdir: Path, splits: dict[str, list[list[str]]]) -> d
         recurrent_scale=config.recurrent_scale,
     )
     optimizer = make_optimizer(config, total)
-    step = make_train_step(make_loss(config), optimizer, stochastic=True)
+    loss, mesh = make_loss(config), None
+    if config.devices > 1:
+        mesh = devices.data_mesh(config.devices)
+        loss = devices.data_parallel(loss, mesh, lambda _, aux: aux.tokens)
+    step = make_train_step(loss, optimizer, stochastic=True)
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
     params = rnn_lm.init(init_key, model_config)
     training = loop.start_training(
@@ -123,7 +128,7 @@ def _run(config: Config, workdir: Path, splits: dict[str, list[list[str]]]) -> d
             start = time.monotonic()
             losses: list[float] = []
             norms: list[float] = []
-            for number, out in loop.one_behind(_steps(run_state, step, batches)):
+            for number, out in loop.one_behind(_steps(run_state, step, batches, mesh)):
                 loop.check_finite(out, workdir, f"epoch {epoch}, segment {number}")
                 losses.append(float(out["loss"]))
                 norms.append(float(out["grad_norm"]))
@@ -174,11 +179,20 @@ def _run(config: Config, workdir: Path, splits: dict[str, list[list[str]]]) -> d
 
 
 def _steps(
-    state: RunState, step: Callable[..., Any], segments: list[sequences.SequenceBatch]
+    state: RunState,
+    step: Callable[..., Any],
+    segments: list[sequences.SequenceBatch],
+    mesh: jax.sharding.Mesh | None,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """A train step with each segment, the carry handed on from one to the next."""
     carry = rnn_lm.initial_carry(state.state.params, len(segments[0].tokens))
+    if mesh is not None:
+        state.state = devices.place(mesh, state.state)
+        carry = devices.split_rows(carry, mesh.size)
     for number, segment in enumerate(segments):
+        if mesh is not None:
+            segment = devices.split_rows(segment, mesh.size)
+            segment, carry = devices.place(mesh, (segment, carry), PartitionSpec(devices.DATA))
         state.state, out = step(state.state, (segment, carry))
         carry = out["aux"].carry
         state.advance(1)

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rntn_jax.ops.checks import check
+from rntn_jax.ops.varying import vary_like
 from rntn_jax.shapes import shapes_repr
 
 __all__ = [
@@ -258,7 +259,8 @@ def oracle_transitions(
             action,
         )
 
-    _, (ids, steps) = lax.scan(step, initial_state(sentences), length=2 * (size - 2))
+    start = vary_like(initial_state(sentences), sentences, heads, relations)
+    _, (ids, steps) = lax.scan(step, start, length=2 * (size - 2))
     return ids, steps
 
 

@@ -130,7 +130,7 @@ def loss(head: Head, states: jax.Array, forest: Forest) -> tuple[jax.Array, Aux]
         roots=roots.sum(),
         roots_correct=(right[forest.roots] & roots).sum(),
     )
-    return nats.sum() / forest.num_trees.astype(nats.dtype), aux
+    return nats.sum() / jnp.maximum(forest.num_trees, 1).astype(nats.dtype), aux
 
 
 def check_model(params: Any, forest: Forest, width: int, labels: bool = False) -> None:

@@ -32,6 +32,7 @@ from rntn_jax.models.arc_standard import (
 from rntn_jax.models.window import Batch, Params, apply, loss
 from rntn_jax.ops import activate, check_ids
 from rntn_jax.ops.embedding import is_concrete
+from rntn_jax.ops.varying import vary_like
 
 __all__ = [
     "LABELLED",
@@ -221,5 +222,6 @@ def _decode(
         best = jnp.argmax(jnp.where(allowed, logits, -jnp.inf), axis=1)
         return apply_action(state, jnp.where(allowed.any(axis=1), best, -1), num_relations)
 
-    state = lax.while_loop(running, step, initial_state(sentences))
+    start = vary_like(initial_state(sentences), params, sentences, root, products)
+    state = lax.while_loop(running, step, start)
     return state.heads, state.relations

@@ -15,6 +15,7 @@ from jax import lax
 
 from rntn_jax.ops.checks import check
 from rntn_jax.ops.masking import accumulator, cast_like, masked
+from rntn_jax.ops.varying import vary_like
 
 __all__ = ["linear_cross_entropy", "linear_cross_entropy_sum", "softmax_cross_entropy"]
 
@@ -73,7 +74,7 @@ def softmax_cross_entropy(
     *rows, classes = logits.shape or (0,)
     check("logits", logits, "float", " ".join(map(str, (*rows, "C"))))
     _check_rows(tuple(rows), classes, labels=(labels, "int"), where=(where, "bool"))
-    return _softmax_cross_entropy(logits, labels, where)
+    return _softmax_cross_entropy(*vary_like((logits, labels, where)))
 
 
 def _safe_logits(logits, labels, where) -> tuple[jax.Array, jax.Array]:
@@ -178,7 +179,8 @@ def linear_cross_entropy(
     _check_rows(rows, kernel.shape[1], labels=(labels, "int"), where=(where, "bool"))
     where = jnp.ones(rows, bool) if where is None else where
     (x, labels, where), unsplit = _in_pieces(chunk, labels.size, x, labels, where)
-    return unsplit(_linear_cross_entropy(x, kernel, bias, labels, where)).reshape(rows)
+    args = vary_like((x, kernel, bias, labels, where))
+    return unsplit(_linear_cross_entropy(*args)).reshape(rows)
 
 
 def _in_pieces(
@@ -248,7 +250,7 @@ def _linear_cross_entropy_bwd(
         d_x = jnp.matmul(delta, kernel.T, preferred_element_type=dtype)
         return (d_kernel, d_bias + delta.sum(0)), d_x.astype(x.dtype)
 
-    zeros = jnp.zeros(kernel.shape, dtype), jnp.zeros(bias.shape, dtype)
+    zeros = jnp.zeros_like(kernel, dtype), jnp.zeros_like(bias, dtype)
     pieces = res.x, res.labels, res.where, g
     (d_kernel, d_bias), d_x = lax.scan(one_piece, zeros, pieces)
     cotangents = d_x, d_kernel, d_bias
@@ -300,7 +302,7 @@ def linear_cross_entropy_sum(
     rows = x.shape[:-1]
     _check_rows(rows, kernel.shape[1], labels=(labels, "int"), weights=(weights, "float"))
     (x, labels, weights), _ = _in_pieces(chunk, labels.size, x, labels, weights)
-    return _linear_cross_entropy_sum(x, kernel, bias, labels, weights)
+    return _linear_cross_entropy_sum(*vary_like((x, kernel, bias, labels, weights)))
 
 
 def _linear_cross_entropy_sum_reference(x, kernel, bias, labels, weights) -> jax.Array:
@@ -343,7 +345,7 @@ def _linear_cross_entropy_sum_fwd(
         total = total + (nats * weights[:, 0]).sum()
         return (total, d_kernel, d_bias + delta.sum(0, dtype=dtype)), (d_x, nats)
 
-    zeros = jnp.zeros((), dtype), jnp.zeros(kernel.shape, dtype), jnp.zeros(bias.shape, dtype)
+    zeros = tuple(jnp.zeros_like(x, dtype) for x in (bias[0], kernel, bias))
     (total, d_kernel, d_bias), (d_x, nats) = lax.scan(one_piece, zeros, (x, labels, weights))
     gradients = d_x, d_kernel, d_bias, nats
     return total, _LinearCrossEntropySumResiduals(gradients, (x, kernel, bias, weights))

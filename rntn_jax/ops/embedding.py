@@ -11,6 +11,7 @@ from jax.core import Tracer
 
 from rntn_jax.ops.checks import check
 from rntn_jax.ops.masking import accumulator, cast_like
+from rntn_jax.ops.varying import vary_like
 
 __all__ = ["check_ids", "embed", "embed_sum"]
 
@@ -87,7 +88,7 @@ def embed(table: jax.Array, ids: jax.Array) -> jax.Array:
     shape = " ".join(map(str, np.shape(ids)))
     ids = check("ids", ids, "int", shape)
     check_ids("ids", ids, table.shape[0])
-    return _embed(table, ids)
+    return _embed(*vary_like((table, ids)))
 
 
 @jax.custom_vjp
@@ -138,7 +139,7 @@ def embed_sum(table: jax.Array, ids: jax.Array) -> jax.Array:
     sizes: dict[str, int] = {}
     check("table", table, "float", "P V H", sizes)
     check("ids", ids, "int", "N P", sizes)
-    return _embed_sum(table, ids)
+    return _embed_sum(*vary_like((table, ids)))
 
 
 @jax.custom_vjp

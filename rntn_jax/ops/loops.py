@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from rntn_jax.ops.varying import vary_like
+
 __all__ = ["bounded_loop"]
 
 
@@ -43,6 +45,7 @@ def bounded_loop(
         >>> jax.value_and_grad(lambda x: bounded_loop(double, 8, jnp.int32(3), x, None))(1.0)
         (Array(8., dtype=float32, weak_type=True), Array(8., dtype=float32, weak_type=True))
     """
+    length, carry, operands = vary_like((length, carry, operands))
     return _bounded_loop(step, bound, length, carry, operands)
 
 

@@ -10,6 +10,7 @@ from jax import lax
 
 from rntn_jax.ops.checks import check
 from rntn_jax.ops.masking import cast_like
+from rntn_jax.ops.varying import vary_like
 
 __all__ = ["pair_scores"]
 
@@ -46,7 +47,7 @@ def pair_scores(left: jax.Array, right: jax.Array, head: jax.Array) -> jax.Array
     check("left", left, "float", "B I H", sizes)
     check("right", right, "float", "B J H", sizes)
     check("head", head, "float", "B H", sizes)
-    return _pair_scores(left, right, head)
+    return _pair_scores(*vary_like((left, right, head)))
 
 
 @jax.custom_vjp

@@ -15,6 +15,7 @@ import numpy as np
 
 from rntn_jax.ops.checks import check
 from rntn_jax.ops.masking import accumulator, cast_like
+from rntn_jax.ops.varying import vary_like
 from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Bags", "SparseMatrix", "sparse_matmul", "sparse_matrix"]
@@ -163,7 +164,7 @@ def sparse_matmul(matrix: SparseMatrix, table: jax.Array) -> jax.Array:
         [[3.5, 5.0]]
     """
     check("table", table, "float", f"{matrix.shape[1]} C")
-    return _sparse_matmul(matrix, table)
+    return _sparse_matmul(*vary_like((matrix, table)))
 
 
 def _sparse_matmul_reference(matrix: SparseMatrix, table) -> jax.Array:

@@ -24,6 +24,7 @@ from jax import lax
 from rntn_jax.ops.checks import check
 from rntn_jax.ops.loops import bounded_loop
 from rntn_jax.ops.masking import accumulator, cast_like
+from rntn_jax.ops.varying import vary_like
 
 __all__ = ["outer_sum", "slice_products", "symmetric_slices", "tensor_product"]
 
@@ -58,7 +59,7 @@ def tensor_product(x: jax.Array, v: jax.Array) -> jax.Array:
     rows, sizes = " ".join(map(str, x.shape[:-1])), {}
     check("x", x, "float", f"{rows} M", sizes)
     check("v", v, "float", "D M M", sizes)
-    return _tensor_product(x, v)
+    return _tensor_product(*vary_like((x, v)))
 
 
 def _rows(a) -> jax.Array:

@@ -19,6 +19,7 @@ from jax import lax
 from rntn_jax.ops.checks import check
 from rntn_jax.ops.embedding import check_ids, embed
 from rntn_jax.ops.masking import accumulator, cast_like
+from rntn_jax.ops.varying import vary_like
 
 __all__ = ["side_by_side", "window_layer"]
 
@@ -71,7 +72,7 @@ def window_layer(
             f"windows of {[i.shape[1] for i in ids]} vectors of width "
             f"{[t.shape[1] for t in tables]} need weights ({width}, {b.shape[0]}), got {w.shape}"
         )
-    return _jitted(PRECOMPUTED, tables, ids, w, b)
+    return _jitted(PRECOMPUTED, *vary_like((tables, ids, w, b)))
 
 
 def side_by_side(tables: Sequence[jax.Array], ids: Sequence[jax.Array]) -> jax.Array:
@@ -155,7 +156,7 @@ def _window_layer_bwd(
     sum_in = partial(jnp.einsum, preferred_element_type=dtype)
     d_tables, d_w = [], [jnp.zeros((0, w.shape[1]), dtype)]
     for t, i, block in zip(tables, ids, _blocks(tables, ids, w)):
-        d_t = jnp.zeros(t.shape, dtype)
+        d_t = jnp.zeros_like(t, dtype)
         if _is_small(limit, t, i):
 
             def add_up(d_t, position, t=t):

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from rntn_jax.ops import activate, cast_like, derivative_from_output
 from rntn_jax.ops.checks import check
+from rntn_jax.ops.varying import vary_like
 from rntn_jax.recursive.sweep import downward, gather_children, reference, upward
 from rntn_jax.shapes import shapes_repr
 from rntn_jax.trees import Forest
@@ -84,7 +85,7 @@ def sweep(cell: Cell, leaves: jax.Array, forest: Forest, *, activation: str = "t
     check("cell.w", cell.w, "float", f"{2 * d} D", sizes)
     check("cell.w_m", cell.w_m, "float", f"{2 * d} D", sizes)
     derivative_from_output(activation, jnp.zeros(()))  # an unknown name fails here
-    return _sweep(activation, cell, leaves, forest)
+    return _sweep(activation, *vary_like((cell, leaves, forest)))
 
 
 def _sweep_reference(activation: str, cell: Cell, leaves: jax.Array, forest: Forest) -> jax.Array:

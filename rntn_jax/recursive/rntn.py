@@ -26,6 +26,7 @@ from rntn_jax.ops import (
     symmetric_slices,
 )
 from rntn_jax.ops.checks import check
+from rntn_jax.ops.varying import vary_like
 from rntn_jax.recursive.sweep import downward, gather_children, reference, upward
 from rntn_jax.shapes import shapes_repr
 from rntn_jax.trees import Forest
@@ -92,7 +93,7 @@ def sweep(cell: Cell, leaves: jax.Array, forest: Forest, *, activation: str = "t
     if cell.v is not None:
         check("cell.v", cell.v, "float", f"D {2 * d} {2 * d}", sizes)
     derivative_from_output(activation, jnp.zeros(()))  # an unknown name fails here
-    return _sweep(activation, cell, leaves, forest)
+    return _sweep(activation, *vary_like((cell, leaves, forest)))
 
 
 def _sweep_reference(activation: str, cell: Cell, leaves: jax.Array, forest: Forest) -> jax.Array:

@@ -12,6 +12,7 @@ import jax
 
 from rntn_jax.ops import cast_like
 from rntn_jax.ops.checks import check
+from rntn_jax.ops.varying import vary_like
 from rntn_jax.recursive.sweep import downward, reference, upward
 from rntn_jax.trees import Forest
 
@@ -45,7 +46,7 @@ def span_sum(leaves: jax.Array, forest: Forest) -> jax.Array:
         [1.0, 1.0, 1.0, 2.0, 3.0]
     """
     check("leaves", leaves, "float", "L S", {"L": forest.shape.leaves})
-    return _span_sum(leaves, forest)
+    return _span_sum(*vary_like((leaves, forest)))
 
 
 def _span_sum_reference(leaves: jax.Array, forest: Forest) -> jax.Array:

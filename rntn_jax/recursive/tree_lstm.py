@@ -25,6 +25,7 @@ import jax.numpy as jnp
 
 from rntn_jax.ops import cast_like
 from rntn_jax.ops.checks import check
+from rntn_jax.ops.varying import vary_like
 from rntn_jax.recursive.sweep import downward, gather_children, reference, upward
 from rntn_jax.shapes import shapes_repr
 from rntn_jax.trees import Forest
@@ -94,7 +95,7 @@ def sweep(cell: Cell, leaves: jax.Array, forest: Forest) -> jax.Array:
         cell = _as_binary(cell)
     check("cell.u", cell.u, "float", f"{2 * d} {5 * d}", sizes)
     check("cell.b", cell.b, "float", f"{5 * d}", sizes)
-    return _sweep(cell, leaves, forest)
+    return _sweep(*vary_like((cell, leaves, forest)))
 
 
 def _as_binary(cell: Cell) -> Cell:

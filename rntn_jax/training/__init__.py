@@ -1,5 +1,6 @@
 """What training needs around a model: the step, checkpoints, metrics, progress."""
 
+from rntn_jax.training import devices
 from rntn_jax.training.checkpoint import (
     Checkpointer,
     CheckpointError,
@@ -35,6 +36,7 @@ __all__ = [
     "RunState",
     "Stopping",
     "TrainState",
+    "devices",
     "init_state",
     "lbfgs",
     "load_model",

@@ -15,6 +15,7 @@ import pytest
 from absl import flags as absl_flags
 
 from experiments import flags
+from experiments.language_model import config as language_model
 from experiments.sentiment.config import PRESETS, Config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,6 +52,19 @@ def test_every_field_has_a_help_text(field):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_are_valid(preset: str, parse):
     assert parse(f"--preset={preset}") == Config(**PRESETS[preset])
+
+
+@pytest.mark.parametrize("given", ["", "--xla_cpu_enable_fast_math=false"])
+def test_virtual_devices_are_made_before_jax_begins(given, parse, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", given)
+    presets = language_model.PRESETS
+    options = {"cls": language_model.Config, "presets": presets}
+    parse("--preset=smoke", **options)
+    assert os.environ["XLA_FLAGS"] == given
+    for count in ("2", "4"):  # what is there already stays
+        parse("--preset=smoke", f"--devices={count}", **options)
+    asked = "--xla_force_host_platform_device_count=2"
+    assert os.environ["XLA_FLAGS"] == f"{given} {asked}".strip()
 
 
 def test_a_preset_is_a_start_and_flags_go_over_it(parse):

@@ -18,7 +18,7 @@ from experiments.workdir import RunMismatchError, read_json
 from rntn_jax import data, sequences
 from rntn_jax.models import rnn_lm
 from rntn_jax.training import CheckpointError, read_metrics
-from tests.helpers import enable_x64
+from tests.helpers import assert_close, enable_x64, needs_shard_map
 
 CONFIG = Config(
     max_sentences=60,
@@ -213,6 +213,7 @@ def test_bad_files(tmp_path: Path):
     ("values", "field"),
     [
         ({"epochs": 0}, "epochs"),
+        ({"devices": 3, "batch_size": 20}, "devices=3"),
         ({"corpus": "web"}, "corpus"),
         ({"input_dropout": 1.0}, "input_dropout"),
         ({"learning_rate": 0.0}, "learning_rate"),
@@ -239,3 +240,16 @@ def test_standard_input(trained, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", Stdin)
     predict.score(trained / "model.safetensors", "-", "text")
     assert "5 tokens" in capsys.readouterr().out
+
+
+@needs_shard_map
+@pytest.mark.slow
+def test_two_devices_train_the_model_of_one(trained, tmp_path):
+    for count in (1, 2):
+        config = dataclasses.replace(CONFIG, output_dropout=0.0, epochs=2, devices=count)
+        train.run(config, tmp_path / str(count))
+    one, two = (load_model(tmp_path / name / "model.safetensors").params for name in "12")
+    assert_close(two, one, 1e-3)  # in float32, and Adam divides by what is small
+    rows = [read_metrics(tmp_path / name / "metrics.jsonl") for name in "12"]
+    for mine, other in zip(*rows, strict=True):
+        assert mine["train_perplexity"] == pytest.approx(other["train_perplexity"], rel=1e-5)

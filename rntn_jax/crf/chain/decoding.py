@@ -13,6 +13,7 @@ from rntn_jax.crf.chain.queries import log_partition, no_choice, rule_of, score
 from rntn_jax.crf.chain.scores import Scores, complete
 from rntn_jax.ops import accumulator, masked
 from rntn_jax.ops.logspace import finite_max, safe_log
+from rntn_jax.ops.varying import vary_like
 
 __all__ = ["argmax", "sample", "top_k"]
 
@@ -177,7 +178,7 @@ def top_k(scores: Scores, k: int) -> tuple[jax.Array, jax.Array]:
         mask, entered = mask[:, None, None], entered[:, None, None]
         return jnp.where(mask, new, best), jnp.where(entered, origin, same)
 
-    initial = jnp.broadcast_to(alone, (rows, classes, k))
+    initial = vary_like(jnp.broadcast_to(alone, (rows, classes, k)), u)
     best, origins = lax.scan(step, initial, (jnp.arange(length), u, mask.T, entered))
     # Of a row without positions, all labels stand for the one labelling.
     counted = mask.any(axis=1)[:, None, None] | (jnp.arange(classes) == 0)[None, :, None]

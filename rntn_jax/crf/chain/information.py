@@ -89,7 +89,7 @@ def kl(
         return (a, b, k, jnp.where(entered, now, outside)), subtracted
 
     nothing = jnp.zeros_like(u[0])
-    initial = nothing, nothing, nothing, jnp.zeros(nothing.shape, bool)
+    initial = nothing, nothing, nothing, jnp.zeros_like(nothing, bool)
     (a, b, k, outside), subtracted = _scan(step, initial, (u, v), mask)
     log_p, log_q = log_normalize(a), log_normalize(b)
     total = (jnp.exp(log_p) * k + kl_terms(log_p, log_q)).sum(axis=-1) + subtracted

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from rntn_jax.ops import accumulator
 from rntn_jax.ops.checks import check
+from rntn_jax.ops.varying import vary_like
 from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Parts", "Scores", "check_labels", "complete", "constrain"]
@@ -77,7 +78,7 @@ def complete(scores: Scores, allowed: jax.Array | None = None, name: str = "scor
     if allowed is not None:
         permitted = check("allowed", allowed, "bool", "B T C", sizes)
         node = jnp.where(permitted, node, -jnp.inf)
-    return Parts(node, edge, mask)
+    return Parts(*vary_like((node, edge, mask)))
 
 
 def check_labels(labels: jax.Array, mask: jax.Array) -> jax.Array:

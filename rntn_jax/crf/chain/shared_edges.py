@@ -123,7 +123,7 @@ def _reachable_only(prepared: _Prepared) -> _Prepared:
         reached = jnp.where(mask[:, None], now, reached)
         return reached, reached
 
-    _, reached = lax.scan(step, jnp.ones(u.shape[1:], bool), (u, mask, entered))
+    _, reached = lax.scan(step, jnp.ones_like(u[0], bool), (u, mask, entered))
     u, more = subtract_max(jnp.where(reached | jnp.isnan(u), u, -jnp.inf))
     return prepared._replace(u=u, subtracted=subtracted + more)
 
@@ -156,7 +156,7 @@ def _log_steps(prepared: _Prepared) -> tuple[jax.Array, jax.Array]:
         a, _, subtracted = forward_step(a, log_matmul(a, edge[None]), *inputs)
         return a, (a, subtracted)
 
-    return lax.scan(step, jnp.zeros(u.shape[1:], u.dtype), (u, mask, entered))[1]
+    return lax.scan(step, jnp.zeros_like(u[0]), (u, mask, entered))[1]
 
 
 def run(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[jax.Array, Run]:
@@ -267,7 +267,7 @@ def _marginals(res: _Residuals, ct) -> tuple[jax.Array, jax.Array]:
 
         last = normalize(jnp.exp(states[-1]))
         rows = () if ct is not None else (last.shape[0],)
-        initial = last, jnp.zeros((*rows, *edge.shape), w.dtype)
+        initial = last, jnp.zeros_like(edge, shape=(*rows, *edge.shape))
         (_, counts), g = lax.scan(step, initial, (before, entered), reverse=True)
         return g * scale[None, :, None], counts
 

@@ -11,6 +11,7 @@ from jax import lax
 from rntn_jax.crf.constituency.tables import Nats, to_nats
 from rntn_jax.ops import accumulator
 from rntn_jax.ops.checks import check
+from rntn_jax.ops.varying import vary_like
 from rntn_jax.shapes import shapes_repr
 
 __all__ = [
@@ -88,12 +89,12 @@ def readable(span: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
     Returns:
         ``(span, length)``, lengths within ``0 .. T``.
     """
+    span, length = vary_like((span, length))
     room, extra = span.shape[1] - 1, max(3 - span.shape[1], 0)
     span = span.astype(accumulator(span))
     span = jnp.pad(span, ((0, 0), (0, extra), (0, extra)))
     possible = (length >= 0) & (length <= room)
     length = jnp.where(possible, length, span.shape[1] - 1).astype(jnp.int32)
-    length = length + jnp.zeros_like(span[:, 0, 0], jnp.int32)  # within shard_map: as varying
     at = jnp.arange(span.shape[1])
     read = (at[None] > at[:, None] + 1)[None] & (at[None, None] <= length[:, None, None])
     lost = (jnp.isnan(span) & read).any(axis=(1, 2)) | ~possible

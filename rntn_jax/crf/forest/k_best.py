@@ -17,6 +17,7 @@ from rntn_jax.crf.forest.sweep import linked
 from rntn_jax.ops import accumulator
 from rntn_jax.ops.logspace import finite_max
 from rntn_jax.ops.masking import append_zeros
+from rntn_jax.ops.varying import vary_like
 
 __all__ = ["k_best"]
 
@@ -83,7 +84,7 @@ def k_best(
 
     size = count + trees + 1
     ranks = jnp.broadcast_to(jnp.arange(k, dtype=jnp.int32), (size, k))
-    labels = jnp.zeros((size, k), jnp.int32)
+    labels, ranks = vary_like((jnp.zeros((size, k), jnp.int32), ranks), origins)
     (labels, _), _ = lax.scan(down, (labels, ranks), (order, origins, pairs), reverse=True)
     labels = jnp.where(mask[:, None], labels[:count], 0)
     return labels.T, best

@@ -12,6 +12,7 @@ import numpy as np
 
 from rntn_jax.crf.forest.plan import Plan, plan
 from rntn_jax.ops.checks import check
+from rntn_jax.ops.varying import vary_like
 from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Parts", "Scores", "compiled", "complete", "planned"]
@@ -95,7 +96,7 @@ def complete(scores: Scores, allowed: jax.Array | None = None, name: str = "scor
     if allowed is not None:
         permitted = check("allowed", allowed, "bool", "N C", sizes)
         node = jnp.where(permitted, node, -jnp.inf)
-    return Parts(node, edge, mask, tree)
+    return Parts(*vary_like((node, edge, mask, tree)))
 
 
 def compiled(*static: str) -> Callable[[Verb], Verb]:

@@ -100,7 +100,7 @@ def _sweep_up(prepared: _Prepared, message) -> Any:
 
     of_steps = None if prepared.edge.ndim == 2 else prepared.edge
     inputs = jnp.arange(steps), prepared.u, of_steps, prepared.linked, prepared.up
-    sums = jnp.zeros((steps * lanes + 1, classes), prepared.u.dtype)
+    sums = jnp.zeros_like(prepared.u, shape=(steps * lanes + 1, classes))
     return lax.scan(step, sums, inputs)[1]
 
 
@@ -181,7 +181,7 @@ def _sweep_down(w, up) -> tuple[jax.Array, jax.Array]:
         above, here = lax.optimization_barrier((above, here))
         return lax.dynamic_update_slice_in_dim(g, here, s * lanes, axis=0), above
 
-    g = jnp.concatenate([jnp.zeros((steps * lanes, classes), w.dtype), first])
+    g = jnp.concatenate([jnp.zeros_like(w, shape=(steps * lanes, classes)), first])
     return lax.scan(step, g, (jnp.arange(steps), w, up), reverse=True)
 
 
@@ -281,6 +281,6 @@ def walk_down(choices: jax.Array, up: jax.Array, plan: Plan, mask: jax.Array) ->
         here = lax.optimization_barrier(here)
         return lax.dynamic_update_slice_in_dim(labels, here, s * lanes, axis=0), None
 
-    labels = jnp.zeros(steps * lanes + 1, jnp.int32)
+    labels = jnp.zeros_like(choices, shape=steps * lanes + 1)
     labels, _ = lax.scan(step, labels, (jnp.arange(steps), choices, up), reverse=True)
     return jnp.where(mask, labels[plan.slot], 0)

@@ -26,6 +26,7 @@ from rntn_jax.crf.graph.sampling import (
 from rntn_jax.crf.graph.scores import Parts, Scores, check, complete, has_nan
 from rntn_jax.ops import accumulator
 from rntn_jax.ops.logspace import logsumexp
+from rntn_jax.ops.varying import vary_like
 from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Estimate", "annealed_log_partition", "simulated_annealing"]
@@ -110,7 +111,7 @@ def _annealed_log_partition(
 
     begin = initial_state(independent_labels(first, scores, num_chains), parts)
     keys = jax.random.split(rest, num_steps)
-    carry = begin, jnp.zeros(num_chains, dtype)
+    carry = vary_like((begin, jnp.zeros(num_chains, dtype)), parts, plan, keys)
     (state, log_weights), _ = lax.scan(step, carry, (keys, betas[:-1], betas[1:]))
     independent = jnp.where(parts.node_mask, logsumexp(parts.node), 0).sum()
     mean = logsumexp(log_weights) - jnp.log(num_chains)
@@ -130,4 +131,5 @@ def simulated_annealing(
         return gibbs_sweep(key, parts, plan, model, state, beta=beta), None
 
     keys = jax.random.split(key, len(betas))
-    return labels_of(lax.scan(step, initial_state(labels, parts), (keys, betas))[0])
+    start = vary_like(initial_state(labels, parts), parts, plan, keys)
+    return labels_of(lax.scan(step, start, (keys, betas))[0])

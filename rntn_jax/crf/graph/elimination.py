@@ -34,6 +34,7 @@ from rntn_jax.crf.graph.plan import Plan
 from rntn_jax.ops import accumulator
 from rntn_jax.ops.logspace import finite_max, safe_log
 from rntn_jax.ops.masking import append_zeros
+from rntn_jax.ops.varying import vary_like
 
 __all__ = [
     "LOGS",
@@ -98,7 +99,7 @@ def prepare(
     split, _ = num_in_halves(plan)
     first, second = _spread(parts[:, :, :split]), _spread(parts[:, :, split:])
     steps = first + u[..., None], second, plan.own, plan.up, plan.pattern
-    return Steps(*(grouped(x, plan) for x in steps))
+    return vary_like(Steps(*(grouped(x, plan) for x in steps)), plan)
 
 
 def exponentials(steps: Steps) -> tuple[Steps, jax.Array]:
@@ -230,7 +231,7 @@ def sweep_up(semiring: Semiring, steps: Steps, plan: Plan) -> tuple[Any, jax.Arr
         return after, (out, pool)
 
     shape = len(plan.places), plan.send.shape[1]
-    return lax.scan(group, jnp.full(shape, semiring.one, steps.node.dtype), steps)[1]
+    return lax.scan(group, jnp.full_like(steps.node, semiring.one, shape=shape), steps)[1]
 
 
 def sweep_down(

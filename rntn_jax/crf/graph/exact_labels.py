@@ -32,6 +32,7 @@ from rntn_jax.crf.graph.elimination import (
 )
 from rntn_jax.crf.graph.plan import Plan
 from rntn_jax.crf.graph.scores import Parts, score_of
+from rntn_jax.ops.varying import vary_like
 
 __all__ = ["best_labels", "max_marginals", "sample_labels", "top_k_labels"]
 
@@ -72,7 +73,7 @@ def _walk_down(
         return labels.at[nodes].set(choose(column, key).astype(jnp.int32)), None
 
     more = grouped(plan.nodes, plan), grouped(plan.others, plan), keys
-    labels = jnp.zeros(len(node_mask) + 1, jnp.int32)
+    labels = vary_like(jnp.zeros(len(node_mask) + 1, jnp.int32), steps, keys)
     labels, _ = sweep_down(semiring, steps, pools, plan, body, labels, more)
     return jnp.where(node_mask, labels[:-1], 0)
 
@@ -140,5 +141,5 @@ def top_k_labels(parts: Parts, plan: Plan, k: int) -> tuple[jax.Array, jax.Array
         jnp.full(k, -jnp.inf, second.dtype).at[0].set(second),
         jnp.zeros(k, entry.dtype).at[0].set(entry),
     )
-    (labels, *_), there = lax.scan(split, state, jnp.arange(1, k))
+    (labels, *_), there = lax.scan(split, vary_like(state), jnp.arange(1, k))
     return labels, jnp.append(True, there)

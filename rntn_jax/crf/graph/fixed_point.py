@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from rntn_jax.ops.varying import vary_like
+
 __all__ = ["Options", "difference", "iterate", "log_difference", "solve"]
 
 
@@ -85,8 +87,8 @@ def iterate(
         new = step(args, x)
         return new, change(new, x), count + 1
 
-    last = jnp.full((), jnp.inf, start.dtype)
-    return lax.while_loop(more, body, (start, last, jnp.int32(0)))
+    last = jnp.full_like(start, jnp.inf, shape=())
+    return lax.while_loop(more, body, vary_like((start, last, jnp.int32(0)), args))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
@@ -117,6 +119,7 @@ def solve(
     step: Step, options: Options, args: Any, start: jax.Array, change: Change = difference
 ) -> Found:
     """`iterate` with a gradient: the implicit one, or that of all iterations."""
+    args, start = vary_like((args, start))
     if options.gradient == "implicit":
         return _fixed_point(step, options, change, args, start)
 
@@ -125,6 +128,6 @@ def solve(
         new = step(args, x)
         return (new, change(new, x)), None
 
-    initial = start, jnp.full((), jnp.inf, start.dtype)
+    initial = vary_like((start, jnp.full_like(start, jnp.inf, shape=())), args)
     (x, last), _ = lax.scan(body, initial, None, length=options.max_iterations)
     return x, last, jnp.int32(options.max_iterations)

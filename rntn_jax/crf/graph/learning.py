@@ -23,6 +23,7 @@ from rntn_jax.crf.graph.scores import (
 )
 from rntn_jax.ops import accumulator, cast_like
 from rntn_jax.ops.logspace import subtract_max
+from rntn_jax.ops.varying import vary_like
 
 __all__ = ["contrastive_divergence", "pseudo_log_likelihood"]
 
@@ -73,7 +74,7 @@ def _pseudo_log_likelihood(scores: Scores, labels: jax.Array, plan: Any) -> jax.
     labels = jnp.where(parts.node_mask, jnp.clip(labels, 0, classes - 1), 0).astype(jnp.int32)
     _, _, edges, node_mask, edge_mask = parts
     rest = edges, node_mask, edge_mask, plan, labels
-    return jnp.where(legal, _pseudo(parts.node, parts.edge, rest), jnp.nan)
+    return jnp.where(legal, _pseudo(*vary_like((parts.node, parts.edge, rest))), jnp.nan)
 
 
 def _log_conditionals(node, edge, rest) -> jax.Array:

@@ -15,6 +15,7 @@ from rntn_jax.crf.graph.free_energy import Beliefs
 from rntn_jax.crf.graph.inputs import elimination_plan, neighbour_plan
 from rntn_jax.crf.graph.scores import Parts, Scores, check, check_labels, complete, score_of
 from rntn_jax.ops import accumulator, checks
+from rntn_jax.ops.varying import vary_like
 
 __all__ = [
     "beliefs",
@@ -104,7 +105,7 @@ def _log_z(parts: Parts, plan: Any, method: str, options: Options) -> jax.Array:
     if method != "exact":
         return variational.log_partition(method, options, parts, plan)
     node, edge, _, node_mask, edge_mask = parts
-    return exact.log_partition(node, edge, node_mask, edge_mask, plan)
+    return exact.log_partition(*vary_like((node, edge, node_mask, edge_mask, plan)))
 
 
 def beliefs(

@@ -17,6 +17,7 @@ from rntn_jax.crf.graph.inputs import neighbour_plan
 from rntn_jax.crf.graph.neighbours import Neighbours
 from rntn_jax.crf.graph.scores import Parts, Scores, check, check_labels, complete
 from rntn_jax.ops import accumulator
+from rntn_jax.ops.varying import vary_like
 from rntn_jax.shapes import shapes_repr
 
 __all__ = [
@@ -202,7 +203,8 @@ def _gibbs(
         return state, state if keep else None
 
     keys = jax.random.split(key, num_sweeps)
-    last, kept = lax.scan(step, initial_state(labels, parts), keys)
+    start = vary_like(initial_state(labels, parts), plan, keys)
+    last, kept = lax.scan(step, start, keys)
     return labels_of(last if kept is None else kept)
 
 
@@ -257,4 +259,5 @@ def conditional_modes(
     def sweep(state, _):
         return lax.scan(one_colour, state, plan.colour_ids)[0], None
 
-    return labels_of(lax.scan(sweep, initial_state(labels, parts), None, length=num_sweeps)[0])
+    start = vary_like(initial_state(labels, parts), parts, plan)
+    return labels_of(lax.scan(sweep, start, None, length=num_sweeps)[0])

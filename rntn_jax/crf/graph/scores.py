@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rntn_jax.ops import accumulator, checks
+from rntn_jax.ops.varying import vary_like
 from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Parts", "Scores", "check", "check_labels", "complete", "has_nan", "score", "score_of"]
@@ -89,7 +90,7 @@ def complete(scores: Scores) -> Parts:
         edge_mask = edge_mask & node_mask[edges].all(axis=1)
     node = jnp.where(node_mask[:, None], node, 0)
     edge = jnp.where(edge_mask[:, None, None], edge, 0)
-    return Parts(node, edge, edges, node_mask, edge_mask)
+    return Parts(*vary_like((node, edge, edges, node_mask, edge_mask)))
 
 
 def has_nan(parts: Parts) -> jax.Array:

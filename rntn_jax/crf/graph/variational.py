@@ -28,6 +28,7 @@ from rntn_jax.crf.graph.mean_field import mean_field
 from rntn_jax.crf.graph.neighbours import Neighbours
 from rntn_jax.crf.graph.scores import Parts
 from rntn_jax.ops import cast_like
+from rntn_jax.ops.varying import vary_like
 
 __all__ = ["METHODS", "infer", "log_partition"]
 
@@ -36,6 +37,7 @@ METHODS = ("loopy", "tree_reweighted", "mean_field")
 
 def infer(method: str, options: Options, parts: Parts, plan: Neighbours) -> Beliefs:
     """Beliefs, by iteration until they converge or the iterations are used up."""
+    parts, plan = vary_like((parts, plan))
     if method == "mean_field":
         return mean_field(options, parts, plan)
     return belief_propagation.propagate(method == "tree_reweighted", options, parts, plan)
@@ -45,6 +47,7 @@ def log_partition(method: str, options: Options, parts: Parts, plan: Neighbours)
     """The approximation of ``ln Z``; its gradient is the beliefs."""
     if options.gradient == "unrolled":
         return infer(method, options, parts, plan).log_partition
+    parts, plan = vary_like((parts, plan))
     _, _, edges, node_mask, edge_mask = parts
     rest = edges, node_mask, edge_mask, plan
     return _log_partition(method, options, parts.node, parts.edge, rest)

@@ -11,6 +11,7 @@ from rntn_jax.models.rnn_lm.model import states
 from rntn_jax.models.rnn_lm.params import Params, head_of, initial_carry
 from rntn_jax.ops import check_ids
 from rntn_jax.ops.checks import check
+from rntn_jax.ops.varying import vary_like
 from rntn_jax.sequences import SequenceBatch
 
 __all__ = ["generate"]
@@ -94,5 +95,6 @@ def _generate(
         return read(carry, token[:, None]), token
 
     state = read(initial_carry(params, prompt.shape[0]), prompt)
-    _, tokens = jax.lax.scan(step, state, jax.random.split(key, length))
+    keys = jax.random.split(key, length)
+    _, tokens = jax.lax.scan(step, vary_like(state, keys), keys)
     return tokens.T
