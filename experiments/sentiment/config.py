@@ -7,9 +7,14 @@ from typing import Any
 
 from experiments.flags import GIVEN, check_ranges, option
 
-__all__ = ["PRESETS", "Config"]
+__all__ = ["BAGS", "MODELS", "PRESETS", "Config"]
 
 OWN, CORPUS = {"train": GIVEN}, {"train": (None,)}  # with files of one's own, or without
+
+BAGS = ("nb", "binb", "svm")  # of words: no order, no epochs
+MODELS = ("rntn", "rnn", "mv_rnn", "tree_lstm", "vec_avg", *BAGS)
+COMPOSED = {"model": ("rntn", "rnn", "mv_rnn")}  # what a setting of some models needs
+TENSOR, MATRICES = {"model": ("rntn",)}, {"model": ("rntn", "mv_rnn")}
 
 SELECTIONS = ("fine_all", "fine_root", "binary_all", "binary_root", "mean")
 
@@ -41,18 +46,45 @@ class Config:
     num_classes: int = option(5, "5, or 2: positive against negative, neutral nodes unlabelled")
     max_trees: int | None = option(None, "use only that many trees of each split")
 
-    dim: int = option(25, "width of the node states", group="model")
-    tensor: bool = option(True, "the tensor network; false: the plain recursive net")
+    model: str = option(
+        "rntn",
+        "rntn: tensor network; rnn: without the tensor; mv_rnn: a matrix for each word; tree_lstm; "
+        "vec_avg: mean of the word vectors; nb, binb: Naive Bayes of words, and of pairs too; svm",
+        MODELS,
+        group="model",
+    )
+    dim: int = option(25, "width of the node states")
+    embed_dim: int | None = option(
+        None, "width of the word vectors (default: dim)", needs={"model": ("tree_lstm",)}
+    )
+    kind: str = option(
+        "binary",
+        "binary: weights for each child; child_sum: the same for both",
+        ("binary", "child_sum"),
+        needs={"model": ("tree_lstm",)},
+    )
+    rank: int | None = option(
+        None, "rank of the words' matrices (default: full)", needs={"model": ("mv_rnn",)}
+    )
     tensor_scale: float = option(
-        1.0, "initial scale of the tensor, times CoreNLP's range", needs={"tensor": (True,)}
+        1.0, "initial scale of the tensor, times CoreNLP's range", needs=TENSOR
+    )
+    vectors: str | None = option(
+        None, "file of word vectors to begin with: GloVe's or word2vec's text format, .gz too"
     )
     word_scale: float = option(0.1, "standard deviation of the initial word vectors")
     activation: str = option(
-        "tanh", "activation of internal nodes", ("tanh", "sigmoid", "relu", "identity")
+        "tanh",
+        "activation of internal nodes",
+        ("tanh", "sigmoid", "relu", "identity"),
+        needs=COMPOSED,
     )
     leaf_activation: str = option(
-        "tanh", "activation of the word vectors; identity: none", ("tanh", "identity")
-    )
+        "tanh", "activation of the word vectors; identity: none", ("tanh", "identity"),
+        needs=COMPOSED,
+    )  # fmt: skip
+    smoothing: float = option(1.0, "added to every count", needs={"model": ("nb", "binb")})
+    svm_c: float = option(0.1, "C of the SVM: weight of its errors", needs={"model": ("svm",)})
     leaf_dropout: float = option(0.0, "dropout rate on the leaves' states")
     hidden_dropout: float = option(0.0, "dropout rate on all states before the classifier")
 
@@ -66,7 +98,10 @@ class Config:
     )
     learning_rate: float = option(0.05, "step size")
     tensor_learning_rate: float = option(
-        0.02, "step size of the tensor, as a factor of the above", needs={"tensor": (True,)}
+        0.02, "step size of the tensor or the matrices, as a factor of the above", needs=MATRICES
+    )
+    word_learning_rate: float = option(
+        1.0, "step size of the word vectors, as a factor; 0: they stay as they begin"
     )
     initial_accumulator: float = option(
         0.0, "AdaGrad's sum of squares at the start", needs={"optimizer": ("adagrad",)}
@@ -75,8 +110,8 @@ class Config:
         "constant", "how the learning rate changes", ("constant", "cosine", "linear")
     )
     clip_norm: float | None = option(None, "clip the gradient to this global norm")
-    l2_tensor: float = option(1e-3, "L2 weight of the tensor", needs={"tensor": (True,)})
-    l2_weights: float = option(1e-3, "L2 weight of W and its bias")
+    l2_tensor: float = option(1e-3, "L2 weight of the tensor", needs=TENSOR)
+    l2_weights: float = option(1e-3, "L2 weight of the cell: W and its bias, the gates")
     l2_head: float = option(1e-4, "L2 weight of the classifier, without its bias")
     l2_words: float = option(1e-4, "L2 weight of the word vectors of the minibatch")
     average: float = option(0.0, "decay per update of the running mean of the weights; 0: no mean")
@@ -93,6 +128,8 @@ class Config:
             self,
             at_least_one=(
                 "dim",
+                "embed_dim",
+                "rank",
                 "epochs",
                 "batch_size",
                 "lanes",
@@ -104,6 +141,7 @@ class Config:
             not_negative=(
                 "seed",
                 "tensor_learning_rate",
+                "word_learning_rate",
                 "tensor_scale",
                 "word_scale",
                 "initial_accumulator",
@@ -113,11 +151,13 @@ class Config:
                 "l2_words",
             ),
             rates=("leaf_dropout", "hidden_dropout", "average"),
-            positive=("learning_rate", "clip_norm"),
+            positive=("learning_rate", "clip_norm", "smoothing", "svm_c"),
         )
         for name in ("dev", "test"):
             if getattr(self, name) is not None and self.train is None:
                 raise ValueError(f"{name} needs train")
+        if self.rank is not None and 2 * self.rank + 1 >= self.dim:
+            raise ValueError(f"rank must save numbers, 2 rank + 1 < dim, got {self.rank}")
         if self.num_classes not in (2, 5):
             raise ValueError(f"num_classes must be 2 or 5, got {self.num_classes}")
         if self.num_classes == 2 and self.select.startswith("binary"):

@@ -1,4 +1,4 @@
-"""Sentiment trees by recursive neural tensor networks: train, evaluate, predict."""
+"""Sentiment trees by recursive networks and their baselines: train, evaluate, predict."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from absl import flags
 from experiments.command import Command, check_flags, check_output, model_file, run
 from experiments.flags import config_from_flags, define_config_flags, define_run_flags, entry_point
 from experiments.folders import default_folder, use_model
-from experiments.sentiment.config import PRESETS, Config
+from experiments.sentiment.config import BAGS, PRESETS, Config
 
 define_config_flags(Config, PRESETS, "demo")
 _WORKDIR, _FRESH = define_run_flags("runs/sentiment/PRESET, or one for each --train")
@@ -21,7 +21,9 @@ _EVALUATE = flags.DEFINE_string("evaluate", None, "score a treebank file with th
 _LABEL = flags.DEFINE_string(
     "label", None, "make training trees (--output) of a file of labelled sentences and phrases"
 )
-_EXPORT = flags.DEFINE_string("export", None, "write --model and --builder to this file as one")
+_EXPORT = flags.DEFINE_string(
+    "export", None, "write --model_file and --builder to this file as one"
+)
 _SUMMARY = flags.DEFINE_string(
     "summary", None, "print mean and best of the finished runs whose folders match this pattern"
 )
@@ -49,7 +51,7 @@ _INPUT = flags.DEFINE_enum(
     "auto: a guess",
 )
 _MODEL = flags.DEFINE_string(
-    "model",
+    "model_file",
     None,
     "model file (default: that of --workdir or --preset, else the one in the package)",
 )
@@ -63,7 +65,7 @@ _BRACKETS = flags.DEFINE_enum(
     "the file's brackets, or others over the same words (then roots are scored)",
 )
 _TRAIN = "./launch.sh sentiment --train={}"
-_CHOICE = ("model", "builder", "workdir", "preset", "train")  # which model answers
+_CHOICE = ("model_file", "builder", "workdir", "preset", "train")  # which model answers
 
 COMMAND = Command(
     name="sentiment",
@@ -106,8 +108,8 @@ COMMAND = Command(
 def _answer(workdir: Path) -> None:
     """What a trained model does."""
     model = None
-    if any(flags.FLAGS[name].present for name in ("model", "workdir", "preset", "train")):
-        model = model_file(COMMAND, _MODEL.value, workdir)
+    if any(flags.FLAGS[name].present for name in ("model_file", "workdir", "preset", "train")):
+        model = model_file(COMMAND, _MODEL.value, workdir, "model_file")
     if _LABEL.value is not None or _FORMAT.value != "svg":  # a folder for pictures is made
         check_output(_OUTPUT.value)
     check_output(_EXPORT.value, "export")
@@ -133,6 +135,8 @@ def _main() -> None:
     config = config_from_flags(Config, PRESETS)
     verbs = check_flags(COMMAND, config)
     preset = str(flags.FLAGS["preset"].value)
+    if config.model != "rntn":
+        preset += f"-{config.model}"
     workdir = Path(_WORKDIR.value or default_folder("sentiment", preset, config.train))
     if _SUMMARY.value is not None:
         from experiments.sentiment.summary import summarize
@@ -154,6 +158,8 @@ def _main() -> None:
         best = 100 * result["best_possible"]
         print(f"{'best possible':14}" + "".join(f"{best:>12.2f}%" for _ in columns))
     print(f"report: {result['report']}")
+    if config.model in BAGS:
+        return
     print(f"label texts by this model: {use_model(COMMAND.name, workdir, '--predict=FILE')}")
 
 

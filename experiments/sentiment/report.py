@@ -6,15 +6,27 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from experiments.sentiment import scores
 from experiments.sentiment.config import Config
 from experiments.workdir import read_json
-from rntn_jax import data, plots, trees
-from rntn_jax.annotate import CLASS_NAMES, SentimentClassifier, class_probabilities
+from rntn_jax import data, plots
+from rntn_jax.annotate import CLASS_NAMES
 
-__all__ = ["write"]
+__all__ = ["MODEL_NAMES", "write"]
 
-COLUMNS = ("fine_all", "fine_root", "binary_all", "binary_root")
+MODEL_NAMES = {
+    "rntn": "a recursive neural tensor network",
+    "rnn": "a recursive neural network",
+    "mv_rnn": "a matrix-vector recursive network",
+    "tree_lstm": "a Tree-LSTM",
+    "vec_avg": "averaged word vectors",
+    "nb": "Naive Bayes",
+    "binb": "Naive Bayes of bigrams",
+    "svm": "a support vector machine",
+}
+
 TITLES = {
     "fine_all": "fine-grained, all nodes",
     "fine_root": "fine-grained, root",
@@ -36,13 +48,20 @@ def write(
     result: dict[str, Any],
     history: list[dict[str, Any]],
     splits: dict[str, list[data.Tree]],
-    model: SentimentClassifier,
+    predicted: dict[str, list[np.ndarray]],
 ) -> None:
-    """Writes ``report.html``; its trees are those of test, or of dev if there is no test."""
+    """Writes ``report.html``; its trees are those of test, or of dev if there is no test.
+
+    Args:
+        workdir: folder of the run.
+        config: its settings.
+        result: what ``result.json`` will hold.
+        history: metrics of each epoch; none of a baseline without epochs.
+        splits: the trees.
+        predicted: class probabilities of their nodes, of dev and test.
+    """
     last = "test" if "test" in splits else "dev"
-    forest = splits[last]
-    bank = trees.encode(forest, model.vocabulary)
-    probabilities = class_probabilities(model.params, bank, model.options)
+    forest, probabilities = splits[last], predicted[last]
     predictions = scores.collect(forest, probabilities)
     names = CLASS_NAMES[config.num_classes]
     table: dict[str, dict[str, Any]] = {
@@ -57,12 +76,14 @@ def write(
             table[f"{row}, test"] = {TITLES[c]: x for c, x in published.items()}
     figures = {
         f"{last}, {TITLES[c]}": f"{100 * result[last][c]:.1f}%"
-        for c in COLUMNS
+        for c in scores.COLUMNS
         if c in result[last]
     }
     environment = read_json(workdir / "environment.json")
     command = environment.pop("command")
-    dev_columns = {f"dev_{c}": TITLES[c] for c in COLUMNS if f"dev_{c}" in history[0]}
+    dev_columns = {
+        f"dev_{c}": TITLES[c] for c in scores.COLUMNS if history and f"dev_{c}" in history[0]
+    }
     examples = sorted(range(len(forest)), key=lambda i: abs(len(forest[i].tokens) - 14))[:4]
     mistakes = plots.most_confident_mistakes(forest, probabilities, class_names=names)
     if not mistakes:  # all roots are right: look inside of the trees
@@ -70,17 +91,19 @@ def write(
             forest, probabilities, class_names=names, everywhere=True
         )
     page = plots.report_html(
-        title="Sentiment trees by a recursive neural tensor network"
-        if config.tensor
-        else "Sentiment trees by a recursive neural network",
-        summary=f"Corpus {config.train or config.corpus}, model chosen on dev after epoch "
-        f"{result['epoch']} of {result['epochs_run']}; "
-        f"{result['seconds_per_epoch']:.1f} s an epoch.",
+        title=f"Sentiment trees by {MODEL_NAMES[config.model]}",
+        summary=f"Corpus {config.train or config.corpus}, "
+        + (
+            f"model chosen on dev after epoch {result['epoch']} of {result['epochs_run']}; "
+            f"{result['seconds_per_epoch']:.1f} s an epoch."
+            if history
+            else f"trained in {result['seconds_per_epoch']:.1f} s."
+        ),
         figures=figures,
         scores=table,
         scores_note=NOTE if config.num_classes == 5 else None,
         decimals=2,
-        history=history,
+        history=history or None,
         curves=[
             plots.Curves("Training loss", "epoch", ["train_loss"], "nats a tree", result["epoch"]),
             plots.Curves(

@@ -1,4 +1,4 @@
-"""Training of sentiment networks: the readable loop."""
+"""Training of sentiment models: the readable loop, and what the baselines need instead."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 
-from experiments import loop, optimizers
-from experiments.sentiment import report, scores
+from experiments import loop
+from experiments.sentiment import bag_of_words, networks, report, scores
 from experiments.sentiment.batches import Dispatch, EpochLoader
-from experiments.sentiment.config import Config
+from experiments.sentiment.config import BAGS, Config
+from experiments.sentiment.networks import make_loss, make_optimizer, model_options
 from experiments.splits import read_splits
 from experiments.workdir import run_once, write_json
 from rntn_jax import data, trees
-from rntn_jax.annotate import SentimentClassifier, class_probabilities, save_classifier, two_classes
-from rntn_jax.models import rntn
+from rntn_jax.annotate import (
+    SentimentClassifier,
+    class_probabilities,
+    label_trees,
+    save_classifier,
+    two_classes,
+)
 from rntn_jax.training import NotFiniteError, make_train_step
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
@@ -61,55 +66,6 @@ def _file(config: Config, split: str) -> str | None:
     return config.train if own is None and split == "dev" else own
 
 
-def make_optimizer(config: Config, num_updates: int) -> optax.GradientTransformation:
-    """The optimiser, with a step size of its own for the tensor."""
-
-    def slow_tensor(updates: Any, _: Any) -> Any:
-        if updates.cell.v is None:
-            return updates
-        return updates._replace(
-            cell=updates.cell._replace(v=config.tensor_learning_rate * updates.cell.v)
-        )
-
-    rate = optimizers.schedule(config.schedule, config.learning_rate, num_updates)
-    return optax.chain(
-        optimizers.clip(config.clip_norm),
-        optimizers.direction(config.optimizer, config.initial_accumulator),
-        optax.stateless(slow_tensor),
-        optax.scale_by_learning_rate(rate),
-    )
-
-
-def model_options(config: Config) -> dict[str, Any]:
-    """Keyword arguments of `rntn.apply` that training and prediction share."""
-    return {"activation": config.activation, "leaf_activation": config.leaf_activation}
-
-
-def make_loss(config: Config):
-    """Cross-entropy plus L2; the cross-entropy alone is what is reported."""
-
-    def loss(params, forest, key):
-        nats, _ = rntn.loss(
-            params,
-            forest,
-            leaf_dropout=config.leaf_dropout,
-            hidden_dropout=config.hidden_dropout,
-            key=key,
-            **model_options(config),
-        )
-        penalty = rntn.l2_penalty(
-            params,
-            forest,
-            tensor=config.l2_tensor,
-            weights=config.l2_weights,
-            head=config.l2_head,
-            words=config.l2_words,
-        )
-        return nats + penalty, nats
-
-    return loss
-
-
 def _selection(config: Config, dev: dict[str, float]) -> float:
     if config.select == "mean":
         return float(
@@ -131,28 +87,66 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
 
 def _run(config: Config, workdir: Path, splits: dict[str, list[data.Tree]]) -> dict[str, Any]:
     """`run` in a folder that is held."""
-    vocabulary = data.Vocabulary.build(
-        (word for tree in splits["train"] for word in tree.tokens), lowercase=config.lowercase
+    vocabulary, known = _words(config, splits)
+    if config.model in BAGS:
+        start = time.monotonic()
+        predict = bag_of_words.fit(config, splits["train"], vocabulary)
+        about: dict[str, Any] = {"epoch": 1, "epochs_run": 1}
+        seconds, history = time.monotonic() - start, []
+    else:
+        model, about, history = _train(config, workdir, splits, vocabulary, known)
+        save_classifier(workdir / "model.safetensors", model)
+        predict, seconds = partial(label_trees, model), loop.seconds_per_epoch(history)
+    predicted = {name: predict(splits[name]) for name in ("dev", "test") if name in splits}
+    found = {
+        name: scores.score(scores.collect(splits[name], probabilities))
+        for name, probabilities in predicted.items()
+    }
+    about.setdefault("chosen_by", _selection(config, found["dev"]))
+    result: dict[str, Any] = {**about, **found, "seconds_per_epoch": round(seconds, 3)}
+    if config.corpus == "demo" and config.train is None:
+        result["best_possible"] = data.demo_sentiment.best_accuracy()
+    result["report"] = str(workdir / "report.html")
+    report.write(workdir, config, result, history, splits, predicted)
+    write_json(workdir / "result.json", result)
+    return result
+
+
+def _words(
+    config: Config, splits: dict[str, list[data.Tree]]
+) -> tuple[data.Vocabulary, data.WordVectors | None]:
+    """The words of the training trees and, with a file of vectors, all words that it knows."""
+    words = {name: [w for tree in forest for w in tree.tokens] for name, forest in splits.items()}
+    vocabulary = data.Vocabulary.build(words["train"], lowercase=config.lowercase)
+    if config.vectors is None:
+        return vocabulary, None
+    everywhere = data.Vocabulary.build(
+        [w for own in words.values() for w in own], lowercase=config.lowercase
     )
-    banks = {name: trees.encode(forest, vocabulary) for name, forest in splits.items()}
+    known = data.read_word_vectors(config.vectors, everywhere.words[2:])
+    others = [word for word in known.words if word not in vocabulary]
+    return data.Vocabulary((*vocabulary.words, *others), config.lowercase), known
+
+
+def _train(
+    config: Config,
+    workdir: Path,
+    splits: dict[str, list[data.Tree]],
+    vocabulary: data.Vocabulary,
+    known: data.WordVectors | None,
+) -> tuple[SentimentClassifier, dict[str, Any], list[dict[str, Any]]]:
+    """Trains a network: the model, when it was best, and the metrics of each epoch."""
+    banks = {name: trees.encode(splits[name], vocabulary) for name in ("train", "dev")}
     loader = EpochLoader(
         banks["train"], config.batch_size, config.lanes, config.updates_per_dispatch, config.seed
     )
-
     optimizer = make_optimizer(config, config.epochs * loader.num_batches)
     step = make_train_step(make_loss(config), optimizer, stochastic=True, several=True)
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
-    params = rntn.init(
-        init_key,
-        rntn.Config(
-            vocab_size=len(vocabulary),
-            dim=config.dim,
-            num_classes=config.num_classes,
-            tensor=config.tensor,
-            tensor_scale=config.tensor_scale,
-            word_scale=config.word_scale,
-        ),
-    )
+    params = networks.init(init_key, config, len(vocabulary))
+    if known is not None:
+        params = networks.init_words(params, vocabulary, known)
+    options = model_options(config)
     total = config.epochs * loader.num_batches
     training = loop.start_training(
         config, workdir, params, optimizer, train_key, total=total, unit="trees"
@@ -174,7 +168,8 @@ def _run(config: Config, workdir: Path, splits: dict[str, list[data.Tree]]) -> d
                 bar.advance(len(dispatch.members), count, f"epoch {epoch}", loss=nats)
             trained = time.monotonic() - start
 
-            dev = _evaluate(run_state.params, banks["dev"], splits["dev"], config)
+            probabilities = class_probabilities(run_state.params, banks["dev"], options)
+            dev = scores.score(scores.collect(splits["dev"], probabilities))
             value = _selection(config, dev)
             metrics.write(
                 run_state.step,
@@ -188,41 +183,19 @@ def _run(config: Config, workdir: Path, splits: dict[str, list[data.Tree]]) -> d
                 f"epoch {epoch}: loss {np.mean(losses):.3f}, dev {_show(dev)}, "
                 f"{len(banks['train']) / trained:.0f} trees/s" + (" *" if better else "")
             )
-
-    model = SentimentClassifier(
-        run_state.best, vocabulary, model_options(config), dataclasses.asdict(config)
-    )
-    save_classifier(workdir / "model.safetensors", model)
-    result: dict[str, Any] = {
-        "epoch": run_state.best_epoch,
-        "epochs_run": run_state.epoch,
-        "chosen_by": run_state.best_score,
-        **{
-            name: _evaluate(run_state.best, banks[name], splits[name], config)
-            for name in ("dev", "test")
-            if name in splits
-        },
-        "seconds_per_epoch": loop.seconds_per_epoch(metrics.rows),
-    }
-    if config.corpus == "demo" and config.train is None:
-        result["best_possible"] = data.demo_sentiment.best_accuracy()
-    result["report"] = str(workdir / "report.html")
-    report.write(workdir, config, result, metrics.rows, splits, model)
-    write_json(workdir / "result.json", result)
-    return result
+        model = SentimentClassifier(run_state.best, vocabulary, options, dataclasses.asdict(config))
+        about = {
+            "epoch": run_state.best_epoch,
+            "epochs_run": run_state.epoch,
+            "chosen_by": run_state.best_score,
+        }
+        return model, about, metrics.rows
 
 
 def _which(epoch: int, dispatch: Dispatch, at: int) -> str:
     """Which minibatch of a dispatch."""
     shown = ", ".join(map(str, dispatch.members[at][:10]))
     return f"epoch {epoch}, minibatch {dispatch.first + at} (training trees {shown}, ...)"
-
-
-def _evaluate(
-    params: rntn.Params, bank: trees.Treebank, forest: list[data.Tree], config: Config
-) -> dict[str, float]:
-    probabilities = class_probabilities(params, bank, model_options(config))
-    return scores.score(scores.collect(forest, probabilities))
 
 
 def _show(values: dict[str, float]) -> str:

@@ -2,7 +2,8 @@
 
 - `sentiment`: answers for texts (also `rntn_jax.sentiment`); `Sentiment`, `SentimentTree`.
 - `build_trees`: tokens to binary trees, by a `BinaryParser`.
-- `label_trees`: class probabilities of all nodes of trees, by a `SentimentClassifier` (an RNTN).
+- `label_trees`: class probabilities of all nodes of trees, by a `SentimentClassifier`, any of the
+  recursive models.
 - `Pipeline`: both; `annotate` for texts, `predict` for trees; `default_model` is in the package.
 - `load_parser`, `load_classifier`, `load_pipeline` and their `save_...`: one safetensors file each.
 - `parse`: Universal Dependencies of raw text (also `rntn_jax.parse`), by a `UDParser`: sentences,

@@ -1,4 +1,4 @@
-"""A trained RNTN as one file, and the class probabilities it gives to trees."""
+"""A trained recursive model as one file, and the class probabilities it gives to trees."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rntn_jax import data, trees
-from rntn_jax.models import rntn
+from rntn_jax.models import mv_rnn, rntn, tree_lstm, vec_avg
 from rntn_jax.shapes import shapes_repr
 from rntn_jax.training import load_model, require, save_pytree, shapes_of
 
 __all__ = [
     "CLASS_NAMES",
+    "MODELS",
     "SentimentClassifier",
     "class_probabilities",
     "label_trees",
     "load_classifier",
+    "model_of",
     "save_classifier",
     "two_classes",
 ]
@@ -32,10 +34,48 @@ CLASS_NAMES = {
 }
 
 
-_OPTIONS = {
+MODELS: dict[str, Any] = {
+    "rntn": rntn,
+    "mv_rnn": mv_rnn,
+    "tree_lstm": tree_lstm,
+    "vec_avg": vec_avg,
+}
+_ACTIVATIONS = {
     "activation": ("tanh", "sigmoid", "relu", "identity"),
     "leaf_activation": ("tanh", "identity"),
 }
+_OPTIONS = {"rntn": _ACTIVATIONS, "mv_rnn": _ACTIVATIONS}
+
+
+def model_of(params: Any) -> Any:
+    """The module whose parameters they are: `rntn_jax.models.rntn`, for example.
+
+    Args:
+        params: made by the ``init`` of one of the recursive models.
+
+    Returns:
+        A module with ``apply``, ``predict``, ``loss`` and so on.
+
+    Raises:
+        StopIteration: when they are of none of them.
+    """
+    return next(model for model in MODELS.values() if isinstance(params, model.Params))
+
+
+def _sizes(params: Any) -> dict[str, Any]:
+    """The fields of the model's ``Config`` that the shapes of its parameters tell."""
+    words, embed = params.embedding.shape
+    width, classes = params.head.w.shape
+    sizes = {"vocab_size": words, "num_classes": classes}
+    if isinstance(params, tree_lstm.Params):
+        kind = "binary" if params.cell.u.shape[0] == 2 * width else "child_sum"
+        return sizes | {"embed_dim": embed, "hidden_dim": width, "kind": kind}
+    sizes["dim"] = width
+    if isinstance(params, rntn.Params):
+        sizes["tensor"] = params.cell.v is not None
+    if isinstance(params, mv_rnn.Params) and embed != width + width**2:
+        sizes["rank"] = (embed - 2 * width) // (2 * width)
+    return sizes
 
 
 def two_classes(tree: data.Tree) -> data.Tree:
@@ -47,9 +87,9 @@ def two_classes(tree: data.Tree) -> data.Tree:
 class SentimentClassifier(NamedTuple):
     """Everything needed to label a tree."""
 
-    params: rntn.Params
+    params: Any  # of one of MODELS
     vocabulary: data.Vocabulary
-    options: dict[str, Any]  # keyword arguments of `rntn.apply`
+    options: dict[str, Any]  # keyword arguments of the model's `apply`
     info: dict[str, Any]  # how it was trained
 
     __repr__ = shapes_repr
@@ -57,15 +97,10 @@ class SentimentClassifier(NamedTuple):
 
 def info_of(classifier: SentimentClassifier) -> dict[str, Any]:
     """What a file has to say about a classifier besides its parameters."""
-    cell, head = classifier.params.cell, classifier.params.head
-    sizes = {
-        "vocab_size": len(classifier.vocabulary),
-        "dim": int(cell.b.shape[0]),
-        "num_classes": int(head.b.shape[0]),
-        "tensor": cell.v is not None,
-    }
+    name = next(n for n, model in MODELS.items() if model is model_of(classifier.params))
     return {
-        "config": sizes,
+        "model": name,
+        "config": _sizes(classifier.params),
         "vocabulary": json.loads(classifier.vocabulary.to_json()),
         "options": classifier.options,
         "info": classifier.info,
@@ -78,19 +113,21 @@ def from_info(info: dict[str, Any]) -> SentimentClassifier:
     Raises:
         ValueError: for an object that is none of `info_of`; of malformed ones others too.
     """
-    config = rntn.Config(**info["config"])
+    name = info.get("model", "rntn")  # files of version 0.2 hold no other
+    require(name in MODELS, f"model is {name!r:.40}")
+    config = MODELS[name].Config(**info["config"])
     vocabulary = data.Vocabulary.from_json(json.dumps(info["vocabulary"]))
     require(
         len(vocabulary) == config.vocab_size,
         f"the vocabulary has {len(vocabulary)} words, the model {config.vocab_size}",
     )
     require(config.num_classes in CLASS_NAMES, f"num_classes is {config.num_classes}")
-    options = info["options"]
-    require(options.keys() <= _OPTIONS.keys(), f"unknown options: {sorted(options)}")
-    for name, value in options.items():
-        require(value in _OPTIONS[name], f"{name} is {value!r:.40}")
+    options, known = info["options"], _OPTIONS.get(name, {})
+    require(options.keys() <= known.keys(), f"unknown options: {sorted(options)}")
+    for option, value in options.items():
+        require(value in known[option], f"{option} is {value!r:.40}")
     return SentimentClassifier(
-        shapes_of(rntn.init, config), vocabulary, options, dict(info["info"])
+        shapes_of(MODELS[name].init, config), vocabulary, options, dict(info["info"])
     )
 
 
@@ -101,7 +138,8 @@ def save_classifier(path: str | os.PathLike[str], classifier: SentimentClassifie
         path: the file; it is replaced if it exists.
         classifier: what is written.
     """
-    save_pytree(path, classifier.params, {"kind": "rntn", **info_of(classifier)})
+    info = info_of(classifier)
+    save_pytree(path, classifier.params, {"kind": info["model"], **info})
 
 
 def load_classifier(path: str | os.PathLike[str]) -> SentimentClassifier:
@@ -116,11 +154,11 @@ def load_classifier(path: str | os.PathLike[str]) -> SentimentClassifier:
         classifier = from_info(info)
         return classifier.params, lambda params: classifier._replace(params=params)
 
-    return load_model(path, "rntn", "an RNTN model", describe)
+    return load_model(path, MODELS, "a classifier of tree nodes", describe)
 
 
 def class_probabilities(
-    params: rntn.Params,
+    params: Any,
     bank: trees.Treebank,
     options: dict[str, Any],
     *,
@@ -130,9 +168,9 @@ def class_probabilities(
     """Class probabilities ``[2L-1, C]`` for every node of every tree, in the order given.
 
     Args:
-        params: of the network.
+        params: of the network, any of `MODELS`.
         bank: the encoded trees.
-        options: further arguments of `rntn_jax.models.rntn.predict`.
+        options: further arguments of the model's ``predict``.
         batch_size: trees a batch.
         lanes: nodes a step, see `rntn_jax.trees.pack`.
 
@@ -141,8 +179,9 @@ def class_probabilities(
     """
     batches = np.split(np.arange(len(bank)), range(batch_size, len(bank), batch_size))
     found: list[np.ndarray] = []
+    predict = model_of(params).predict
     for forest in trees.pack_batches(bank, batches, lanes=lanes):
-        found += trees.unpack(forest, np.asarray(rntn.predict(params, forest, **options)))
+        found += trees.unpack(forest, np.asarray(predict(params, forest, **options)))
     return found
 
 
@@ -170,5 +209,6 @@ def label_trees(classifier: SentimentClassifier, forest: Sequence[data.Tree]) ->
         steps *= 4
     shape = trees.Shape(leaves=steps, steps=steps, lanes=FEW, trees=FEW)
     (forest_,) = trees.pack_batches(bank, [np.arange(len(bank))], shapes=[shape], lanes=FEW)
-    probabilities = rntn.predict(classifier.params, forest_, **classifier.options)
+    predict = model_of(classifier.params).predict
+    probabilities = predict(classifier.params, forest_, **classifier.options)
     return trees.unpack(forest_, np.asarray(probabilities))

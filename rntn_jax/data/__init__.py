@@ -5,6 +5,7 @@
   with nodes of any arity.
 - `bracket_scores`: how well trees over the same sentences agree.
 - `Vocabulary`: words to ids and back.
+- `read_word_vectors`: word vectors of GloVe or word2vec, of the words that are needed.
 - `DataError`: what all readers raise for a fault in the data, with file, line and column.
 - `corpora`: finds published corpora in a directory or the cache, or downloads them.
 - `read_sentences`: a text, one sentence a line.
@@ -50,6 +51,7 @@ from rntn_jax.data.treebank_text import TextToken, TreebankText, treebank_text
 from rntn_jax.data.trees_io import binarize, parse_tree, read_trees, write_trees
 from rntn_jax.data.uai import MarkovModel, read_uai, read_uai_evidence, write_uai
 from rntn_jax.data.vocabulary import Vocabulary
+from rntn_jax.data.word_vectors import WordVectors, read_word_vectors
 
 __all__ = [
     "BracketScores",
@@ -64,6 +66,7 @@ __all__ = [
     "Tree",
     "TreebankText",
     "Vocabulary",
+    "WordVectors",
     "binarize",
     "bracket_scores",
     "chunks",
@@ -85,6 +88,7 @@ __all__ = [
     "read_trees",
     "read_uai",
     "read_uai_evidence",
+    "read_word_vectors",
     "segmentation_scores",
     "sentence_spans",
     "sentences",

@@ -7,7 +7,7 @@ the object asks for is checked against what the file holds before anything of th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -93,7 +93,7 @@ def shapes_of(init: Callable[..., Any], config: Any) -> Any:
 
 def load_model(
     path: str | os.PathLike[str],
-    kind: str,
+    kind: str | Container[str],
     what: str,
     describe: Callable[[dict[str, Any]], tuple[Any, Callable[[Any], Model]]],
 ) -> Model:
@@ -101,7 +101,7 @@ def load_model(
 
     Args:
         path: the file.
-        kind: of model.
+        kind: of model; or several kinds, of which ``describe`` finds out which it is.
         what: the model in words, for messages: "a parser".
         describe: makes of the object the shapes of the parameters (by `shapes_of`) and a function
             from the parameters to the model. What it raises means that the object makes no sense.
@@ -126,7 +126,7 @@ def load_model(
         2.0
     """
     found, info = _read(Path(path))
-    if info.get("kind") != kind:
+    if info.get("kind", "") not in ((kind,) if isinstance(kind, str) else kind):
         raise CheckpointError(f"{path} does not hold {what}")
     numbers = sum(array.size for array, _ in found.values())
     try:

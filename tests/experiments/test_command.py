@@ -87,7 +87,7 @@ MISTAKES: dict[str, list[tuple[list[str], str]]] = {
         (["--input=text"], "--input does nothing without --predict"),
         (["--brackets=built"], "--brackets does nothing without --evaluate"),
         (["--output=x"], "--output does nothing without --predict or --label"),
-        (["--model=x"], "without --predict, --evaluate, --label, --export or --serve"),
+        (["--model_file=x"], "without --predict, --evaluate, --label, --export or --serve"),
         (["--port=1"], "--port does nothing without --serve"),
         (
             ["--serve", "--format=json"],
@@ -97,7 +97,7 @@ MISTAKES: dict[str, list[tuple[list[str], str]]] = {
         (["--predict=hello", "--fresh"], "--fresh does nothing with --predict: it is for training"),
         (["--predict=hello", "--brackets=built"], "with --predict; it goes with --evaluate"),
         (["--summary=x", "--format=json"], "--format does nothing with --summary; it goes with"),
-        (["--notensor", "--l2_tensor=1"], "--l2_tensor does nothing with --tensor=False"),
+        (["--model=rnn", "--l2_tensor=1"], "--l2_tensor does nothing with --model=rnn"),
         (["--optimizer=sgd", "--initial_accumulator=1"], "does nothing with --optimizer=sgd"),
         (["--data_dir=x"], "--data_dir does nothing with --corpus=demo"),
         (["--corpus=sst", "--train=x"], "--corpus does nothing with --train=x"),

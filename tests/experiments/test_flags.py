@@ -68,9 +68,9 @@ def test_virtual_devices_are_made_before_jax_begins(given, parse, monkeypatch):
 
 
 def test_a_preset_is_a_start_and_flags_go_over_it(parse):
-    config = parse("--preset=smoke", "--epochs=7", "--notensor", "--data_dir=/x", "--clip_norm=2")
+    config = parse("--preset=smoke", "--epochs=7", "--model=rnn", "--data_dir=/x", "--clip_norm=2")
     assert config == Config(
-        **{**PRESETS["smoke"], "epochs": 7, "tensor": False, "data_dir": "/x", "clip_norm": 2.0}
+        **{**PRESETS["smoke"], "epochs": 7, "model": "rnn", "data_dir": "/x", "clip_norm": 2.0}
     )
     assert parse() == Config(**PRESETS["smoke"])
 
@@ -112,7 +112,7 @@ def test_values_have_the_types_of_the_fields(parse):
         ("--dim=2.5", ["dim", "2.5"]),
         ("--dim=", ["dim"]),
         ("--learning_rate=fast", ["learning_rate", "fast"]),
-        ("--tensor=perhaps", ["tensor", "perhaps"]),
+        ("--model=cnn", ["model", "cnn"]),
         ("--epoch_count=3", ["epoch_count"]),
         ("--learning_rat=3", ["learning_rat", "learning_rate"]),
     ],

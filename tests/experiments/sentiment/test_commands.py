@@ -103,7 +103,7 @@ def commands(python: Python) -> Callable[[list[tuple[list[str], str]]], list[Ans
 
 
 def test_predict_reads_standard_input(model: Path, source: str, tmp_path: Path, main):
-    found = main(f"--model={model}", "--predict=-", "--format=brackets", stdin=SENTENCES)
+    found = main(f"--model_file={model}", "--predict=-", "--format=brackets", stdin=SENTENCES)
     assert found.code == 0, found.err
     labelling.predict(
         labelling.load(model, None), source, "auto", "brackets", str(tmp_path / "out.txt")
@@ -115,7 +115,7 @@ def test_a_bad_treebank_ends_the_command_with_status_1_and_a_place(
     model: Path, tmp_path: Path, main
 ):
     (tmp_path / "bad.txt").write_text("(3 good)\n(3 (2 a) (7 b))\n")
-    found = main(f"--model={model}", f"--evaluate={tmp_path / 'bad.txt'}")
+    found = main(f"--model_file={model}", f"--evaluate={tmp_path / 'bad.txt'}")
     assert (found.code, found.out) == (1, "")
     assert f"DataError: {tmp_path / 'bad.txt'}:2:11: label 7 " in found.err
     assert "Traceback" not in found.err
@@ -138,10 +138,10 @@ def test_bad_treebanks_are_placed_without_a_traceback(model: Path, tmp_path: Pat
     for name, (content, _) in BAD_BANKS.items():
         (tmp_path / f"{name}.txt").write_bytes(content)
         for verb in ("evaluate", "predict"):
-            calls.append(([f"--model={model}", f"--{verb}={tmp_path / name}.txt"], ""))
-    calls.append(([f"--model={model}", "--predict=-"], "(3 (2 a)\n"))
-    calls.append(([f"--model={model}", f"--predict={tmp_path / 'none.txt'}"], ""))
-    calls.append(([f"--model={model}", f"--predict={tmp_path}"], ""))
+            calls.append(([f"--model_file={model}", f"--{verb}={tmp_path / name}.txt"], ""))
+    calls.append(([f"--model_file={model}", "--predict=-"], "(3 (2 a)\n"))
+    calls.append(([f"--model_file={model}", f"--predict={tmp_path / 'none.txt'}"], ""))
+    calls.append(([f"--model_file={model}", f"--predict={tmp_path}"], ""))
     answers = commands(calls)
     for (arguments, _), answer in zip(calls, answers, strict=True):
         assert (answer.code, answer.out) == (1, ""), arguments
@@ -158,7 +158,7 @@ def test_bad_treebanks_are_placed_without_a_traceback(model: Path, tmp_path: Pat
 def test_commands_and_mistakes(run: Path, model: Path, source: str, tmp_path: Path, commands):
     data.write_trees(tmp_path / "test.txt", train.load_splits(SHORT)["test"])
     result = read_json(run / "result.json")
-    small = ["--notensor", "--dim=2", "--max_trees=30", "--batch_size=15", "--epochs=1"]
+    small = ["--model=rnn", "--dim=2", "--max_trees=30", "--batch_size=15", "--epochs=1"]
     calls = [
         ([f"--workdir={run}", f"--evaluate={tmp_path / 'test.txt'}"], ""),
         ([f"--workdir={run}", f"--predict={source}", "--format=json"], ""),
@@ -166,7 +166,7 @@ def test_commands_and_mistakes(run: Path, model: Path, source: str, tmp_path: Pa
         ([f"--workdir={run}", "--predict=-", "--format=html"], SENTENCES),
         ([f"--workdir={tmp_path / 'none'}", "--preset=smoke", "--predict=-"], SENTENCES),
         ([f"--workdir={tmp_path / 'none'}", f"--evaluate={source}"], ""),
-        ([f"--model={source}", f"--predict={source}"], ""),
+        ([f"--model_file={source}", f"--predict={source}"], ""),
         ([f"--workdir={run}", "--preset=smoke"], ""),
         ([f"--workdir={tmp_path / 'x'}", "--corpus=sst", "--data_dir=/none"], ""),
         ([f"--workdir={tmp_path / 'y'}", *small, "--learning_rate=1e30"], ""),
@@ -186,7 +186,7 @@ def test_commands_and_mistakes(run: Path, model: Path, source: str, tmp_path: Pa
         mistake.err for mistake in mistakes
     )
     assert f"there is no model {tmp_path / 'none' / 'model.safetensors'}" in no_model
-    assert "./launch.sh sentiment --preset=smoke" in no_model and "--model" in no_model
+    assert "./launch.sh sentiment --preset=smoke" in no_model and "--model_file" in no_model
     assert "./launch.sh sentiment --preset=demo" in no_model_either
     assert no_model_file.startswith(f"CheckpointError: {source} is not a whole safetensors file")
     assert other_settings.startswith("RunMismatchError: ")
@@ -200,7 +200,7 @@ def test_closing_the_output_early_is_no_crash(model: Path, tmp_path: Path, tmp_p
     """`--predict ... | head -1`."""
     (tmp_path / "many.txt").write_text(SENTENCES * 3000)
     process = subprocess.Popen(
-        [sys.executable, "-m", "experiments.sentiment.main", f"--model={model}",
+        [sys.executable, "-m", "experiments.sentiment.main", f"--model_file={model}",
          f"--predict={tmp_path / 'many.txt'}", "--format=brackets"],
         cwd=ROOT,
         env=environment_of_a_process(tmp_path_factory),

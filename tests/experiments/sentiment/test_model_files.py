@@ -103,10 +103,10 @@ def test_parameters_of_another_size_are_refused(tmp_path: Path):
 def test_files_of_something_else_are_refused(run: Path, tmp_path: Path):
     path = tmp_path / "m.safetensors"
     checkpoint = max((run / "checkpoints").iterdir())
-    with pytest.raises(CheckpointError, match="does not hold an RNTN model"):
+    with pytest.raises(CheckpointError, match="does not hold a classifier of tree nodes"):
         load_classifier(checkpoint)
     save_pytree(path, small_model().params, {"kind": "rnn_lm"})
-    with pytest.raises(CheckpointError, match="does not hold an RNTN model"):
+    with pytest.raises(CheckpointError, match="does not hold a classifier of tree nodes"):
         load_classifier(path)
     safetensors.numpy.save_file({"head.b": np.ones(5)}, path)
     with pytest.raises(CheckpointError, match="not written by rntn_jax"):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.sentiment import train
+from experiments.sentiment import networks
 from experiments.sentiment.config import Config
 from rntn_jax.models import rntn
 
@@ -18,7 +18,7 @@ SCHEDULES = ("constant", "cosine", "linear")
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimiser_and_schedule_takes_the_steps_it_should(optimizer: str, schedule: str):
     config = Config(optimizer=optimizer, schedule=schedule, learning_rate=0.1)
-    rule = train.make_optimizer(config, 4)
+    rule = networks.make_optimizer(config, 4)
     rng = np.random.default_rng(0)
 
     def draw(*shape: int) -> np.ndarray:
@@ -59,8 +59,8 @@ def test_every_optimiser_and_schedule_takes_the_steps_it_should(optimizer: str, 
 
 
 def test_the_plain_net_and_clipping_have_optimisers_too():
-    config = Config(optimizer="sgd", learning_rate=1.0, clip_norm=0.5, tensor=False)
-    rule = train.make_optimizer(config, 1)
+    config = Config(optimizer="sgd", learning_rate=1.0, clip_norm=0.5, model="rnn")
+    rule = networks.make_optimizer(config, 1)
     grads = rntn.Params(
         np.full((2, 1), 3.0, np.float32),
         rntn.Cell(None, np.zeros((2, 1), np.float32), np.zeros(1, np.float32)),

@@ -128,7 +128,7 @@ def test_no_dev_label_to_select_by_is_an_error_before_the_model_is_chosen(tmp_pa
 
 
 def test_the_plain_recursive_net_runs(tmp_path: Path):
-    train.run(dataclasses.replace(SHORT, tensor=False), tmp_path)
+    train.run(dataclasses.replace(SHORT, model="rnn"), tmp_path)
     assert load_classifier(tmp_path / "model.safetensors").params.cell.v is None
 
 
