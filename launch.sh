@@ -42,7 +42,7 @@ usage: ./launch.sh [VERB] [FLAGS]
   docs [FLAGS]          the reference of all public functions, as pages in runs/docs
   test [PYTEST ARGS]    the tests (-m slow: the long ones)
   check                 ruff and types
-  setup [--extras=A,B]  only make .venv; extras: cuda12, cuda13, tpu, benchmark, docs, images
+  setup [--extras=A,B]  only make .venv; extras: cuda12, cuda13, tpu, benchmark, docs, images, baselines
   help                  this text
 
 .venv is made on first use. PYTHON=... chooses the Python (3.11 or newer) to make it with.
