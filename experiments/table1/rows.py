@@ -43,8 +43,8 @@ NEGATION = {
     "rntn": (71.4, 81.8, 41.0),
 }
 
-# What differs from the paper preset of the sentiment experiment: of the Naive Bayes models chosen on
-# dev, of the others first guesses.
+# What differs from the paper preset of the sentiment experiment: of the Naive Bayes models chosen
+# on dev, of the others first guesses.
 _OWN: dict[str, dict[str, Any]] = {
     "nb": {"smoothing": 0.5},
     "binb": {"smoothing": 1.0},
