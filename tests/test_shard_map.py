@@ -7,18 +7,20 @@ own (they vary) and others shared; gradients of what is shared are sums over dev
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
 from jax import lax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from rntn_jax.crf import forest, graph
+from rntn_jax.crf import chain, forest, graph
+from rntn_jax.crf.chain import shared_edges
 from rntn_jax.ops.varying import vary_like
-from tests.helpers import assert_close, needs_shard_map
+from tests.helpers import assert_close, collectives, needs_shard_map
 from tests.test_compilations import EDGES, EXAMPLES, KEY, PARENT, C, Example, N, total
 
 pytestmark = needs_shard_map
@@ -207,3 +209,37 @@ def test_each_device_may_have_a_graph_of_its_own(method):
     of_both = jax.shard_map(local, mesh=where, in_specs=(P(), split, split), out_specs=split)
     found = jax.jit(of_both)(node, edges, stacked)
     assert_close(found, np.stack([ask(node, *own) for own in zip(edges, plans)]), 1e-10)
+
+
+def test_under_plain_jit_rows_of_chains_stay_on_their_devices():
+    """No array is gathered, and no loop waits for another device."""
+    where, _ = mesh()
+    rows, everywhere = (NamedSharding(where, spec) for spec in (P("data"), P()))
+    shape = partial(jax.ShapeDtypeStruct, dtype=jax.numpy.float32)
+    labels = jax.ShapeDtypeStruct((4, 7), jax.numpy.int32, sharding=rows)
+
+    def loss(node, edge, labels):
+        return -chain.log_prob(chain.Scores(node, edge), labels).mean()
+
+    step = jax.jit(jax.value_and_grad(loss, (0, 1)))
+    program = step.lower(
+        shape((4, 7, 3), sharding=rows), shape((3, 3), sharding=everywhere), labels
+    ).compile()
+    everywhere, in_loops = collectives(program)
+    assert not in_loops and set(everywhere) == {"all-reduce"}
+
+
+def test_sums_of_products_are_the_same_on_one_device(monkeypatch):
+    x, y = np.random.default_rng(0).normal(size=(2, 5, 3, 2))
+    found = []
+    for count in (1, 4):
+        monkeypatch.setattr(jax, "device_count", lambda count=count: count)
+        found.append(shared_edges._sum_of_products(x, y))
+    np.testing.assert_allclose(*found, rtol=1e-12)
+
+
+def test_outside_of_shard_map_nothing_is_added():
+    args = {"x": np.ones(2), "none": None}, jax.numpy.ones(3)
+    assert vary_like(args, KEY) is args
+    grown = jax.make_jaxpr(lambda x: jax.grad(lambda x: vary_like(x, args).sum())(x))(np.ones(3))
+    assert "psum" not in str(grown) and "pvary" not in str(grown)

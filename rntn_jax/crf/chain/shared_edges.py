@@ -223,6 +223,13 @@ def row_marginals(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[ja
     return _marginals(_Residuals(node, edge, mask, run(node, edge, mask)[1]), None)
 
 
+def _sum_of_products(x: jax.Array, y: jax.Array) -> jax.Array:
+    """``sum over t, b of x[t, b, i] y[t, b, j]``."""
+    if jax.device_count() > 1:  # axes are not merged: rows on several devices would be gathered
+        return einsum("tbi,tbj->ij", x, y)
+    return einsum("ki,kj->ij", *(z.reshape(-1, z.shape[-1]) for z in (x, y)))  # 4 % quicker
+
+
 def _marginals(res: _Residuals, ct) -> tuple[jax.Array, jax.Array]:
     """Marginals times ``ct [B]``, those of edges summed ``[C, C]``; without it ``[B, C, C]``."""
     states, w, products = res.run
@@ -248,8 +255,8 @@ def _marginals(res: _Residuals, ct) -> tuple[jax.Array, jax.Array]:
         before = states[:-1]
         if ct is None:
             e, counts = e[None], einsum("tbi,tbj->bij", before, v)
-        else:  # as one product: quicker than a sum over two axes
-            counts = einsum("ki,kj->ij", *(z.reshape(-1, len(e)) for z in (before, v)))
+        else:
+            counts = _sum_of_products(before, v)
         # Where there is no edge its score may be anything.
         return g * factor[..., None], counts * jnp.where(counts == 0, 0, e)
 
@@ -262,13 +269,13 @@ def _marginals(res: _Residuals, ct) -> tuple[jax.Array, jax.Array]:
             entering = log_matmul(before, edge[None])
             both = edge_posterior(before, edge[None], entering, g, entered)
             back = jnp.where(entered[:, None], normalize(both.sum(axis=2)), g)
-            counts += both if ct is None else einsum("bij,b->ij", both, ct)
-            return (back, counts), g
+            return (back, counts + both), g
 
         last = normalize(jnp.exp(states[-1]))
-        rows = () if ct is not None else (last.shape[0],)
-        initial = last, jnp.zeros_like(edge, shape=(*rows, *edge.shape))
+        # By row, so that rows on several devices are summed over once, and not in every step.
+        initial = last, jnp.zeros_like(edge, shape=(len(last), *edge.shape))
         (_, counts), g = lax.scan(step, initial, (before, entered), reverse=True)
+        counts = counts if ct is None else einsum("bij,b->ij", counts, ct)
         return g * scale[None, :, None], counts
 
     g, counts = lax.cond(products, by_products, by_logs)
