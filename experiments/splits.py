@@ -1,14 +1,15 @@
-"""Train, dev and test of a user's own files."""
+"""Train, dev and test: of a user's own files, the embedded corpora, or those by name."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
+from rntn_jax import data
 from rntn_jax.data import DataError
 
-__all__ = ["read_splits"]
+__all__ = ["check_tagged", "load_conllu", "read_corpus", "read_splits"]
 
 Item = TypeVar("Item")
 
@@ -65,3 +66,124 @@ def read_splits(
         )
         splits |= {"train": kept, "dev": held}
     return splits
+
+
+def read_corpus(
+    config: Any,
+    read: Callable[[str], list[Item]],
+    demo: Callable[[], Mapping[str, list[Item]]],
+    *,
+    noun: str,
+    in_order: bool = False,
+) -> dict[str, list[Item]]:
+    """Train, dev and test of the files that were given, else of the corpus that was named.
+
+    Args:
+        config: settings, with the fields of `experiments.settings`.
+        read: reads a file.
+        demo: makes the embedded corpus.
+        noun: as `read_splits` takes it.
+        in_order: likewise.
+
+    Returns:
+        The items of each split.
+
+    Raises:
+        DataError: when a file is not there, faulty, or too small to hold something out.
+    """
+    if config.train is not None:
+        files = config.train, config.dev, config.test
+        return read_splits(read, *files, noun=noun, in_order=in_order)
+    if config.corpus == "demo":
+        return dict(demo())
+    files = dict(data.corpora.find(config.corpus, config.data_dir))
+    return {name: read(files[name]) for name in ("train", "dev", "test")}
+
+
+def load_conllu(config: Any, *, in_order: bool = False) -> dict[str, Sequence[data.ConlluSentence]]:
+    """`read_corpus` of dependency trees, ``max_sentences`` of each.
+
+    Args:
+        config: settings.
+        in_order: as `read_splits` takes it.
+
+    Returns:
+        The sentences of each split.
+
+    Raises:
+        DataError: as `read_corpus`, and when no word of train has the relation root.
+    """
+    demo = data.demo_dependencies.splits
+    found = read_corpus(config, data.read_conllu, demo, noun="sentences", in_order=in_order)
+    splits = {name: sentences[: config.max_sentences] for name, sentences in found.items()}
+    if not any("root" in sentence.relations for sentence in splits["train"]):
+        raise DataError(
+            "no word has the relation root, which the parser gives to the word whose head is 0",
+            file=config.train,
+        )
+    return splits
+
+
+Tagged = list[list[tuple[str, ...]]]  # sentences of rows, whose last column is the tag
+
+
+def check_tagged(
+    splits: Mapping[str, Tagged],
+    file: str,
+    *,
+    max_sentences: int | None,
+    dev_sentences: int,
+    scheme: str,
+) -> dict[str, Tagged]:
+    """Tagged sentences, shortened, with something held out, after a check of columns and tags.
+
+    Args:
+        splits: sentences of train and, where there are, dev and test.
+        file: which train is, for messages.
+        max_sentences: only that many of each split.
+        dev_sentences: without a dev set, that many of the last of train become one.
+        scheme: of the tags, which are checked; or none.
+
+    Returns:
+        The sentences of each split.
+
+    Raises:
+        DataError: for columns that are missing or unequal, and tags against their scheme.
+        ValueError: when ``dev_sentences`` leaves nothing to train on.
+    """
+    widths = {name: len(sentences[0][0]) for name, sentences in splits.items()}
+    if widths["train"] < 2:
+        raise DataError(
+            "one column, but there must be at least two: a word first and its tag last, with "
+            "blanks between them",
+            file=file,
+            value=splits["train"][0][0],
+        )
+    for name, width in widths.items():
+        if width != widths["train"]:
+            raise DataError(
+                f"{name} has {width} column{'s' * (width > 1)} and train {widths['train']}: there "
+                "must be equally many, a word first and its tag last"
+            )
+    found = {name: sentences[:max_sentences] for name, sentences in splits.items()}
+    if dev_sentences and "dev" not in found:
+        kept = len(found["train"]) - dev_sentences
+        if kept < 1:
+            raise ValueError(f"dev_sentences {dev_sentences} leaves nothing to train on")
+        found |= {"train": found["train"][:kept], "dev": found["train"][kept:]}
+    if scheme != "none":
+        for name, sentences in found.items():
+            _check_tags(name, sentences, scheme)
+    return found
+
+
+def _check_tags(split: str, sentences: Tagged, scheme: Any) -> None:
+    for number, rows in enumerate(sentences):
+        try:
+            data.chunks.validate([row[-1] for row in rows], scheme)
+        except DataError as error:
+            raise DataError(
+                f"{split}, sentence {number} (from 0): {error.message}; --scheme names another, "
+                "or none",
+                value=error.value,
+            ) from None

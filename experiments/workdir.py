@@ -28,6 +28,7 @@ __all__ = [
     "environment",
     "finished",
     "open_workdir",
+    "read_environment",
     "read_json",
     "run_once",
     "write_json",
@@ -203,6 +204,16 @@ def _claim(workdir: Path, config: Any, fresh: bool) -> None:
     write_json(workdir / "config.json", dataclasses.asdict(config))
     about = {"experiment": _experiment(config), "command": " ".join(sys.argv)}
     write_json(workdir / "environment.json", environment() | about)
+
+
+def read_environment(workdir: Path) -> tuple[str, dict[str, Any]]:
+    """The command that began a run, and where it ran.
+
+    Raises:
+        DamagedFileError: when the file is not as it was written.
+    """
+    environment = read_json(workdir / "environment.json")
+    return environment.pop("command"), environment
 
 
 def _settings_of_a_run(path: Path) -> dict[str, Any]:

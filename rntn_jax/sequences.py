@@ -16,6 +16,7 @@ from rntn_jax.shapes import shapes_repr
 __all__ = [
     "SequenceBatch",
     "buckets",
+    "jittered_batches",
     "pack_rows",
     "pad",
     "padded_batches",
@@ -198,6 +199,45 @@ def padded_batches(
         members = order[: min(fitting, count)]
         yield members, count, length
         order = order[len(members) :]
+
+
+def jittered_batches(
+    lengths: Sequence[int] | np.ndarray,
+    batch_size: int,
+    padded: Callable[[int], int],
+    rng: np.random.Generator,
+    jitter: float = 4.0,
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Sequences of about one length together, other ones in each epoch, in full batches.
+
+    They are sorted by their length plus a random number, and cut into batches.
+
+    Args:
+        lengths: of all sequences.
+        batch_size: sequences a batch; the last may have fewer.
+        padded: from the longest of a batch to the length to pad to.
+        rng: of the random numbers; one draw a sequence.
+        jitter: these lie from 0 to that.
+
+    Yields:
+        ``(members, length)``: numbers of sequences int ``[n]``, and the length to pad them to.
+
+    Raises:
+        ValueError: when ``batch_size`` is below 1.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> batches = jittered_batches([3, 9, 2, 8], 2, power_of_two, rng, jitter=0.5)
+        >>> [(sorted(members.tolist()), length) for members, length in batches]
+        [([0, 2], 4), ([1, 3], 16)]
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    sizes = np.asarray(lengths, np.int64)
+    order = np.argsort(sizes + rng.uniform(0, jitter, len(sizes)), kind="stable")
+    for at in range(0, len(order), batch_size):
+        members = order[at : at + batch_size]
+        yield members, padded(int(sizes[members].max()))
 
 
 def power_of_two(length: int, least: int = 1) -> int:

@@ -6,6 +6,7 @@ import ast
 import doctest
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -103,6 +104,57 @@ def test_forbidden_imports(path):
     forbidden = EVERYWHERE | FORBIDDEN.get(part_of(name_of(path)), set())
     for line, target in imported(path):
         assert target.split(".")[0] not in forbidden, f"{path}:{line}: imports {target}"
+
+
+EXPERIMENTS = sorted(path.parent.name for path in (ROOT / "experiments").glob("*/__init__.py"))
+# Importer and what it may import of other experiments, with the reason.
+REACHES = {
+    ("benchmark", "sentiment"): "measures an epoch with the minibatches that training has",
+    ("table1", "sentiment"): "runs it, once for each row of the paper's table",
+    ("docs", "notebooks"): "shows the rendered notebooks among its pages",
+}
+
+
+def test_no_experiment_reaches_into_another():
+    """What two of them share is a plain module beside them."""
+    found = set()
+    for path in sorted((ROOT / "experiments").rglob("*.py")):
+        own = path.relative_to(ROOT / "experiments").parts[0]
+        for line, target in imported(path):
+            other = (target.split(".") + ["", ""])[1]
+            if not target.startswith("experiments.") or other not in EXPERIMENTS or other == own:
+                continue
+            assert (own, other) in REACHES, f"{path}:{line}: imports {target}"
+            found.add((own, other))
+    assert found == REACHES.keys()  # no exception that nobody needs
+
+
+def test_files_can_be_read_in_one_sitting():
+    folders = ("rntn_jax", "experiments", "tests")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*")]
+    code = [path for path in files if path.suffix in (".py", ".js", ".css", ".html")]
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in code}
+    assert len(lines) > 300
+    assert not {str(path): count for path, count in lines.items() if count > 400}
+
+
+def test_the_walks_of_the_readme_name_what_there_is():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    walks = text[text.index("Four inputs, from call to kernel:") : text.index("Each rule's file")]
+    named = re.findall(r"`([\w./]+?)\.?`", walks)
+    assert len(named) > 50
+    known = set(MODULES)
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                known.add(f"{name_of(path)}.{node.name}")
+                # As its package offers it.
+                known.add(f"{name_of(path).rpartition('.')[0]}.{node.name}")
+    files = [str(path.relative_to(ROOT)) for path in FILES]
+    for name in named:
+        among = files if name.endswith(".py") else known
+        ending = "/" + name if name.endswith(".py") else "." + name.removeprefix("rj.")
+        assert any(one.endswith(ending) for one in among), name
 
 
 def test_the_import_checks_see_imports():

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -73,12 +73,18 @@ def public_modules() -> set[str]:
     return found
 
 
-PUBLIC = {
-    (place[0], name): place[1]
-    for module in sorted(public_modules())
-    for name in exported(module)
-    if (place := defined(module, name))
-}
+def definitions(modules: Iterable[str]) -> dict[tuple[str, str], ast.AST]:
+    """What modules export, by the module where it is defined and its name."""
+    return {
+        (place[0], name): place[1]
+        for module in sorted(modules)
+        for name in exported(module)
+        if (place := defined(module, name))
+    }
+
+
+PUBLIC = definitions(public_modules())
+EXPORTED = definitions(TREES)  # also what the modules of a package offer to each other alone
 
 
 def functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.FunctionDef]]:
@@ -90,9 +96,9 @@ def functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.Functi
             yield from functions(node, f"{prefix}{node.name}.")
 
 
-def public_functions() -> Iterator[tuple[str, ast.FunctionDef]]:
-    """All public functions, and the public methods of public classes."""
-    for (module, name), node in PUBLIC.items():
+def exported_functions() -> Iterator[tuple[str, ast.FunctionDef]]:
+    """All functions that a module exports, and the public methods of such classes."""
+    for (module, name), node in EXPORTED.items():
         if isinstance(node, ast.FunctionDef):
             yield f"{module}.{name}", node
         elif isinstance(node, ast.ClassDef):
@@ -143,7 +149,7 @@ def raises(function: ast.FunctionDef) -> bool:
 
 
 def faults(function: ast.FunctionDef) -> Iterator[str]:
-    """What the docstring of a public function lacks.
+    """What the docstring of a function lacks.
 
     Two or more arguments need ``Args`` with each of them, and a result then needs ``Returns`` or
     ``Yields``; a function of one argument may say both in a sentence. What raises has ``Raises``.
@@ -163,9 +169,9 @@ def faults(function: ast.FunctionDef) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "function"), [pytest.param(*pair, id=pair[0]) for pair in public_functions()]
+    ("name", "function"), [pytest.param(*pair, id=pair[0]) for pair in exported_functions()]
 )
-def test_public_function_says_what_it_takes_gives_and_raises(name, function):
+def test_function_says_what_it_takes_gives_and_raises(name, function):
     assert not list(faults(function)), name
 
 
@@ -237,5 +243,6 @@ def i(a, b, *c) -> None:
     ]
     assert found["g"] == ["no Args for ['a', 'b']", "no Returns", "no Raises"]
     assert found["h"] == [] and found["i"] == []
-    names = {name for name, _ in public_functions()}
+    names = {name for name, _ in exported_functions()}
     assert {"rntn_jax.crf.chain.queries.log_partition", "rntn_jax.models.rntn.loss"} <= names
+    assert "rntn_jax.crf.chain._steps.forward_step" in names  # a private module's, too

@@ -50,6 +50,10 @@ def columns(*bad: int) -> Any:
 
 
 WRONG = {
+    "crf.enumerate.table": (
+        lambda: rj.crf.enumerate.table(zeros((3, 2)), zeros((1, 2, 3)), [(0, 1)]),
+        r"edge must be float \[1, C, C\] = \[1, 2, 2\], got float\d+ \[1, 2, 3\]",
+    ),
     "ops.embed": (
         lambda: ops.embed(zeros(4), zeros(2, int)),
         r"table must be float \[V, E\], got float\d+ \[4\]",

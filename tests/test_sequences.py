@@ -10,7 +10,14 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from rntn_jax.sequences import buckets, pad, padded_batches, power_of_two, segments
+from rntn_jax.sequences import (
+    buckets,
+    jittered_batches,
+    pad,
+    padded_batches,
+    power_of_two,
+    segments,
+)
 
 
 @hypothesis.given(
@@ -108,3 +115,20 @@ def test_padded_batches_hold_every_sequence_once(longest_first):
     assert sorted(seen) == np.flatnonzero(lengths).tolist()
     assert len(shapes) == 4  # 8, 16, 32, 64
     assert not list(padded_batches([], power_of_two, lambda *_: 1))
+
+
+def test_jittered_batches_hold_every_sequence_once_and_differ_from_draw_to_draw():
+    lengths = np.random.default_rng(0).integers(1, 50, 201)
+    draws = []
+    for seed in (0, 0, 1):
+        rng = np.random.default_rng(seed)
+        found = list(jittered_batches(lengths, 20, partial(power_of_two, least=8), rng))
+        assert [len(members) for members, _ in found] == [20] * 10 + [1]
+        for members, length in found:
+            assert length == power_of_two(int(lengths[members].max()), 8)
+            assert np.ptp(lengths[members]) <= 20  # of 50: neighbours in length, within the jitter
+        draws.append([members.tolist() for members, _ in found])
+        assert sorted(itertools.chain.from_iterable(draws[-1])) == list(range(201))
+    assert draws[0] == draws[1] != draws[2]
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        list(jittered_batches(lengths, 0, power_of_two, np.random.default_rng(0)))

@@ -20,8 +20,10 @@ from jax.sharding import PartitionSpec as P
 from rntn_jax.crf import chain, forest, graph
 from rntn_jax.crf.chain import shared_edges
 from rntn_jax.ops.varying import vary_like
+from tests.compilation_examples.calls import KEY, C, Example, N
+from tests.compilation_examples.crf import EDGES, PARENT
 from tests.helpers import assert_close, collectives, needs_shard_map
-from tests.test_compilations import EDGES, EXAMPLES, KEY, PARENT, C, Example, N, total
+from tests.test_compilations import EXAMPLES, total
 
 pytestmark = needs_shard_map
 

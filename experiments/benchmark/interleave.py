@@ -10,13 +10,16 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["check_words", "cpu", "take_turns", "write"]
+__all__ = ["check_words", "cpu", "print_table", "take_turns", "write"]
+
+# Heading, format with its width, and the row's field or a function of the row.
+Column = tuple[str, str, str | Callable[[dict[str, Any]], Any]]
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -141,6 +144,28 @@ def take_turns(
             # Of each round, so that what slows the machine down slows both.
             rows[name]["ratio"] = float(np.median(np.divide(seconds, first)))
     return list(rows.values())
+
+
+def print_table(
+    rows: Sequence[dict[str, Any]], titles: Mapping[str, str], columns: Sequence[Column]
+) -> None:
+    """Prints a line a system; those that could not run say why, and wrong answers are marked.
+
+    Args:
+        rows: of `take_turns`.
+        titles: what each system is.
+        columns: after the title; what a row lacks is nan.
+    """
+    widths = [int(form.partition(".")[0]) for _, form, _ in columns]
+    print(" " * 32 + "".join(f"{head:>{n}}" for (head, *_), n in zip(columns, widths)))
+    for row in rows:
+        title = titles[row["system"]]
+        if "ms" not in row:
+            print(f"{title:32} not measured: {row.get('missing', 'no rounds')}")
+            continue
+        values = [key(row) if callable(key) else row.get(key, np.nan) for *_, key in columns]
+        cells = "".join(f"{value:{form}}" for value, (_, form, _) in zip(values, columns))
+        print(f"{title:32}{cells}{'' if row.get('equal', True) else '  NOT EQUAL'}", flush=True)
 
 
 def check_words(given: Sequence[str], known: Sequence[str]) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.flags import GIVEN, check_ranges, option
+from experiments import settings
+from experiments.flags import check_ranges, option
 
 __all__ = ["PRESETS", "Config"]
 
 SCHEMES = ("bio", "iob1", "bioes", "bilou", "bmewo", "bmes")
-OWN, CORPUS = {"train": GIVEN}, {"train": (None,)}  # with files of one's own, or without
 SPARSE, NEURAL = {"model": ("crf",)}, {"model": ("neural",)}  # settings of one model only
 
 
@@ -18,24 +18,14 @@ SPARSE, NEURAL = {"model": ("crf",)}, {"model": ("neural",)}  # settings of one 
 class Config:
     """What a run depends on; two runs with equal settings give equal parameters."""
 
-    corpus: str = option(
-        "demo",
-        "demo: embedded; conll2000: chunking",
-        ("demo", "conll2000"),
-        group="data",
-        needs=CORPUS,
-    )
-    data_dir: str | None = option(
-        None,
-        "where the corpus lies; default: a cache, else a download",
-        needs={"corpus": ("conll2000",), "train": (None,)},
-    )
+    corpus: str = settings.corpus("conll2000", "chunking")
+    data_dir: str | None = settings.data_dir("conll2000")
     train: str | None = option(None, "train on this file of columns instead; the last is the tag")
-    test: str | None = option(None, "score this file at the end (default: none)", needs=OWN)
+    test: str | None = settings.test_file("score this file at the end (default: none)")
     dev: str | None = option(
         None,
         "score this file too, and choose the neural model by it (default: its last epoch)",
-        needs=OWN,
+        needs=settings.WITH_TRAIN,
     )
     dev_sentences: int = option(
         0, "without a dev set: hold out that many of the last to train on", needs={"dev": (None,)}
@@ -127,8 +117,7 @@ class Config:
             rates=("unknown_rate", "input_dropout", "hidden_dropout", "average"),
             positive=("learning_rate", "clip_norm"),
         )
-        if self.train is None and (self.test is not None or self.dev is not None):
-            raise ValueError("test and dev need train")
+        settings.check_own_files(self)
         if self.inner is not None and self.scheme == "none":
             raise ValueError("inner needs a scheme to translate from")
         self.window_sizes()

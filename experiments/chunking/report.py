@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.chunking.config import Config
 from experiments.chunking.pipeline import figures, recode
-from experiments.workdir import read_json
+from experiments.workdir import read_environment
 from rntn_jax import plots
 from rntn_jax.tagger.column_tagger import Model
 
@@ -49,8 +49,7 @@ def write(
     answers: dict[str, Any],
 ) -> None:
     """Writes ``report.html``."""
-    environment = read_json(workdir / "environment.json")
-    command = environment.pop("command")
+    command, environment = read_environment(workdir)
     sections = [
         plots.Section(
             "Scores of transitions",

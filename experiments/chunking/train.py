@@ -14,6 +14,8 @@ from experiments import loop, optimizers
 from experiments.chunking import report
 from experiments.chunking.config import Config
 from experiments.chunking.pipeline import evaluate, figures, log_prob, recode
+from experiments.settings import dropout_rates
+from experiments.splits import check_tagged
 from experiments.workdir import run_once, write_json
 from rntn_jax import data, tagger
 from rntn_jax.tagger.column_features import attributes, columns
@@ -35,43 +37,13 @@ def load_splits(config: Config) -> dict[str, Sentences]:
     else:
         files = data.corpora.find(config.corpus, config.data_dir)
         splits = {n: data.read_columns(f) for n, f in files.items()}
-    widths = {name: len(sentences[0][0]) for name, sentences in splits.items()}
-    if widths["train"] < 2:
-        raise data.DataError(
-            "one column, but there must be at least two: a word first and its tag last, with "
-            "blanks between them",
-            file=config.train or f"train of {config.corpus}",
-            value=splits["train"][0][0],
-        )
-    for name, width in widths.items():
-        if width != widths["train"]:
-            raise data.DataError(
-                f"{name} has {width} column{'s' * (width > 1)} and train {widths['train']}: there "
-                "must be equally many, a word first and its tag last"
-            )
-    splits = {name: sentences[: config.max_sentences] for name, sentences in splits.items()}
-    if config.dev_sentences and "dev" not in splits:
-        kept = len(splits["train"]) - config.dev_sentences
-        if kept < 1:
-            raise ValueError(f"dev_sentences {config.dev_sentences} leaves nothing to train on")
-        splits |= {"train": splits["train"][:kept], "dev": splits["train"][kept:]}
-    if config.scheme != "none":
-        for name, sentences in splits.items():
-            _check_tags(name, sentences, config)
-    return splits
-
-
-def _check_tags(split: str, sentences: Sentences, config: Config) -> None:
-    scheme: Any = config.scheme
-    for number, rows in enumerate(sentences):
-        try:
-            data.chunks.validate([row[-1] for row in rows], scheme)
-        except data.DataError as error:
-            raise data.DataError(
-                f"{split}, sentence {number} (from 0): {error.message}; --scheme names another, "
-                "or none",
-                value=error.value,
-            ) from None
+    return check_tagged(
+        splits,
+        config.train or f"train of {config.corpus}",
+        max_sentences=config.max_sentences,
+        dev_sentences=config.dev_sentences,
+        scheme=config.scheme,
+    )
 
 
 def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str, Any]:
@@ -174,14 +146,7 @@ def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str,
     )
 
     def loss(params, batch, key):
-        return tagger.loss(
-            params,
-            batch,
-            unknown_rate=config.unknown_rate,
-            input_dropout=config.input_dropout,
-            hidden_dropout=config.hidden_dropout,
-            key=key,
-        )
+        return tagger.loss(params, batch, **dropout_rates(config), key=key)
 
     step = make_train_step(loss, optimizer, stochastic=True)
     init_key, train_key = jax.random.split(jax.random.key(config.seed))

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.graphs.config import CHUNKING_METHODS, METHODS, Config
 from experiments.graphs.images import Images
-from experiments.workdir import read_json
+from experiments.workdir import read_environment
 from rntn_jax import plots
 from rntn_jax.plots import Section
 from rntn_jax.plots.tables import scroll_html
@@ -82,8 +82,7 @@ class Page(NamedTuple):
 
 def write(workdir: Path, config: Config, page: Page) -> None:
     """Writes ``report.html``."""
-    environment = read_json(workdir / "environment.json")
-    command = environment.pop("command")
+    command, environment = read_environment(workdir)
     # One row an epoch, a column a model.
     rows: dict[int, dict[str, Any]] = {}
     for row in read_metrics(workdir / "metrics.jsonl"):

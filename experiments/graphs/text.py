@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.chunking.config import Config as ChunkingConfig
-from experiments.chunking.train import load_splits
 from experiments.graphs import names
 from experiments.graphs.config import Config
+from experiments.splits import check_tagged
 from rntn_jax import data, sequences
 from rntn_jax.crf import graph
 from rntn_jax.tagger.column_features import attributes
@@ -102,13 +101,13 @@ def read(config: Config) -> Text:
     if config.corpus == "names":
         splits = {name: rows[:limit] for name, rows in names.splits(seed=config.seed).items()}
     else:
-        splits: Any = load_splits(
-            ChunkingConfig(
-                corpus=config.corpus,
-                data_dir=config.data_dir,
-                max_sentences=limit,
-                dev_sentences=config.dev_sentences,
-            )
+        files = data.corpora.find(config.corpus, config.data_dir)
+        splits = check_tagged(
+            {name: data.read_columns(file) for name, file in files.items()},
+            f"train of {config.corpus}",
+            max_sentences=limit,
+            dev_sentences=config.dev_sentences,
+            scheme="bio",
         )
     described = {
         name: [attributes([_seen(row, config) for row in rows], "crfsuite") for rows in sentences]

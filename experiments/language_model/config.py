@@ -5,38 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.flags import GIVEN, check_ranges, option
+from experiments import settings
+from experiments.flags import check_ranges, option
 
 __all__ = ["PRESETS", "Config"]
-
-OWN, CORPUS = {"train": GIVEN}, {"train": (None,)}  # with files of one's own, or without
 
 
 @dataclass(frozen=True)
 class Config:
     """What a run depends on; two runs with equal settings give equal parameters."""
 
-    corpus: str = option(
-        "demo",
-        "demo: embedded; ptb: Penn Treebank text",
-        ("demo", "ptb"),
-        group="data",
-        needs=CORPUS,
-    )
-    data_dir: str | None = option(
-        None,
-        "where the corpus lies; default: a cache, else a download",
-        needs={"corpus": ("ptb",), "train": (None,)},
-    )
+    corpus: str = settings.corpus("ptb", "Penn Treebank text")
+    data_dir: str | None = settings.data_dir("ptb")
     train: str | None = option(None, "train on this file instead (one sentence a line)")
-    dev: str | None = option(
-        None, "choose the model by this file (default: the last tenth of --train)", needs=OWN
-    )
-    test: str | None = option(
-        None, "score this file at the end (default: only dev is scored)", needs=OWN
-    )
+    dev: str | None = settings.dev_file("the last tenth of --train")
+    test: str | None = settings.test_file()
     level: str = option(
-        "word", "whether the tokens of a file are words or characters", ("word", "char"), needs=OWN
+        "word",
+        "whether the tokens of a file are words or characters",
+        ("word", "char"),
+        needs=settings.WITH_TRAIN,
     )
     min_count: int = option(1, "rarer words become <unk>")
     max_sentences: int | None = option(None, "use only that many sentences of each split")
@@ -108,9 +96,7 @@ class Config:
             raise ValueError(
                 f"devices={self.devices} cannot share batch_size={self.batch_size} streams equally"
             )
-        for name in ("dev", "test"):
-            if getattr(self, name) is not None and self.train is None:
-                raise ValueError(f"{name} needs train")
+        settings.check_own_files(self)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.language_model.config import Config
 from experiments.language_model.pipeline import END, Model, generate, sentence_nats
-from experiments.workdir import read_json
+from experiments.workdir import read_environment
 from rntn_jax import plots, recurrent, sequences
 from rntn_jax.models import rnn_lm
 
@@ -48,8 +48,7 @@ def write(
     """Writes ``report.html``; its sentences are those of test, or of dev if there is no test."""
     shown = "test" if "test" in splits else "dev"
     sentences = splits[shown]
-    environment = read_json(workdir / "environment.json")
-    command = environment.pop("command")
+    command, environment = read_environment(workdir)
     figures = {
         f"{name} perplexity": f"{result[f'{name}_perplexity']:.2f}"
         for name in ("test", "dev")

@@ -25,7 +25,7 @@ from experiments.language_model.pipeline import (
     read_sentences,
     save_model,
 )
-from experiments.splits import read_splits
+from experiments.splits import read_corpus
 from experiments.workdir import run_once, write_json
 from rntn_jax import data, sequences
 from rntn_jax.models import rnn_lm
@@ -36,15 +36,8 @@ __all__ = ["NotFiniteError", "load_splits", "run"]
 
 def load_splits(config: Config) -> dict[str, list[list[str]]]:
     """Sentences of train, dev and test."""
-    if config.train is not None:
-        read = partial(read_sentences, level=config.level)
-        files = config.train, config.dev, config.test
-        splits = read_splits(read, *files, noun="sentences", in_order=True)
-    elif config.corpus == "demo":
-        splits = data.demo_text.splits()
-    else:
-        files = dict(data.corpora.find(config.corpus, config.data_dir))
-        splits = {n: read_sentences(files[n]) for n in ("train", "dev", "test")}
+    read = partial(read_sentences, level=config.level)
+    splits = read_corpus(config, read, data.demo_text.splits, noun="sentences", in_order=True)
     return {name: sentences[: config.max_sentences] for name, sentences in splits.items()}
 
 

@@ -5,36 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.flags import GIVEN, check_ranges, option
+from experiments import settings
+from experiments.flags import check_ranges, option
 
 __all__ = ["PRESETS", "Config"]
-
-OWN, CORPUS = {"train": GIVEN}, {"train": (None,)}  # with files of one's own, or without
 
 
 @dataclass(frozen=True)
 class Config:
     """What a run depends on; two runs with equal settings give equal parameters."""
 
-    corpus: str = option(
-        "demo",
-        "demo: embedded; ud_ewt: UD English-EWT",
-        ("demo", "ud_ewt"),
-        group="data",
-        needs=CORPUS,
-    )
-    data_dir: str | None = option(
-        None,
-        "where the corpus lies; default: a cache, else a download",
-        needs={"corpus": ("ud_ewt",), "train": (None,)},
-    )
+    corpus: str = settings.corpus("ud_ewt", "UD English-EWT")
+    data_dir: str | None = settings.data_dir("ud_ewt")
     train: str | None = option(None, "train on this CoNLL-U file instead")
-    dev: str | None = option(
-        None, "choose the model by this file (default: a tenth of --train is held out)", needs=OWN
-    )
-    test: str | None = option(
-        None, "score this file at the end (default: only dev is scored)", needs=OWN
-    )
+    dev: str | None = settings.dev_file()
+    test: str | None = settings.test_file()
     max_sentences: int | None = option(None, "use only that many sentences of each split")
 
     feats: bool = option(False, "read the column FEATS too", group="model")
@@ -87,9 +72,7 @@ class Config:
             rates=("unknown_rate", "input_dropout", "hidden_dropout", "average"),
             positive=("learning_rate", "clip_norm"),
         )
-        for name in ("dev", "test"):
-            if getattr(self, name) is not None and self.train is None:
-                raise ValueError(f"{name} needs train")
+        settings.check_own_files(self)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from experiments.parsing.pipeline import load_model
-from experiments.parsing.pipeline import parse as parse_all
 from rntn_jax import data
+from rntn_jax.annotate.dependency_parser import load_dependency_parser, parse_tagged
 from rntn_jax.compilation import cached
 
 __all__ = ["parse"]
@@ -19,10 +18,10 @@ def parse(model_path: Path, source: str) -> None:
 
     Where the file has trees, the scores go to standard error.
     """
-    model = load_model(model_path)
+    model = load_dependency_parser(model_path)
     content = sys.stdin.buffer if source == "-" else source
     sentences = data.read_conllu(content, trees=False)
-    answers = parse_all(model, sentences)
+    answers = parse_tagged(model, sentences)
     data.write_conllu(
         sys.stdout,
         [sentence.with_tree(*answer) for sentence, answer in zip(sentences, answers)],

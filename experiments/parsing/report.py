@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.parsing.config import Config
-from experiments.parsing.pipeline import Model, parse
-from experiments.workdir import read_json
+from experiments.workdir import read_environment
 from rntn_jax import data, plots
+from rntn_jax.annotate.dependency_parser import DependencyParser, parse_tagged
 from rntn_jax.plots.arcs import legend_html
 from rntn_jax.plots.tables import scroll_html
 
@@ -30,14 +30,13 @@ def write(
     config: Config,
     result: dict[str, Any],
     history: list[dict[str, Any]],
-    model: Model,
+    model: DependencyParser,
     splits: dict[str, Sequence[data.ConlluSentence]],
 ) -> None:
     """Writes ``report.html``; its sentences are those of test, or of dev if there is no test."""
     last = "test" if "test" in splits else "dev"
     sentences = splits[last]
-    environment = read_json(workdir / "environment.json")
-    command = environment.pop("command")
+    command, environment = read_environment(workdir)
     scores = {
         split: {name: result[f"{split}_{name.lower()}"] for name in ("UAS", "LAS", "CLAS")}
         for split in ("dev", "test")
@@ -49,7 +48,7 @@ def write(
         f"{last} {name}": f"{100 * scores[last][name]:.2f}" for name in ("UAS", "LAS", "CLAS")
     }
     figures["parameters"] = result["parameters"]
-    answers = parse(model, sentences)
+    answers = parse_tagged(model, sentences)
     page = plots.report_html(
         title="A transition parser",
         summary=f"Corpus {config.train or config.corpus}, model chosen on dev after epoch "

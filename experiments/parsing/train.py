@@ -14,19 +14,19 @@ import numpy as np
 import optax
 
 from experiments import loop, optimizers
-from experiments.parsing import report
-from experiments.parsing.config import Config
-from experiments.parsing.pipeline import (
-    Model,
+from experiments.parser_data import (
     batches_in_context,
     evaluate,
-    save_model,
     vocabularies_of,
     windows,
 )
-from experiments.splits import read_splits
+from experiments.parsing import report
+from experiments.parsing.config import Config
+from experiments.settings import dropout_rates
+from experiments.splits import load_conllu
 from experiments.workdir import run_once, write_json
 from rntn_jax import data
+from rntn_jax.annotate.dependency_parser import DependencyParser, save_dependency_parser
 from rntn_jax.models import context_parser, encoder, parser
 from rntn_jax.training import NotFiniteError, make_train_step
 
@@ -38,21 +38,7 @@ GROUP = 20  # minibatches a dispatch
 
 def load_splits(config: Config) -> dict[str, Sentences]:
     """Sentences of train, dev and test."""
-    if config.train is not None:
-        files = config.train, config.dev, config.test
-        splits = read_splits(data.read_conllu, *files, noun="sentences")
-    elif config.corpus == "demo":
-        splits = data.demo_dependencies.splits()
-    else:
-        files = data.corpora.find(config.corpus, config.data_dir)
-        splits = {name: data.read_conllu(files[name]) for name in ("train", "dev", "test")}
-    splits = {name: sentences[: config.max_sentences] for name, sentences in splits.items()}
-    if not any("root" in sentence.relations for sentence in splits["train"]):
-        raise data.DataError(
-            "no word has the relation root, which the parser gives to the word whose head is 0",
-            file=config.train,
-        )
-    return splits
+    return load_conllu(config)
 
 
 class Windows:
@@ -118,14 +104,12 @@ class InContext:
             params,
             batch,
             activation=config.activation,
-            unknown_rate=config.unknown_rate,
-            input_dropout=config.input_dropout,
-            hidden_dropout=config.hidden_dropout,
+            **dropout_rates(config),
             key=key,
         )
 
 
-def make_model(config: Config, vocabularies, relations, options) -> Model:
+def make_model(config: Config, vocabularies, relations, options) -> DependencyParser:
     """Random parameters, and what goes with them."""
     key = jax.random.split(jax.random.key(config.seed))[0]
     words = tuple(len(v) + 1 for v in vocabularies)  # and the root
@@ -153,7 +137,7 @@ def make_model(config: Config, vocabularies, relations, options) -> Model:
             word_range=config.word_range,
         )
         params = parser.init(key, sizes)
-    return Model(params, vocabularies, relations, sizes, options)
+    return DependencyParser(params, vocabularies, relations, sizes, options)
 
 
 def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str, Any]:
@@ -185,7 +169,7 @@ def _run(config: Config, workdir: Path, splits: dict[str, Sentences]) -> dict[st
     # The generator of the hardware: it compiles and runs quicker than the default.
     train_key = jax.random.key(config.seed + 1, impl="rbg")
 
-    def model_of(params) -> Model:
+    def model_of(params) -> DependencyParser:
         return model._replace(params=jax.device_get(params))
 
     training = loop.start_training(
@@ -221,7 +205,7 @@ def _run(config: Config, workdir: Path, splits: dict[str, Sentences]) -> dict[st
             )
 
     model = model_of(run_state.best)
-    save_model(workdir / "model.safetensors", model)
+    save_dependency_parser(workdir / "model.safetensors", model)
     result: dict[str, Any] = {
         "epoch": run_state.best_epoch,
         "epochs_run": run_state.epoch,

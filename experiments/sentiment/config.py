@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.flags import GIVEN, check_ranges, option
+from experiments import settings
+from experiments.flags import check_ranges, option
 
 __all__ = ["BAGS", "MODELS", "PRESETS", "Config"]
 
-OWN, CORPUS = {"train": GIVEN}, {"train": (None,)}  # with files of one's own, or without
 
 BAGS = ("nb", "binb", "svm")  # of words: no order, no epochs
 MODELS = ("rntn", "rnn", "mv_rnn", "tree_lstm", "vec_avg", *BAGS)
@@ -23,25 +23,11 @@ SELECTIONS = ("fine_all", "fine_root", "binary_all", "binary_root", "mean")
 class Config:
     """What a run depends on; two runs with equal settings give equal parameters."""
 
-    corpus: str = option(
-        "demo",
-        "demo: embedded; sst: Stanford Sentiment Treebank",
-        ("demo", "sst"),
-        group="data",
-        needs=CORPUS,
-    )
-    data_dir: str | None = option(
-        None,
-        "where the corpus lies; default: a cache, else a download",
-        needs={"corpus": ("sst",), "train": (None,)},
-    )
+    corpus: str = settings.corpus("sst", "Stanford Sentiment Treebank")
+    data_dir: str | None = settings.data_dir("sst")
     train: str | None = option(None, "train on this file of trees instead")
-    dev: str | None = option(
-        None, "choose the model by this file (default: a tenth of --train is held out)", needs=OWN
-    )
-    test: str | None = option(
-        None, "score this file at the end (default: only dev is scored)", needs=OWN
-    )
+    dev: str | None = settings.dev_file()
+    test: str | None = settings.test_file()
     lowercase: bool = option(True, "lower-case the words")
     num_classes: int = option(5, "5, or 2: positive against negative, neutral nodes unlabelled")
     max_trees: int | None = option(None, "use only that many trees of each split")
@@ -153,9 +139,7 @@ class Config:
             rates=("leaf_dropout", "hidden_dropout", "average"),
             positive=("learning_rate", "clip_norm", "smoothing", "svm_c"),
         )
-        for name in ("dev", "test"):
-            if getattr(self, name) is not None and self.train is None:
-                raise ValueError(f"{name} needs train")
+        settings.check_own_files(self)
         if self.rank is not None and 2 * self.rank + 1 >= self.dim:
             raise ValueError(f"rank must save numbers, 2 rank + 1 < dim, got {self.rank}")
         if self.num_classes not in (2, 5):

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.sentiment import scores
 from experiments.sentiment.config import Config
-from experiments.workdir import read_json
+from experiments.workdir import read_environment
 from rntn_jax import data, plots
 from rntn_jax.annotate import CLASS_NAMES
 
@@ -79,8 +79,7 @@ def write(
         for c in scores.COLUMNS
         if c in result[last]
     }
-    environment = read_json(workdir / "environment.json")
-    command = environment.pop("command")
+    command, environment = read_environment(workdir)
     dev_columns = {
         f"dev_{c}": TITLES[c] for c in scores.COLUMNS if history and f"dev_{c}" in history[0]
     }

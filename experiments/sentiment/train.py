@@ -17,7 +17,7 @@ from experiments.sentiment import bag_of_words, networks, report, scores
 from experiments.sentiment.batches import Dispatch, EpochLoader
 from experiments.sentiment.config import BAGS, Config
 from experiments.sentiment.networks import make_loss, make_optimizer, model_options
-from experiments.splits import read_splits
+from experiments.splits import read_corpus
 from experiments.workdir import run_once, write_json
 from rntn_jax import data, trees
 from rntn_jax.annotate import (
@@ -34,14 +34,8 @@ __all__ = ["NotFiniteError", "load_splits", "run"]
 
 def load_splits(config: Config) -> dict[str, list[data.Tree]]:
     """Train, dev and test trees, with two classes if asked for."""
-    if config.train is not None:
-        files = config.train, config.dev, config.test
-        splits = read_splits(data.read_trees, *files, noun="trees")
-    elif config.corpus == "demo":
-        splits = data.demo_sentiment.sentiment_splits()
-    else:
-        files = data.corpora.find(config.corpus, config.data_dir)
-        splits = {name: data.read_trees(files[name]) for name in ("train", "dev", "test")}
+    demo = data.demo_sentiment.sentiment_splits
+    splits = read_corpus(config, data.read_trees, demo, noun="trees")
     splits = {name: forest[: config.max_trees] for name, forest in splits.items()}
     if config.num_classes == 2:
         splits = {name: [two_classes(tree) for tree in f] for name, f in splits.items()}

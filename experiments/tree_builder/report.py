@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments import tree_baselines as baselines
 from experiments.tree_builder.config import Config
-from experiments.workdir import read_json
+from experiments.workdir import read_environment
 from rntn_jax import data, plots
 from rntn_jax.annotate import BinaryParser, build_trees
 
@@ -30,8 +30,7 @@ def write(
     """Writes ``report.html``; its trees are those of test, or of dev if there is no test."""
     last = "test" if "test" in splits else "dev"
     trees = splits[last]
-    environment = read_json(workdir / "environment.json")
-    command = environment.pop("command")
+    command, environment = read_environment(workdir)
     scores: dict[str, dict[str, Any]] = {
         split: dict(zip(NAMES, result[split].values()))
         for split in ("dev", "test")

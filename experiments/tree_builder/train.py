@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +14,12 @@ import numpy as np
 import optax
 
 from experiments import loop, optimizers
-from experiments.splits import read_splits
+from experiments.settings import dropout_rates
+from experiments.splits import read_corpus
 from experiments.tree_builder import report
 from experiments.tree_builder.config import Config
 from experiments.workdir import run_once, write_json
-from rntn_jax import data
+from rntn_jax import data, sequences
 from rntn_jax.annotate import BinaryParser, build_trees, pad, save_parser, word_features
 from rntn_jax.models import encoder, span_parser
 from rntn_jax.models.window import Layer
@@ -26,19 +28,13 @@ from rntn_jax.training import NotFiniteError, make_train_step
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
 
-LENGTHS = (16, 32, 64)  # that minibatches are padded to
+SHORTEST, LONGEST = 16, 64  # words that minibatches are padded to; of sentences with phrases
 
 
 def load_splits(config: Config) -> dict[str, list[data.Tree]]:
     """Trees of train, dev and test; their labels do not matter here."""
-    if config.train is not None:
-        files = config.train, config.dev, config.test
-        splits = read_splits(data.read_trees, *files, noun="trees")
-    elif config.corpus == "demo":
-        splits = data.demo_sentiment.sentiment_splits()
-    else:
-        files = data.corpora.find(config.corpus, config.data_dir)
-        splits = {name: data.read_trees(files[name]) for name in ("train", "dev", "test")}
+    demo = data.demo_sentiment.sentiment_splits
+    splits = read_corpus(config, data.read_trees, demo, noun="trees")
     return {name: trees[: config.max_trees] for name, trees in splits.items()}
 
 
@@ -61,7 +57,7 @@ def load_phrases(config: Config) -> list[Phrases]:
     for own in data.read_conllu(file):
         tags = own.upos if "_" in own.xpos else own.xpos
         phrases = data.dependencies.phrases(own.heads, own.relations)
-        if phrases and len(own.forms) <= LENGTHS[-1]:
+        if phrases and len(own.forms) <= LONGEST:
             found.append(Phrases(own.forms, phrases, tags))
     if not found:
         raise data.DataError("no sentence has a phrase", file=str(file))
@@ -110,13 +106,17 @@ class Loader:
     def epoch(self, epoch: int, phrases: bool) -> Iterator[tuple[Minibatch, int]]:
         """Each minibatch and its number of sentences."""
         rng = np.random.default_rng((self._seed, epoch))
+        padded = partial(sequences.power_of_two, least=SHORTEST)
+        jittered = partial(sequences.jittered_batches, padded=padded)
         groups = [
             (self._of_trees, *group)
-            for group in _groups([tree.tokens for tree in self._trees], self._rows, rng)
+            for group in jittered([t.num_leaves for t in self._trees], self._rows, rng=rng)
         ]
         if phrases:  # which say less than trees: twice as many at a time
-            tokens = [own.tokens for own in self._phrases]
-            groups += [(self._of_phrases, *group) for group in _groups(tokens, 2 * self._rows, rng)]
+            lengths = [len(own.tokens) for own in self._phrases]
+            groups += [
+                (self._of_phrases, *group) for group in jittered(lengths, 2 * self._rows, rng=rng)
+            ]
         for number in rng.permutation(len(groups)):
             make, members, words = groups[number]
             yield make(members, words), len(members)
@@ -136,19 +136,6 @@ class Loader:
         for row, own in enumerate(tags):
             numbers[row, : len(own)] = [self.tags[tag] for tag in own]
         return Minibatch(pad(self._vocabularies, tokens, rows, words, phrases), numbers)
-
-
-def _groups(
-    sentences: Sequence[Sequence[str]], rows: int, rng: np.random.Generator
-) -> Iterator[tuple[np.ndarray, int]]:
-    """Sentences of like length, and words to pad them to."""
-    sizes = np.array([len(tokens) for tokens in sentences], int)
-    order = np.argsort(sizes + rng.uniform(0, 4, len(sizes)), kind="stable")
-    for at in range(0, len(order), rows):
-        members = order[at : at + rows]
-        longest = int(sizes[members].max())
-        words = next((n for n in LENGTHS if n >= longest), 1 << (longest - 1).bit_length())
-        yield members, words
 
 
 def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str, Any]:
@@ -204,9 +191,7 @@ def make_loss(config: Config):
         nats, aux = span_parser.loss(
             params.parser,
             minibatch.batch,
-            unknown_rate=config.unknown_rate,
-            input_dropout=config.input_dropout,
-            hidden_dropout=config.hidden_dropout,
+            **dropout_rates(config),
             key=key,
         )
         if minibatch.tags is not None:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.parsing import pipeline as parsing
+from experiments import parser_data
+from experiments.settings import dropout_rates
 from experiments.ud_pipeline.config import Config
 from rntn_jax import data
 from rntn_jax.annotate import dependency_parser, morphology, segmenter
@@ -109,14 +110,7 @@ def tagger_stage(
         batches.append(batch)
 
     def loss(params, batch, key):
-        return morphology.loss(
-            params,
-            batch,
-            unknown_rate=config.unknown_rate,
-            input_dropout=config.input_dropout,
-            hidden_dropout=config.hidden_dropout,
-            key=key,
-        )
+        return morphology.loss(params, batch, **dropout_rates(config), key=key)
 
     def score(model: morphology.Morphology) -> float:
         answers = morphology.predict_tags(model, [sentence.forms for sentence in dev])
@@ -150,7 +144,7 @@ def parser_stage(config: Config, train: Sentences, dev: Sentences) -> Stage:
     """Trees over words, tagged as they will be when the parser is used."""
     options = {"feats": True, "suffixes": True, "activation": "relu"}
     relations = sorted({relation for sentence in train for relation in sentence.relations})
-    vocabularies = parsing.vocabularies_of(train, options, config.min_count)
+    vocabularies = parser_data.vocabularies_of(train, options, config.min_count)
     sizes = context_parser.Config(
         encoder.Config(
             tuple(len(v) + 1 for v in vocabularies),  # and the root
@@ -165,16 +159,9 @@ def parser_stage(config: Config, train: Sentences, dev: Sentences) -> Stage:
     )
     params = context_parser.init(jax.random.key(config.seed + 2), sizes)
     model = dependency_parser.DependencyParser(params, vocabularies, relations, sizes, options)
-    batches, _ = parsing.batches_in_context(train, vocabularies, relations, options, STEPS)
+    batches, _ = parser_data.batches_in_context(train, vocabularies, relations, options, STEPS)
 
     def loss(params, batch, key):
-        return context_parser.loss(
-            params,
-            batch,
-            unknown_rate=config.unknown_rate,
-            input_dropout=config.input_dropout,
-            hidden_dropout=config.hidden_dropout,
-            key=key,
-        )
+        return context_parser.loss(params, batch, **dropout_rates(config), key=key)
 
-    return Stage(model, batches, loss, lambda model: parsing.evaluate(model, dev).las)
+    return Stage(model, batches, loss, lambda model: parser_data.evaluate(model, dev).las)

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from experiments import loop, optimizers
-from experiments.splits import read_splits
+from experiments.splits import load_conllu
 from experiments.ud_pipeline.config import Config
 from experiments.ud_pipeline.stages import (
     Stage,
@@ -41,21 +41,7 @@ Sentences = Sequence[data.ConlluSentence]
 
 def load_splits(config: Config) -> dict[str, Sentences]:
     """Sentences of train, dev and test."""
-    if config.train is not None:
-        files = config.train, config.dev, config.test
-        splits = read_splits(data.read_conllu, *files, noun="sentences", in_order=True)
-    elif config.corpus == "demo":
-        splits = data.demo_dependencies.splits()
-    else:
-        files = data.corpora.find(config.corpus, config.data_dir)
-        splits = {name: data.read_conllu(files[name]) for name in ("train", "dev", "test")}
-    splits = {name: sentences[: config.max_sentences] for name, sentences in splits.items()}
-    if not any("root" in sentence.relations for sentence in splits["train"]):
-        raise data.DataError(
-            "no word has the relation root, which the parser gives to the word whose head is 0",
-            file=config.train,
-        )
-    return splits
+    return load_conllu(config, in_order=True)
 
 
 def fit(

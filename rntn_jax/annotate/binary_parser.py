@@ -15,7 +15,7 @@ from rntn_jax import sequences
 from rntn_jax.data import DataError, Tree, Vocabulary
 from rntn_jax.models import encoder, span_parser
 from rntn_jax.shapes import shapes_repr
-from rntn_jax.training import load_model, require, save_pytree, shapes_of, tuples
+from rntn_jax.training import load_record, require, save_pytree, shapes_of, tuples
 
 __all__ = ["BinaryParser", "build_trees", "load_parser", "pad", "save_parser", "word_features"]
 
@@ -263,9 +263,4 @@ def load_parser(path: str | os.PathLike[str]) -> BinaryParser:
         FileNotFoundError: when there is no such file.
         CheckpointError: when the file is damaged or holds something else.
     """
-
-    def describe(info: dict[str, Any]) -> tuple[Any, Any]:
-        parser = from_info(info)
-        return parser.params, lambda params: parser._replace(params=params)
-
-    return load_model(path, "tree_builder", "a tree builder", describe)
+    return load_record(path, "tree_builder", "a tree builder", from_info)

@@ -13,7 +13,7 @@ import numpy as np
 from rntn_jax import data, trees
 from rntn_jax.models import mv_rnn, rntn, tree_lstm, vec_avg
 from rntn_jax.shapes import shapes_repr
-from rntn_jax.training import load_model, require, save_pytree, shapes_of
+from rntn_jax.training import load_record, require, save_pytree, shapes_of
 
 __all__ = [
     "CLASS_NAMES",
@@ -149,12 +149,7 @@ def load_classifier(path: str | os.PathLike[str]) -> SentimentClassifier:
         FileNotFoundError: when there is no such file.
         CheckpointError: when the file is damaged or holds something else.
     """
-
-    def describe(info: dict[str, Any]) -> tuple[Any, Any]:
-        classifier = from_info(info)
-        return classifier.params, lambda params: classifier._replace(params=params)
-
-    return load_model(path, MODELS, "a classifier of tree nodes", describe)
+    return load_record(path, MODELS, "a classifier of tree nodes", from_info)
 
 
 def class_probabilities(

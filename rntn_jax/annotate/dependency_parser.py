@@ -16,7 +16,7 @@ from rntn_jax import sequences
 from rntn_jax.data import ConlluSentence, Vocabulary
 from rntn_jax.models import context_parser, encoder, parser
 from rntn_jax.shapes import shapes_repr
-from rntn_jax.training import load_model, require, save_pytree, shapes_of, texts, tuples
+from rntn_jax.training import load_record, require, save_pytree, shapes_of, texts, tuples
 
 __all__ = [
     "DependencyParser",
@@ -44,7 +44,15 @@ class DependencyParser(NamedTuple):
 
 
 def columns(sentence: ConlluSentence, options: dict[str, Any]) -> list[list[str]]:
-    """What the network may know of words: form, tag, and as asked features and suffix."""
+    """What the network may know of words: form, tag, and as asked features and suffix.
+
+    Args:
+        sentence: its words.
+        options: ``feats`` and ``suffixes``, whether these are read.
+
+    Returns:
+        Of each column, a value for each word.
+    """
     low = [form.lower() for form in sentence.forms]
     found = [low, list(sentence.upos)]
     if options["feats"]:
@@ -64,6 +72,16 @@ def pad_sentences(
     """Sentences as a batch of so many rows of so many words.
 
     The root has an id of its own, the last.
+
+    Args:
+        sentences: at most ``rows``.
+        vocabularies: of the columns.
+        options: as `columns` takes them.
+        rows: ``B``.
+        words: ``T``, not counting the root and the place after the last word.
+
+    Returns:
+        Ids int32 ``[B, T + 2]`` of each column, and lengths int32 ``[B]``.
     """
     ids = tuple(np.zeros((rows, words + 2), np.int32) for _ in vocabularies)
     length = np.zeros(rows, np.int32)
@@ -83,6 +101,14 @@ def length_groups(
 
     Words are a power of two, at least ``least``; rows, as many as ``area`` words make, and at most
     8 for a few sentences.
+
+    Args:
+        lengths: words of each sentence.
+        least: words, a power of two.
+        area: words of a batch, with padding.
+
+    Yields:
+        Numbers of sentences int ``[n]``, rows, and words.
     """
     most = 8 if len(lengths) <= 8 else area
     return sequences.padded_batches(
@@ -191,9 +217,4 @@ def load_dependency_parser(path: str | os.PathLike[str]) -> DependencyParser:
         FileNotFoundError: when there is no such file.
         CheckpointError: when the file is damaged or holds something else.
     """
-
-    def describe(info: dict[str, Any]) -> tuple[Any, Any]:
-        model = from_info(info)
-        return model.params, lambda params: model._replace(params=params)
-
-    return load_model(path, "parser", "a parser", describe)
+    return load_record(path, "parser", "a parser", from_info)

@@ -40,6 +40,13 @@ MAX_WORDS, MAX_CHARACTERS = 250, 4000  # of a text
 def build(model: Pipeline, text: str) -> Tree:
     """The tree of a text, unlabelled.
 
+    Args:
+        model: that builds it.
+        text: of a sentence.
+
+    Returns:
+        A tree whose labels are all -1.
+
     Raises:
         DataError: when the text has no words or too many.
     """
@@ -67,6 +74,15 @@ def with_phrase(model: Pipeline, tree: Tree, begin: int, end: int) -> Tree:
 
     Phrases that do not cross the new one stay, and so do the corrected labels of all phrases of
     the new tree that the old one has too; what has to change is built by the model.
+
+    Args:
+        model: that builds what has to change.
+        tree: the old one; its labels are corrections.
+        begin: the first word.
+        end: after the last one.
+
+    Returns:
+        The new tree, with the corrections that still apply, else -1.
 
     Raises:
         DataError: when there is no such phrase.

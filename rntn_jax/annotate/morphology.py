@@ -81,6 +81,14 @@ def _shape(form: str) -> str:
 def init(key: jax.Array, config: encoder.Config, num_tags: int) -> Params:
     """Random parameters.
 
+    Args:
+        key: a PRNG key.
+        config: sizes of the encoder.
+        num_tags: pairs of UPOS and FEATS.
+
+    Returns:
+        `Params` in float32.
+
     Example:
         >>> config = encoder.Config((9, 5), (3, 2), rnn_dim=4)
         >>> init(jax.random.key(0), config, 6).head.w.shape
@@ -110,6 +118,9 @@ def apply(
         input_dropout: as there.
         hidden_dropout: as there.
         key: PRNG key, needed when a rate is not 0.
+
+    Returns:
+        The logits, in the dtype of the parameters.
     """
     known = encoder.apply(
         params.encoder,
@@ -123,9 +134,33 @@ def apply(
     return known @ params.head.w + params.head.b[None, None]
 
 
-def loss(params: Params, batch: Batch, **options: Any) -> tuple[jax.Array, None]:
-    """Mean cross-entropy of the tags in nats; options are those of `apply`."""
-    logits = apply(params, batch, **options)
+def loss(
+    params: Params,
+    batch: Batch,
+    *,
+    unknown_rate: float = 0.0,
+    input_dropout: float = 0.0,
+    hidden_dropout: float = 0.0,
+    key: jax.Array | None = None,
+) -> tuple[jax.Array, None]:
+    """Mean cross-entropy of the tags of all words.
+
+    Args:
+        params: as `init` makes them.
+        batch: sentences and their tags.
+        unknown_rate, input_dropout, hidden_dropout, key: as in `apply`.
+
+    Returns:
+        The loss in nats a word, a scalar; and nothing.
+    """
+    logits = apply(
+        params,
+        batch,
+        unknown_rate=unknown_rate,
+        input_dropout=input_dropout,
+        hidden_dropout=hidden_dropout,
+        key=key,
+    )
     mask = jnp.arange(logits.shape[1])[None] < batch.length[:, None]
     nats = softmax_cross_entropy(logits, batch.labels, mask)
     return nats.sum() / jnp.maximum(mask.sum(), 1).astype(nats.dtype), None

@@ -125,6 +125,11 @@ def pieces(
     Each paragraph stands between two line ends, by which the network sees where it begins and ends;
     longer ones are cut, with ``context`` characters before and after what a piece answers for.
 
+    Args:
+        text: all of it.
+        vocabularies: of the columns of characters.
+        context: characters around what a piece answers for.
+
     Yields:
         Of each piece, the place in the text of its first character, ids ``[n, columns]``, and the
         part of it that it answers for.

@@ -89,7 +89,12 @@ class Server(ThreadingHTTPServer):
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Says nothing of a browser that has gone away."""
+        """Says nothing of a browser that has gone away.
+
+        Args:
+            request: of the browser.
+            client_address: its address.
+        """
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -141,7 +146,12 @@ def num_classes(model: Pipeline) -> int:
 
 
 def warm(model: Pipeline, sizes: tuple[int, ...]) -> None:
-    """Compiles what sentences of up to so many words need."""
+    """Compiles what sentences of up to so many words need.
+
+    Args:
+        model: the model that answers.
+        sizes: numbers of words.
+    """
     for size in sizes:
         live.answer(model, live.build(model, "word " * size))
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from rntn_jax.crf.chain.scores import Scores
+from rntn_jax.ops.checks import check
 
 __all__ = ["LIMIT", "log_partition", "marginal", "of_chain", "table"]
 
@@ -32,6 +32,7 @@ def table(node: jax.Array, edge: jax.Array, edges: Iterable[Sequence[int]]) -> j
         ``[C, C, ...]``, an axis for each of the I nodes.
 
     Raises:
+        AssertionError: for scores of other shapes, or no floating point numbers.
         ValueError: when there are more than `LIMIT` labellings, or an edge leads nowhere.
 
     Example:
@@ -39,11 +40,11 @@ def table(node: jax.Array, edge: jax.Array, edges: Iterable[Sequence[int]]) -> j
         >>> scores.shape, float(scores.sum())
         ((3, 3), 9.0)
     """
-    node, edge = jnp.asarray(node), jnp.asarray(edge)
-    chex.assert_rank([node, edge], [2, 3])
-    count, classes = node.shape
+    sizes: dict[str, int] = {}
     pairs = [(int(i), int(j)) for i, j in edges]
-    chex.assert_shape(edge, (len(pairs), classes, classes))
+    node = check("node", node, "float", "I C", sizes)
+    edge = check("edge", edge, "float", f"{len(pairs)} C C", sizes)
+    count, classes = node.shape
     if classes**count > LIMIT:
         raise ValueError(f"{classes}^{count} labellings are more than {LIMIT}")
     total = jnp.zeros((classes,) * count, jnp.result_type(node, edge))
@@ -93,7 +94,7 @@ def of_chain(scores: Scores, row: int) -> jax.Array:
 
 
 def log_partition(table: jax.Array) -> jax.Array:
-    """``ln Z`` of a table: ``ln sum_y exp(s(y))``."""
+    """``ln Z`` of a table: ``ln sum_y exp(s(y))``, in nats; ``-inf`` where all is forbidden."""
     return jax.nn.logsumexp(table)
 
 

@@ -16,6 +16,9 @@ def log_prob(own_score: jax.Array, log_z: jax.Array) -> jax.Array:
     Args:
         own_score: scores of one structure each, ``-inf`` where it is forbidden.
         log_z: log-partitions, of the same shape.
+
+    Returns:
+        Nats, of the shape of both; NaN where ``log_z`` is.
     """
     forbidden = (own_score == -jnp.inf) & ~jnp.isnan(log_z)
     own_score = jnp.where(forbidden, 0, own_score)
@@ -33,6 +36,9 @@ def weighted_sum(p: jax.Array, values: jax.Array, axes: tuple[int, ...]) -> jax.
         p: probabilities.
         values: of a shape that broadcasts to that of ``p``.
         axes: to sum over.
+
+    Returns:
+        The shape of ``p`` without these axes.
     """
     dtype = accumulator(p, values)
     values = jnp.broadcast_to(values, p.shape).astype(dtype)

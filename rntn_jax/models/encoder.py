@@ -93,15 +93,15 @@ class Params(NamedTuple):
 
 
 def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Params:
-    """Random parameters.
+    """Random parameters: embeddings uniform ``+-word_range``, recurrent weights a rotation.
 
     Args:
         key: a PRNG key.
-        config: sizes and scales.
-        dtype: of all parameters.
+        config: columns and recurrent layers.
+        dtype: of all of them.
 
     Returns:
-        `Params`.
+        Tables ``[V, E]`` of each column, and two cells a layer.
 
     Example:
         >>> config = Config(vocab_sizes=(9, 5), embed_dims=(3, 2), rnn_dim=4)

@@ -77,15 +77,15 @@ class Params(NamedTuple):
 
 
 def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Params:
-    """Random parameters.
+    """Random parameters: words normal or uniform, as ``config`` says, the cell uniform.
 
     Args:
         key: a PRNG key.
-        config: sizes and scales.
-        dtype: of all parameters.
+        config: sizes, and the scales of words and tensor.
+        dtype: of all of them.
 
     Returns:
-        `Params`.
+        ``embedding [V, D]``, the cell, and the head ``[D, C]``.
 
     Example:
         >>> params = init(jax.random.key(0), Config(vocab_size=7, dim=3))

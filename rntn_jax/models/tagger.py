@@ -89,15 +89,15 @@ class Aux(NamedTuple):
 
 
 def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Params:
-    """Random parameters.
+    """Random parameters: layers in Glorot's range, words uniform ``+-word_range``, transitions 0.
 
     Args:
         key: a PRNG key.
-        config: sizes and scales.
-        dtype: of all parameters.
+        config: columns, layers and labels.
+        dtype: of all of them.
 
     Returns:
-        `Params`.
+        The layers, and scores 0 of all transitions, starts and ends.
 
     Example:
         >>> config = Config(vocab_sizes=(9, 5), embed_dims=(3, 2), num_classes=4, hidden_dim=6)

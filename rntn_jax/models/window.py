@@ -108,15 +108,15 @@ class Aux(NamedTuple):
 
 
 def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Params:
-    """Random parameters.
+    """Random parameters: layers in Glorot's range, words uniform ``+-word_range``.
 
     Args:
         key: a PRNG key.
-        config: sizes and scales.
-        dtype: of all parameters.
+        config: vocabularies and their places in the window, widths.
+        dtype: of all of them.
 
     Returns:
-        `Params`.
+        A table ``[V, E]`` for each vocabulary, and two layers.
 
     Example:
         >>> config = Config(vocab_size=9, window=5, embed_dim=3, hidden_dim=4, num_classes=2)

@@ -36,6 +36,14 @@ Axes = int | tuple[int, ...] | None
 def finite_max(x: jax.Array, axis: Axes = -1, keepdims: bool = True) -> jax.Array:
     """The largest entry along some axes, 0 where all are ``-inf`` or there are none.
 
+    Args:
+        x: an array.
+        axis: one axis, several, or None: all.
+        keepdims: whether these stay, of size 1.
+
+    Returns:
+        The maxima; NaN where one is.
+
     Example:
         >>> finite_max(jnp.array([[1.0, 2.0], [-jnp.inf, -jnp.inf]])).tolist()
         [[2.0], [0.0]]
@@ -63,6 +71,13 @@ def safe_log(x: jax.Array) -> jax.Array:
 def logsumexp(x: jax.Array, axis: Axes = -1) -> jax.Array:
     """``ln sum exp(x)`` along some axes, ``-inf`` where everything is, there without a gradient.
 
+    Args:
+        x: logarithms.
+        axis: one axis, several, or None: all.
+
+    Returns:
+        The shape of ``x`` without these axes, nats.
+
     Example:
         >>> logsumexp(jnp.array([[0.0, 0.0], [-jnp.inf, -jnp.inf]])).round(4).tolist()
         [0.6930999755859375, -inf]
@@ -73,6 +88,13 @@ def logsumexp(x: jax.Array, axis: Axes = -1) -> jax.Array:
 
 def log_normalize(x: jax.Array, axis: Axes = -1) -> jax.Array:
     """``x - logsumexp(x)``: logarithms of probabilities; ``-inf`` all where ``x`` is.
+
+    Args:
+        x: logarithms.
+        axis: one axis, several, or None: all.
+
+    Returns:
+        The shape of ``x``, nats.
 
     Example:
         >>> log_normalize(jnp.array([[0.0, -jnp.inf], [-jnp.inf, -jnp.inf]])).tolist()
@@ -94,6 +116,13 @@ def kl_terms(log_p: jax.Array, log_q: jax.Array) -> jax.Array:
     Each is at least 0, so that no digits cancel where ``p`` and ``q`` are nearly equal: with
     ``x = ln q - ln p`` it is ``p (exp(x) - 1 - x)``, near 0 by its series. Where ``q`` is 0 and
     ``p`` is not, it should be infinite and is ``p``: what is forbidden is the caller's to find.
+
+    Args:
+        log_p: logarithms of probabilities.
+        log_q: likewise, of the same shape.
+
+    Returns:
+        The terms, of that shape, in nats.
     """
     nothing = log_p == -jnp.inf, log_q == -jnp.inf
     both = ~(nothing[0] | nothing[1])
@@ -129,10 +158,26 @@ def normalize(p: jax.Array) -> jax.Array:
 
 
 def matmul(x: jax.Array, y: jax.Array) -> jax.Array:
-    """The product in full precision, which TPUs and GPUs do not give unasked."""
+    """The product in full precision, which TPUs and GPUs do not give unasked.
+
+    Args:
+        x: as `jax.numpy.matmul` takes it.
+        y: likewise.
+
+    Returns:
+        The product.
+    """
     return jnp.matmul(x, y, precision=lax.Precision.HIGHEST)
 
 
 def einsum(subscripts: str, *operands: Any) -> jax.Array:
-    """`jax.numpy.einsum` in full precision."""
+    """`jax.numpy.einsum` in full precision.
+
+    Args:
+        subscripts: as there.
+        operands: arrays.
+
+    Returns:
+        An array.
+    """
     return jnp.einsum(subscripts, *operands, precision=lax.Precision.HIGHEST)

@@ -3,14 +3,6 @@
 // `signal` ends the listeners outside of the root.
 const rjEdit = (root, signal) => {
   const classes = JSON.parse(root.dataset.classes);
-  const make = (parent, tag, text, facts = {}) => {
-    const element = document.createElement(tag);
-    if (text !== undefined) element.textContent = text;
-    for (const name in facts) element.setAttribute(name, facts[name]);
-    parent.append(element);
-    return element;
-  };
-  const bound = (value, low, high) => Math.min(Math.max(value, low), Math.max(low, high));
 
   // Corrections: fixes[tree][node] is a class. Undo is a list of what was there before.
   const frames = [...root.querySelectorAll(".rj-scroll")];
@@ -99,7 +91,7 @@ const rjEdit = (root, signal) => {
       Object.keys(nodes).map((index) => [Number(tree), Number(index), undefined]))),
     download: (text) => {
       const url = URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" }));
-      const link = make(bar, "a", "", { href: url, download: "trees.txt", hidden: "" });
+      const link = rjMake(bar, "a", "", { href: url, download: "trees.txt", hidden: "" });
       link.click();
       link.remove();
       setTimeout(() => URL.revokeObjectURL(url), 10000);
@@ -133,28 +125,28 @@ const rjEdit = (root, signal) => {
     const { width, height } = menu.element.getBoundingClientRect();
     const left = box.left + box.width / 2 - width / 2;
     const top = box.bottom + 8 + height <= innerHeight ? box.bottom + 8 : box.top - 8 - height;
-    menu.element.style.left = bound(left, 8, innerWidth - width - 8) + "px";
-    menu.element.style.top = bound(top, 8, innerHeight - height - 8) + "px";
+    menu.element.style.left = rjBound(left, 8, innerWidth - width - 8) + "px";
+    menu.element.style.top = rjBound(top, 8, innerHeight - height - 8) + "px";
   };
   const openMenu = (node) => {
     closeMenu();
-    const element = make(document.body, "div", undefined,
+    const element = rjMake(document.body, "div", undefined,
       { class: "rj-menu", role: "menu", "aria-label": "Label of this node" });
     const choose = (value) => {
       change([[...where(node), value]]);
       closeMenu(true);
     };
     const item = (name, checked, value, hint) => {
-      const button = make(element, "button", undefined,
+      const button = rjMake(element, "button", undefined,
         { type: "button", role: "menuitemradio", "aria-checked": checked, tabindex: -1 });
       button.addEventListener("click", () => choose(value));
-      const disc = make(button, "i", value === undefined ? "\u00d7" : classes[value][4]);
+      const disc = rjMake(button, "i", value === undefined ? "\u00d7" : classes[value][4]);
       if (value !== undefined) {
         disc.style.cssText = `background:${classes[value][1]};color:${classes[value][2]};` +
           `border:1px solid ${classes[value][3]}`;
       }
-      make(button, "span", name);
-      if (hint !== undefined) make(button, "kbd", hint);
+      rjMake(button, "span", name);
+      if (hint !== undefined) rjMake(button, "kbd", hint);
       return button;
     };
     const items = classes.map(([name], i) =>

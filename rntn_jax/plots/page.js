@@ -2,24 +2,27 @@
 // the whole page, so that hundreds of trees cost nothing until they are pointed at. Text from the
 // corpus enters the page as text nodes only.
 "use strict";
+// An element at the end of another; and a number put between two others.
+const rjMake = (parent, tag, text, facts = {}) => {
+  const element = document.createElement(tag);
+  if (text !== undefined) element.textContent = text;
+  for (const name in facts) element.setAttribute(name, facts[name]);
+  parent.append(element);
+  return element;
+};
+const rjBound = (value, low, high) => Math.min(Math.max(value, low), Math.max(low, high));
 (() => {
   const body = document.body;
   addEventListener("error", (event) => { body.dataset.rjError = event.message; });
-  const make = (parent, tag, text) => {
-    const element = document.createElement(tag);
-    if (text !== undefined) element.textContent = text;
-    parent.append(element);
-    return element;
-  };
-  const card = make(body, "aside");
+  const card = rjMake(body, "aside");
   card.className = "rj-card";
   card.setAttribute("role", "tooltip");
   card.hidden = true;
   let current = null;
 
   const line = (label, value) => {
-    const row = make(card, "p", label + " ");
-    make(row, "b", value);
+    const row = rjMake(card, "p", label + " ");
+    rjMake(row, "b", value);
   };
   const highlight = (node, on) => {
     const [start, stop] = node.dataset.span.split(" ").map(Number);
@@ -45,21 +48,21 @@
     const data = node.dataset;
     const shares = data.shares ? data.shares.split(" ").map(Number) : null;
     card.replaceChildren();
-    make(card, "q", node.getAttribute("aria-label").split("\n")[0].slice(1, -1));
+    rjMake(card, "q", node.getAttribute("aria-label").split("\n")[0].slice(1, -1));
     if (data.predicted !== undefined)
       line("predicted", data.predicted < 0 ? "none (not finite)" : classes[data.predicted][0]);
     if (data.gold >= 0 || data.predicted === undefined)
       line("gold", data.gold < 0 ? "unlabelled" : classes[data.gold][0]);
     if (data.corrected !== undefined) line("corrected", classes[data.corrected][0]);
     if (shares) {
-      const bars = make(card, "div");
+      const bars = rjMake(card, "div");
       shares.forEach((share, index) => {
         const percent = 100 * share;
-        const name = make(bars, "span", classes[index][0]);
-        const bar = make(bars, "i");
+        const name = rjMake(bars, "span", classes[index][0]);
+        const bar = rjMake(bars, "i");
         bar.style.width = Math.min(Math.max(percent, 0), 100) + "%";
         bar.style.background = classes[index][1];
-        const value = make(bars, "span", percent.toFixed(1) + "%");
+        const value = rjMake(bars, "span", percent.toFixed(1) + "%");
         if (index === Number(data.predicted)) name.className = value.className = "rj-best";
       });
     }

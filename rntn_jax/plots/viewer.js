@@ -2,14 +2,6 @@
 // a CSS transform in a frame that clips it. `signal` ends the listeners outside of the root.
 const rjView = (root, signal) => {
   const frames = [...root.querySelectorAll(".rj-scroll")];
-  const make = (parent, tag, text, facts = {}) => {
-    const element = document.createElement(tag);
-    if (text !== undefined) element.textContent = text;
-    for (const name in facts) element.setAttribute(name, facts[name]);
-    parent.append(element);
-    return element;
-  };
-  const bound = (value, low, high) => Math.min(Math.max(value, low), Math.max(low, high));
 
   // Moving and zooming. A view is the scale k and the place x, y of the picture in its frame. All
   // frames are as wide as the root. Sizes are kept: to ask the page for them is slow.
@@ -22,14 +14,14 @@ const rjView = (root, signal) => {
   const put = (frame, k, x, y) => {
     const view = views.get(frame);
     view.k = k;
-    view.x = bound(x, 60 - view.w * k, width - 60);
-    view.y = bound(y, 40 - view.h * k, view.height - 40);
+    view.x = rjBound(x, 60 - view.w * k, width - 60);
+    view.y = rjBound(y, 40 - view.h * k, view.height - 40);
     view.svg.style.transform = `translate(${view.x}px,${view.y}px) scale(${k})`;
     frame.dispatchEvent(new Event("scroll"));  // the card follows its node
   };
   const start = (frame) => {  // the whole tree, unless its words would be too small to read
     const view = views.get(frame), limit = Math.max(innerHeight * 0.8, 240);
-    const k = bound(Math.min(width / view.w, limit / view.h), 0.7, 1);
+    const k = rjBound(Math.min(width / view.w, limit / view.h), 0.7, 1);
     view.height = Math.ceil(Math.min(view.h * k, limit));
     frame.style.height = view.height + "px";
     frame.parentNode.style.containIntrinsicSize = `auto ${view.height + 55}px`;
@@ -45,7 +37,7 @@ const rjView = (root, signal) => {
   };
   const zoom = (frame, factor, px, py) => {
     const view = views.get(frame), height = view.height;
-    const k = bound(view.k * factor, Math.min(0.2, width / view.w, height / view.h), 4);
+    const k = rjBound(view.k * factor, Math.min(0.2, width / view.w, height / view.h), 4);
     px ??= width / 2;
     py ??= height / 2;
     put(frame, k, px - (px - view.x) * k / view.k, py - (py - view.y) * k / view.k);
@@ -69,10 +61,10 @@ const rjView = (root, signal) => {
 
   for (const frame of frames) {
     frame.classList.add("rj-live");
-    const tools = make(frame.parentNode, "div", undefined, { class: "rj-tools" });
+    const tools = rjMake(frame.parentNode, "div", undefined, { class: "rj-tools" });
     for (const [sign, name] of [["\u2212", "Zoom out"], ["+", "Zoom in"], ["Fit", "Whole tree"]]) {
       const facts = { type: "button", title: name, "aria-label": name, tabindex: -1 };
-      make(tools, "button", sign, facts);
+      rjMake(tools, "button", sign, facts);
     }
     views.get(frame).svg.setAttribute("role", "group");
     const nodes = frame.querySelectorAll(".rj-node");
@@ -100,7 +92,7 @@ const rjView = (root, signal) => {
     if (!frame || !(event.ctrlKey || event.metaKey || frames.length === 1)) return;
     event.preventDefault();
     const box = frame.getBoundingClientRect();
-    const step = bound(event.deltaY * (event.deltaMode ? 20 : 1), -150, 150);
+    const step = rjBound(event.deltaY * (event.deltaMode ? 20 : 1), -150, 150);
     zoom(frame, Math.exp(-step / 400), event.clientX - box.left, event.clientY - box.top);
   }, { passive: false });
 

@@ -32,6 +32,9 @@ def attributes(rows: Rows, template: str) -> list[list[str]]:
         template: a key of `TEMPLATES`. With ``crfsuite`` the first and the last token have the
             attributes ``__BOS__`` and ``__EOS__``.
 
+    Returns:
+        A list of attributes for each token.
+
     Example:
         >>> attributes([("no", "DT"), ("film", "NN")], "token")
         [['w[0]=no', 'pos[0]=DT'], ['w[0]=film', 'pos[0]=NN']]

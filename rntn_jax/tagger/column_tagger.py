@@ -87,7 +87,12 @@ Model = Sparse | Neural
 
 
 def save_model(path: str | os.PathLike[str], model: Model) -> None:
-    """Writes a model to one safetensors file."""
+    """Writes a model to one safetensors file.
+
+    Args:
+        path: the file; it is replaced if it exists.
+        model: what is written.
+    """
     if isinstance(model, Sparse):
         model.crf.save(path, info=model.info)
         return
@@ -159,7 +164,15 @@ def _check_info(info: dict[str, Any], labels: list[str]) -> None:
 def encode(
     sentences: Sequence[Sentence], vocabularies: Sequence[data.Vocabulary]
 ) -> list[np.ndarray]:
-    """Ids ``[T, columns]`` of sentences without a tag column."""
+    """Ids ``[T, columns]`` of sentences without a tag column.
+
+    Args:
+        sentences: rows without a tag column.
+        vocabularies: of the columns that `columns` makes of them.
+
+    Returns:
+        int ``[T, columns]`` of each sentence.
+    """
     described = [zip(*columns(rows)) for rows in sentences]
     return [
         np.stack([v.encode(column) for v, column in zip(vocabularies, rows)], axis=1)
@@ -177,6 +190,16 @@ def batches(
     """Members and padded arrays of minibatches of like length.
 
     Always ``batch_size`` rows, so that a length compiles once.
+
+    Args:
+        ids: int32 ``[T, columns]`` of each sentence.
+        tags: int ``[T]`` of each; None: not known.
+        batch_size: rows.
+        seed: as `rntn_jax.sequences.buckets` takes it.
+        granularity: likewise.
+
+    Yields:
+        Numbers of sentences, and a `Batch` whose other rows are masked.
     """
     lengths = [len(rows) for rows in ids]
     for members, steps in sequences.buckets(lengths, batch_size, seed, granularity):
@@ -205,7 +228,15 @@ def _answer(
 
 
 def constraints_of(labels: list[str], scheme: Any) -> tuple[Any, Any, Any]:
-    """Transitions, starts and ends that a scheme allows."""
+    """Transitions, starts and ends that a scheme allows.
+
+    Args:
+        labels: the C labels.
+        scheme: theirs.
+
+    Returns:
+        bool ``[C, C]``, ``[C]`` and ``[C]``.
+    """
     rules = data.chunks.allowed_transitions, data.chunks.allowed_start, data.chunks.allowed_end
     edge, start, end = (rule(labels, scheme) for rule in rules)
     return edge, start, end
@@ -222,6 +253,9 @@ def predict(
         constrained: decode only what is well-formed in the labels' scheme; always so when that is
             not the scheme of the tags.
         batch_size: sentences at a time.
+
+    Returns:
+        Of each sentence a list of tags, and ``[T, C]`` probabilities.
     """
     c = len(model.labels)
     scheme: Any = model.info["scheme"]
@@ -254,7 +288,16 @@ def predict(
 def compare(
     sentences: Sequence[Sentence], tags: Sequence[Sequence[str]], scheme: str
 ) -> data.chunks.Scores:
-    """Scores of predicted tags of chunks and tokens; with the scheme ``none``, of tokens alone."""
+    """Scores of predicted tags of chunks and tokens; with the scheme ``none``, of tokens alone.
+
+    Args:
+        sentences: rows whose last column is the tag.
+        tags: of each sentence, the predicted ones.
+        scheme: of both.
+
+    Returns:
+        The scores.
+    """
     gold = [[row[-1] for row in rows] for rows in sentences]
     if scheme != "none":
         return data.chunks.evaluate(gold, tags)

@@ -35,6 +35,9 @@ def as_lists(sentences: Any) -> list[Any]:
     Objects with a method ``items`` that are no dictionary, as `pycrfsuite.ItemSequence`, stand for
     what it returns.
 
+    Raises:
+        DataError: for a text or a dictionary, which are no sentences.
+
     Example:
         >>> as_lists((token for token in sentence) for sentence in (["a", "b"], []))
         [['a', 'b'], []]
@@ -54,6 +57,10 @@ def as_lists(sentences: Any) -> list[Any]:
 
 def check_lengths(X: Sequence[Sequence[Any]], y: Sequence[Sequence[str]]) -> None:
     """Refuses labels that are not one for each token.
+
+    Args:
+        X: tokens of each sentence.
+        y: labels of each.
 
     Raises:
         DataError: naming the sentence.

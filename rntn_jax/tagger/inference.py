@@ -112,18 +112,45 @@ def _batches(lengths: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
 
 
 @jax.jit
-def best_labels(scores: chain.Scores, _: Any, constraints: tuple[Any, Any, Any]) -> jax.Array:
-    """The best labels ``[B, T]`` (Viterbi) among those that the constraints allow."""
+def best_labels(scores: chain.Scores, labels: Any, constraints: tuple[Any, Any, Any]) -> jax.Array:
+    """The best labels (Viterbi) among those that the constraints allow.
+
+    Args:
+        scores: of padded sentences.
+        labels: not read.
+        constraints: transitions, first and last labels that are allowed; None: all.
+
+    Returns:
+        int32 ``[B, T]``.
+    """
     return chain.argmax(chain.constrain(scores, *constraints))[0]
 
 
 @jax.jit
-def marginals(scores: chain.Scores, _: Any, __: Any) -> jax.Array:
-    """The probability ``[B, T, C]`` of each label at each token."""
+def marginals(scores: chain.Scores, labels: Any, constraints: Any) -> jax.Array:
+    """The probability of each label at each token.
+
+    Args:
+        scores: of padded sentences.
+        labels: not read.
+        constraints: not read.
+
+    Returns:
+        ``[B, T, C]``.
+    """
     return chain.marginals(scores).node
 
 
 @jax.jit
-def log_prob(scores: chain.Scores, labels: jax.Array, _: Any) -> jax.Array:
-    """The log-probability ``[B, 1]`` of the labels of each row, in nats."""
+def log_prob(scores: chain.Scores, labels: jax.Array, constraints: Any) -> jax.Array:
+    """The log-probability of the labels of each row.
+
+    Args:
+        scores: of padded sentences.
+        labels: int ``[B, T]``.
+        constraints: not read.
+
+    Returns:
+        ``[B, 1]`` nats.
+    """
     return chain.log_prob(scores, labels)[:, None]

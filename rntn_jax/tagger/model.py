@@ -90,7 +90,14 @@ def _arrays(model: Model) -> _File:
 def write(
     path: str | os.PathLike[str], model: Model, arguments: dict[str, Any], info: Any = None
 ) -> None:
-    """Writes the model, the arguments of its estimator, and anything JSON can hold."""
+    """Writes the model, the arguments of its estimator, and anything JSON can hold.
+
+    Args:
+        path: the file; it is replaced if it exists.
+        model: the model.
+        arguments: of its estimator.
+        info: anything JSON can hold.
+    """
     content = _arrays(model)
     about = {
         "kind": "sparse_crf",
@@ -103,7 +110,15 @@ def write(
 
 
 def file_size(model: Model, arguments: dict[str, Any]) -> int:
-    """Bytes of the file that `write` writes."""
+    """Bytes of the file that `write` writes.
+
+    Args:
+        model: the model.
+        arguments: of its estimator.
+
+    Returns:
+        The number of bytes.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model")
         write(path, model, arguments)

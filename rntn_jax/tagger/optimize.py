@@ -97,9 +97,19 @@ def fit_lbfgs(
 def fit_adagrad(
     data: TrainingData, features: sparse_crf.Features, arguments: dict[str, Any], report: Report
 ) -> sparse_crf.Params:
-    """Steps of AdaGrad (Duchi et al. 2011) on minibatches; arguments as in `fit_lbfgs`.
+    """Steps of AdaGrad (Duchi et al. 2011) on minibatches.
 
     Each minibatch carries its share of the penalty ``c2 |w|^2``.
+
+    Args:
+        data: sentences and labels.
+        features: of `sparse_crf.features`.
+        arguments: of `arguments.resolve`.
+        report: called after each pass with its number, the loss, the weights and the gradient's
+            norm.
+
+    Returns:
+        The weights after the last pass.
 
     Raises:
         NotFiniteError: when the loss is no number.

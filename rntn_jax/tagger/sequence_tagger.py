@@ -63,6 +63,13 @@ class SequenceTagger:
     def marginal(self, y: str, pos: int) -> float:
         """The probability of a label at a token (from 0) of the sentence given before.
 
+        Args:
+            y: a label.
+            pos: a token, from 0.
+
+        Returns:
+            A number from 0 to 1.
+
         Raises:
             ValueError: when there is no such label.
         """

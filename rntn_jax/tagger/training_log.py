@@ -113,9 +113,33 @@ class Logger:
         self._verbose, self._report, self._holdout = verbose, report, holdout
         self._start = time.monotonic()
 
-    def __call__(self, number: int, loss: float, params: Any, **figures: float) -> None:
-        """Notes an iteration: its number, the loss, the weights after it, and further figures."""
+    def __call__(
+        self,
+        number: int,
+        loss: float,
+        params: Any,
+        *,
+        feature_norm: float | None = None,
+        error_norm: float | None = None,
+        active_features: int | None = None,
+    ) -> None:
+        """Notes an iteration.
+
+        Args:
+            number: of the iteration, from 1.
+            loss: of the training data, in nats.
+            params: the weights after it.
+            feature_norm: that of the weights; here and below, None: not known.
+            error_norm: that of the gradient.
+            active_features: weights that are not 0.
+        """
         seconds = time.monotonic() - self._start
+        known = {
+            "feature_norm": feature_norm,
+            "error_norm": error_norm,
+            "active_features": active_features,
+        }
+        figures = {name: value for name, value in known.items() if value is not None}
         row = {"num": number, "loss": loss, **figures, "time": seconds}
         if self._holdout is not None:
             row |= self._holdout(params)

@@ -11,7 +11,7 @@ from rntn_jax.training.checkpoint import (
 from rntn_jax.training.files import DamagedFileError, write_whole
 from rntn_jax.training.lbfgs import Lbfgs, LbfgsState, Stopping, lbfgs, minimize_l1
 from rntn_jax.training.metrics import MetricsWriter, read_metrics
-from rntn_jax.training.model_file import load_model, require, shapes_of, texts, tuples
+from rntn_jax.training.model_file import load_model, load_record, require, shapes_of, texts, tuples
 from rntn_jax.training.progress import ProgressBar
 from rntn_jax.training.run_state import RunState
 from rntn_jax.training.step import (
@@ -40,6 +40,7 @@ __all__ = [
     "init_state",
     "lbfgs",
     "load_model",
+    "load_record",
     "load_pytree",
     "make_train_step",
     "minimize_l1",

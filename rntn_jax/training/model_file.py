@@ -15,7 +15,7 @@ import jax
 
 from rntn_jax.training.checkpoint import CheckpointError, _matched, _read
 
-__all__ = ["load_model", "require", "shapes_of", "texts", "tuples"]
+__all__ = ["load_model", "load_record", "require", "shapes_of", "texts", "tuples"]
 
 Model = TypeVar("Model")
 
@@ -173,3 +173,47 @@ def _check_size(name: str, value: Any, numbers: int, arrays: int) -> None:
         limit = arrays if several else max(numbers, 2)
         unit = "arrays" if several else "numbers"
         require(value <= limit, f"{name} is {str(value)[:20]}, and the file has {limit} {unit}")
+
+
+def load_record(
+    path: str | os.PathLike[str],
+    kind: str | Container[str],
+    what: str,
+    from_info: Callable[[dict[str, Any]], Any],
+) -> Any:
+    """`load_model` of a NamedTuple that holds its parameters in a field ``params``.
+
+    Args:
+        path: the file.
+        kind: of model.
+        what: the model in words, for messages: "a parser".
+        from_info: makes the tuple of the object, with shapes for parameters (by `shapes_of`).
+
+    Returns:
+        The tuple, its parameters on the device.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        CheckpointError: as `load_model`.
+
+    Example:
+        >>> import tempfile
+        >>> from typing import NamedTuple
+        >>> import numpy as np
+        >>> from rntn_jax.training import save_pytree
+        >>> class Mean(NamedTuple):
+        ...     params: Any
+        ...     of: str
+        >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
+        >>> save_pytree(path, np.ones(2, np.float32), {"kind": "mean", "of": "films"})
+        >>> def from_info(info):
+        ...     return Mean(jax.ShapeDtypeStruct((2,), np.float32), info["of"])
+        >>> load_record(path, "mean", "a mean", from_info).of
+        'films'
+    """
+
+    def describe(info: dict[str, Any]) -> tuple[Any, Callable[[Any], Any]]:
+        record = from_info(info)
+        return record.params, lambda params: record._replace(params=params)
+
+    return load_model(path, kind, what, describe)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from types import SimpleNamespace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,54 +10,10 @@ import numpy as np
 import pytest
 
 from rntn_jax import crf
-from rntn_jax.crf import chain
-from rntn_jax.crf.chain import Scores, associative_scan, per_step_edges
-from rntn_jax.crf.chain._steps import has_edge
-from rntn_jax.crf.chain.queries import rule_of
-from rntn_jax.crf.chain.shared_edges import run as run_shared
-from tests.helpers import assert_close, check_orders, check_rule, residual_bytes
+from rntn_jax.crf.chain import Scores
+from tests.crf.chain_samples import MASK, as_model, query, random_scores, row_of
+from tests.helpers import assert_close
 from tests.oracles import crf_numpy as eq
-
-# Compiled: eagerly, each operation would be compiled for itself.
-STATIC = {"log_partition": "method", "log_prob": "method", "marginals": "method"}
-STATIC |= {"top_k": "k", "sample": "num_samples"}
-query = SimpleNamespace(
-    **{
-        name: jax.jit(getattr(chain, name), static_argnames=STATIC.get(name))
-        for name in chain.__all__
-        if name not in ("Scores", "constrain")
-    }
-)
-MASK = np.array([[1, 1, 1, 1], [1, 0, 0, 1], [0, 1, 1, 0], [0, 0, 0, 0]], bool)
-
-
-def random_scores(seed: int, rows=4, length=4, classes=3, *, shared=True, forbid=0.0) -> Scores:
-    """Scores with all fields, a random mask, and that share of entries forbidden."""
-    rng = np.random.default_rng(seed)
-
-    def draw(*shape):
-        values = rng.normal(size=shape)
-        return jnp.asarray(np.where(rng.random(shape) < forbid, -np.inf, values))
-
-    edge = (classes, classes) if shared else (rows, length - 1, classes, classes)
-    mask = rng.random((rows, length)) < 0.8
-    node, start, end = draw(rows, length, classes), draw(classes), draw(classes)
-    return Scores(node, draw(*edge), start, end, jnp.asarray(mask))
-
-
-def as_model(scores: Scores, row: int) -> tuple[eq.Model, list[int]]:
-    """One row as source 004 writes it, and which positions its nodes are."""
-    node, edge = np.array(scores.node[row]), np.asarray(scores.edge)
-    mask = np.ones(len(node), bool) if scores.mask is None else np.asarray(scores.mask[row])
-    real = np.flatnonzero(mask).tolist()
-    parts = node[real]
-    if real and scores.start is not None:
-        parts[0] += scores.start
-    if real and scores.end is not None:
-        parts[-1] += scores.end
-    edges = [(i, i + 1) for i in range(len(real) - 1)]
-    into = [edge if edge.ndim == 2 else edge[row, t - 1] for t in real[1:]]
-    return eq.Model(parts, np.array(into).reshape(-1, *edge.shape[-2:]), edges), real
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -220,75 +174,6 @@ def test_brute_force_agrees_with_the_source():
         crf.enumerate.table(jnp.zeros((2, 2)), jnp.zeros((1, 2, 2)), [(1, 1)])
 
 
-@pytest.mark.parametrize(
-    ("shared", "wide"),
-    [
-        (False, False),
-        pytest.param(True, True, marks=pytest.mark.slow),  # in logarithms
-        pytest.param(True, False, marks=pytest.mark.slow),
-        pytest.param(False, True, marks=pytest.mark.slow),
-    ],
-)
-def test_rule(shared, wide):
-    """Value, gradient and second order are those of autodiff of the recursion in logarithms."""
-    scores = random_scores(7, 3, 4, 3, shared=shared)
-    mask = jnp.asarray(MASK[:3])
-    edge = scores.edge * (60.0 if wide else 1.0)  # wide: matrix products will not do
-    run = run_shared if shared else per_step_edges.run
-
-    def rule(node, edge):
-        return rule_of(edge).log_partition(node, edge, mask)
-
-    def plain(node, edge):
-        if edge.ndim == 2:
-            edge = jnp.broadcast_to(edge[None, None], (3, 3, 3, 3))
-        return per_step_edges.reference(node, edge, mask)
-
-    if wide:
-        assert not bool(run(scores.node, edge, mask)[1].products)
-        check_orders(rule, plain, (scores.node, edge))
-    else:
-        assert bool(run(scores.node, edge, mask)[1].products)
-        # Transformations of the rule are JAX's own affair: once is enough.
-        (check_rule if shared else check_orders)(rule, plain, (scores.node, edge))
-
-
-@pytest.mark.parametrize("shared", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_parallel_rule(shared):
-    scores = random_scores(8, 3, 4, 3, shared=shared)
-    mask = jnp.asarray(MASK[:3])
-    check_orders(
-        lambda node, edge: associative_scan.log_partition(node, edge, mask),
-        lambda node, edge: rule_of(edge).log_partition(node, edge, mask),
-        (scores.node, scores.edge),
-    )
-    low = scores._replace(edge=scores.edge.astype(jnp.bfloat16), start=None, end=None, mask=mask)
-    kept = jax.eval_shape(lambda s: query.marginals(s, method="parallel"), low)
-    assert (kept.node.dtype, kept.edge.dtype) == (scores.node.dtype, jnp.bfloat16)
-
-
-@pytest.mark.slow
-def test_entropy_can_be_trained():
-    """Its gradient is that of the entropy of the enumerated distribution."""
-    for shared, wide in ((True, False), (True, True), (False, False)):
-        scores = random_scores(9, 1, 4, 3, shared=shared)._replace(mask=None, start=None, end=None)
-        if wide:  # products, but checked
-            scores = scores._replace(edge=scores.edge.at[0, 1].set(-50.0))
-
-        def of_chain(node, edge):
-            return query.entropy(Scores(node, edge)).sum()
-
-        def of_table(node, edge):
-            table = crf.enumerate.of_chain(Scores(node, edge), 0)
-            p = jax.nn.softmax(table.reshape(-1))
-            return -(p * jnp.log(p)).sum()
-
-        assert_close(
-            jax.jit(jax.value_and_grad(of_chain, (0, 1)))(scores.node, scores.edge),
-            jax.value_and_grad(of_table, (0, 1))(scores.node, scores.edge),
-        )
-
-
 @pytest.mark.parametrize("shared", [True, False])
 def test_samples_have_the_marginals(shared):
     scores = random_scores(11, 3, 4, 3, shared=shared, forbid=0.1)._replace(
@@ -308,7 +193,7 @@ def test_samples_have_the_marginals(shared):
 def test_draws_and_padding_do_not_depend_on_each_other():
     """A row alone, a row among others, a row with padding: the same numbers."""
     scores = random_scores(12, 4, 4, 3, forbid=0.1)._replace(mask=jnp.asarray(MASK))
-    alone = [query.log_partition(_row(scores, i)) for i in range(4)]
+    alone = [query.log_partition(row_of(scores, i)) for i in range(4)]
     np.testing.assert_allclose(query.log_partition(scores), np.concatenate(alone), rtol=1e-13)
     longer = Scores(
         jnp.concatenate([scores.node, jnp.full((4, 3, 3), jnp.nan)], axis=1),
@@ -324,154 +209,3 @@ def test_draws_and_padding_do_not_depend_on_each_other():
         (labels, worth), (more, same) = decode(scores), decode(longer)
         assert np.array_equal(more[..., :4], labels)
         np.testing.assert_allclose(worth, same)
-
-
-def _row(scores: Scores, i: int) -> Scores:
-    edge = scores.edge if scores.edge.ndim == 2 else scores.edge[i : i + 1]
-    mask = None if scores.mask is None else scores.mask[i : i + 1]
-    return Scores(scores.node[i : i + 1], edge, scores.start, scores.end, mask)
-
-
-def test_masked_entries_may_hold_anything():
-    for shared in (True, False):
-        scores = random_scores(13, 4, 4, 3, shared=shared)._replace(mask=jnp.asarray(MASK))
-        node = jnp.where(MASK[..., None], scores.node, jnp.nan)
-        edge = scores.edge
-        if not shared:
-            inner = has_edge(scores.mask)[:, 1:]
-            edge = jnp.where(inner[..., None, None], edge, jnp.nan)
-        dirty = scores._replace(node=node, edge=edge)
-        assert_close(query.log_partition(dirty), query.log_partition(scores), 1e-14)
-        assert_close(query.marginals(dirty), query.marginals(scores), 1e-14)
-        assert_close(query.argmax(dirty), query.argmax(scores), 1e-14)
-        assert_close(query.entropy(dirty), query.entropy(scores), 1e-14)
-
-
-def test_impossible_rows_leave_the_others_alone():
-    scores = random_scores(14)._replace(mask=None)
-    node = scores.node.at[1, 2].set(-jnp.inf)
-    bad = scores._replace(node=node)
-    labels = jnp.zeros((4, 4), int)
-
-    def total(scores):
-        nats = query.log_prob(scores, labels)
-        return jnp.where(jnp.isfinite(nats), nats, 0).sum(), nats
-
-    (_, nats), gradient = jax.value_and_grad(total, has_aux=True)(bad)
-    assert nats[1] == -jnp.inf and np.isfinite(np.delete(nats, 1)).all()
-    assert query.log_partition(bad)[1] == -jnp.inf
-    assert np.all(gradient.node[1] == 0)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
-    keep = jnp.array([0, 2, 3])
-    few = scores._replace(node=scores.node[keep])
-    want = jax.grad(lambda s: query.log_prob(s, labels[:3]).sum())(few)
-    np.testing.assert_allclose(gradient.node[keep], want.node, atol=1e-14)
-    np.testing.assert_allclose(gradient.edge, want.edge, atol=1e-13)
-
-
-def test_a_forbidden_gold_path():
-    scores = random_scores(15)._replace(mask=None)
-    scores = scores._replace(edge=scores.edge.at[0, 1].set(-jnp.inf))
-    labels = jnp.array([[0, 1, 0, 0], [0, 0, 0, 0], [2, 1, 0, 2], [0, 0, 1, 1]])
-    nats = query.log_prob(scores, labels)
-    assert nats[0] == nats[3] == -jnp.inf and np.isfinite(nats[1]) and np.isfinite(nats[2])
-    gradient = jax.grad(lambda s: query.log_prob(s, labels)[1:3].sum())(scores)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
-    assert gradient.edge[0, 1] == 0
-
-
-def test_constrain():
-    free = random_scores(16)._replace(start=None, end=None, mask=None)
-    transitions = ~np.eye(3, dtype=bool)
-    start, end = np.array([True, False, True]), np.array([False, True, True])
-    bound = chain.constrain(free, transitions, start, end)
-    assert np.all(bound.start == np.where(start, 0, -np.inf))
-    labels, _ = query.argmax(bound)
-    assert np.all(labels[:, 1:] != labels[:, :-1])
-    assert not np.any(labels[:, 0] == 1) and not np.any(labels[:, -1] == 0)
-    p = query.marginals(bound)
-    assert np.all(np.diag(p.edge) == 0) and np.all(p.node[:, 0, 1] == 0)
-    assert_close(chain.constrain(free), free)
-
-
-@pytest.mark.parametrize("length", [0, 1])
-@pytest.mark.parametrize("shared", [True, False])
-def test_short_sequences(length, shared):
-    edge = jnp.zeros((2, 2)) if shared else jnp.zeros((3, max(length - 1, 0), 2, 2))
-    scores = Scores(jnp.ones((3, length, 2)), edge)
-    want = length * (1 + np.log(2))
-    np.testing.assert_allclose(query.log_partition(scores), np.full(3, want), rtol=1e-15)
-    np.testing.assert_allclose(query.log_partition(scores, method="parallel"), np.full(3, want))
-    assert query.marginals(scores).node.shape == (3, length, 2)
-    np.testing.assert_allclose(query.entropy(scores), np.full(3, length * np.log(2)), atol=1e-15)
-    labels, worth = query.argmax(scores)
-    assert labels.shape == (3, length) and np.all(worth == length)
-    assert query.sample(jax.random.key(0), scores, num_samples=2).shape == (2, 3, length)
-    labels, worth = query.top_k(scores, k=3)
-    assert labels.shape == (3, 3, length)
-    assert np.isfinite(worth).sum() == 3 * 2**length
-    query.log_prob(scores, labels[:, 0])
-
-
-def test_dtypes():
-    scores = random_scores(17)._replace(mask=None)
-    scores = jax.tree.map(lambda a: a.astype(jnp.bfloat16), scores)
-    assert query.log_partition(scores).dtype == jnp.float32
-    assert {leaf.dtype for leaf in jax.tree.leaves(query.marginals(scores))} == {
-        jnp.dtype("bfloat16")
-    }
-    assert query.argmax(scores)[0].dtype == jnp.int32
-
-
-def test_residuals_are_two_node_scores():
-    """Besides the arguments: states and weights; and exponentials, where every step has its own."""
-    node, edge = jnp.zeros((2, 50, 5)), jnp.zeros((2, 49, 5, 5))
-    mask = jnp.ones((2, 50), bool)
-    for e in (edge, edge[0, 0]):
-        kept = residual_bytes(lambda n, e: rule_of(e).log_partition(n, e, mask), node, e)
-        assert kept <= 3 * node.nbytes + (e.ndim // 2) * e.nbytes + 200
-
-
-def test_one_program_for_all_values():
-    count = 0
-
-    @jax.jit
-    def f(scores):
-        nonlocal count
-        count += 1
-        return query.marginals(scores).node
-
-    for seed in range(3):
-        f(random_scores(seed))
-    assert count == 1
-
-
-BAD: dict[str, tuple[Any, ...]] = {
-    "rank": ({"node": jnp.zeros((2, 3))}, AssertionError),
-    "integers": ({"node": jnp.zeros((2, 3, 2), int)}, AssertionError),
-    "edge": ({"edge": jnp.zeros((3, 3))}, AssertionError),
-    "edge steps": ({"edge": jnp.zeros((2, 3, 2, 2))}, AssertionError),
-    "mask shape": ({"mask": jnp.ones((3, 2), bool)}, AssertionError),
-    "mask dtype": ({"mask": jnp.ones((2, 3), int)}, AssertionError),
-    "start": ({"start": jnp.zeros(3)}, AssertionError),
-}
-
-
-@pytest.mark.parametrize("what", BAD)
-def test_wrong_shapes_and_dtypes(what):
-    fields, error = BAD[what]
-    good = Scores(jnp.zeros((2, 3, 2)), jnp.zeros((2, 2)))
-    with pytest.raises(error):
-        query.log_partition(good._replace(**fields))
-
-
-def test_wrong_arguments():
-    good = Scores(jnp.zeros((2, 3, 2)), jnp.zeros((2, 2)))
-    with pytest.raises(ValueError, match="quick"):
-        query.log_partition(good, method="quick")
-    with pytest.raises(ValueError, match="got 0"):
-        query.top_k(good, k=0)
-    with pytest.raises(AssertionError):
-        query.score(good, jnp.zeros((2, 4), int))
-    with pytest.raises(AssertionError):
-        query.log_partition(good, allowed=jnp.ones((2, 3, 2)))

@@ -8,6 +8,7 @@ words = st.text(
 )
 
 SPACE = st.just(" ")
+DEEP = 100_000  # brackets within brackets; nothing recurses
 
 
 @st.composite

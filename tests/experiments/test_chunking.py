@@ -229,7 +229,7 @@ def test_presets_and_bad_settings():
         ({"windows": "a"}, "windows"),
         ({"model": "hmm"}, "model must be one of"),
         ({"c2": -1.0}, "c2 must not be negative"),
-        ({"test": "x"}, "need train"),
+        ({"test": "x"}, "test needs train"),
     ):
         with pytest.raises(ValueError, match=message):
             Config(**options)

@@ -16,10 +16,15 @@ import numpy as np
 import pytest
 
 import experiments.language_model.pipeline as language_model
-import experiments.parsing.pipeline as parsing
 from experiments.parsing.config import Config as ParsingConfig
 from experiments.parsing.train import make_model
 from rntn_jax import annotate, data, tagger
+from rntn_jax.annotate.dependency_parser import (
+    DependencyParser,
+    load_dependency_parser,
+    parse_tagged,
+    save_dependency_parser,
+)
 from rntn_jax.models import encoder, rnn_lm, rntn, span_parser
 from rntn_jax.tagger import column_features, column_tagger
 from rntn_jax.training import CheckpointError, read_info
@@ -55,7 +60,7 @@ def _language_model() -> language_model.Model:
     return language_model.Model(rnn_lm.init(KEY, sizes), words, sizes, "tanh", {"level": "word"})
 
 
-def _parser(rnn_layers: int) -> parsing.Model:
+def _parser(rnn_layers: int) -> DependencyParser:
     words = data.Vocabulary.build("a b".split()), data.Vocabulary.build(["X"])
     config = ParsingConfig(rnn_layers=rnn_layers, rnn_dim=2, hidden_dim=3, word_dim=2, column_dim=2)
     options = {"feats": False, "suffixes": False, "activation": "relu"}
@@ -79,9 +84,9 @@ def _sparse() -> column_tagger.Sparse:
     return column_tagger.Sparse(tagger.CRF(max_iterations=1).fit(X, y), info)
 
 
-def _parse(model: parsing.Model) -> Any:
+def _parse(model: DependencyParser) -> Any:
     rows = (("1", "a", "_", "X", "_", "_", "_", "_", "_", "_"),)
-    return parsing.parse(model, [data.ConlluSentence((), rows)])
+    return parse_tagged(model, [data.ConlluSentence((), rows)])
 
 
 def _tag(model: column_tagger.Model) -> Any:
@@ -111,10 +116,10 @@ KINDS = {
         lambda model: language_model.sentence_nats(model, [["a", "b"]], 1),
     ),
     "parser": Kind(
-        lambda path: parsing.save_model(path, _parser(0)), parsing.load_model, _parse
+        lambda path: save_dependency_parser(path, _parser(0)), load_dependency_parser, _parse
     ),
     "parser in context": Kind(
-        lambda path: parsing.save_model(path, _parser(1)), parsing.load_model, _parse
+        lambda path: save_dependency_parser(path, _parser(1)), load_dependency_parser, _parse
     ),
     "tagger": Kind(
         lambda path: column_tagger.save_model(path, _tagger()), column_tagger.load_model, _tag

@@ -10,10 +10,11 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.parsing import pipeline, predict, train
+from experiments.parsing import predict, train
 from experiments.parsing.config import PRESETS, Config
 from experiments.workdir import read_json
 from rntn_jax import data
+from rntn_jax.annotate.dependency_parser import load_dependency_parser, parse_tagged
 from rntn_jax.training import CheckpointError, MetricsWriter, read_metrics, save_pytree
 from tests.helpers import enable_x64
 
@@ -71,7 +72,7 @@ def test_training_resumes_bit_for_bit(trained, tmp_path, monkeypatch):
             train.run(CONFIG, tmp_path)
     train.run(CONFIG, tmp_path)
     first, second = (
-        pipeline.load_model(path / "model.safetensors") for path in (trained, tmp_path)
+        load_dependency_parser(path / "model.safetensors") for path in (trained, tmp_path)
     )
     for left, right in zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params)):
         np.testing.assert_array_equal(left, right)
@@ -101,10 +102,10 @@ def test_parsing_a_file(trained, tmp_path, capsys):
 
 
 def test_other_tags_words_and_lengths(trained):
-    tagger = pipeline.load_model(trained / "model.safetensors")
+    tagger = load_dependency_parser(trained / "model.safetensors")
     rows = [(str(n), "ü", "_", "ZZ", "_", "A=b", "_", "_", "_", "_") for n in range(1, 71)]
     strange = [data.ConlluSentence((), tuple(rows)), data.ConlluSentence((), tuple(rows[:1]))]
-    for sentence, (heads, names) in zip(strange, pipeline.parse(tagger, strange)):
+    for sentence, (heads, names) in zip(strange, parse_tagged(tagger, strange)):
         data.dependencies.check_tree(heads)
         assert names.count("root") == 1 and len(names) == len(sentence.forms)
 
@@ -141,4 +142,4 @@ def test_presets_and_bad_settings():
 def test_other_files_are_no_models(tmp_path):
     save_pytree(tmp_path / "x", {"w": np.ones(1)}, {"kind": "other"})
     with pytest.raises(CheckpointError, match="does not hold a parser"):
-        pipeline.load_model(tmp_path / "x")
+        load_dependency_parser(tmp_path / "x")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
-import json
 import os
 import signal
 import subprocess
@@ -13,117 +11,22 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
 import pytest
 
 from experiments.command import Command
 from experiments.flags import entry_point
-from experiments.folders import default_folder, use_model
 from experiments.lock import WorkdirInUseError
 from experiments.workdir import (
     RunMismatchError,
-    environment,
-    finished,
     open_workdir,
     read_json,
     run_once,
     write_json,
 )
 from rntn_jax import compilation
-from rntn_jax.training import DamagedFileError
+from tests.experiments.folder_runs import CHECKPOINT, Settings, start
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Two settings and an optional one."""
-
-    dim: int = 3
-    rate: float = 0.1
-    data_dir: str | None = None
-
-
-CHECKPOINT = "checkpoints/step-0000000001.safetensors"
-
-
-def start(
-    workdir: Path,
-    config: Any = Settings(),
-    fresh: bool = False,
-    leave: dict[str, str] | None = None,
-) -> dict[str, Any] | None:
-    """As `train.run` does: the result if there is one, else a run that leaves these files."""
-    if (done := finished(workdir, config, fresh)) is not None:
-        return done
-    with open_workdir(workdir, config, fresh):
-        for name, text in (leave or {}).items():
-            (workdir / name).parent.mkdir(parents=True, exist_ok=True)
-            (workdir / name).write_text(text)
-    return None
-
-
-# --- files ---
-
-
-def test_json_comes_back(tmp_path: Path):
-    value = {"a": [1, 2.5, None, True], "é": {"b": "\n"}}
-    write_json(tmp_path / "a.json", value)
-    assert read_json(tmp_path / "a.json") == value
-    assert (tmp_path / "a.json").read_bytes().endswith(b"}\n")
-    write_json(tmp_path / "a.json", {"t": (1, 2), "3": float("inf")})
-    assert read_json(tmp_path / "a.json") == {"t": [1, 2], "3": float("inf")}
-
-
-def test_damaged_json_is_named(tmp_path: Path):
-    (tmp_path / "config.json").write_text('{"dim": ')
-    with pytest.raises(ValueError, match=r"config\.json is damaged"):
-        start(tmp_path)
-
-
-def test_flipped_bits_and_truncations_are_noticed(tmp_path: Path):
-    path = tmp_path / "result.json"
-    write_json(path, {"epoch": 3, "dev": [0.8, "é"]})
-    value, content = read_json(path), bytearray(path.read_bytes())
-    for at in range(len(content)):
-        for bit in (0, 2, 5):
-            content[at] ^= 1 << bit
-            path.write_bytes(content)
-            try:
-                assert read_json(path) == value  # white space for white space
-            except DamagedFileError as error:
-                assert str(path) in str(error)
-            content[at] ^= 1 << bit
-    for length in range(len(content) - 1):
-        path.write_bytes(content[:length])
-        with pytest.raises(DamagedFileError, match=r"result\.json"):
-            read_json(path)
-
-
-@pytest.mark.parametrize("content", ["{}", "[]", "3", "", '{"epoch": 3}', "\xff", "[" * 99999])
-def test_what_is_no_result_is_named(tmp_path: Path, content: str):
-    start(tmp_path, leave={CHECKPOINT: ""})
-    (tmp_path / "result.json").write_bytes(content.encode("latin-1"))
-    with pytest.raises(DamagedFileError, match=r"result\.json is damaged"):
-        start(tmp_path)
-
-
-def test_json_is_replaced_whole_or_not_at_all(tmp_path: Path):
-    path = tmp_path / "a.json"
-    write_json(path, {"a": 1})
-    with pytest.raises(TypeError):
-        write_json(path, {"a": np.ones(2)})
-    assert read_json(path) == {"a": 1}
-    write_json(path, {"a": 2})
-    assert read_json(path) == {"a": 2} and os.listdir(tmp_path) == ["a.json"]
-
-
-def test_the_environment_is_json_and_names_versions_and_devices():
-    found = environment()
-    assert json.loads(json.dumps(found)) == found
-    assert found["jax"] == jax.__version__ and found["numpy"] == np.__version__
-    assert len(found["devices"]) == jax.device_count() and found["cpus"] >= 1
 
 
 # --- the same run, or another ---
@@ -336,32 +239,6 @@ def test_the_same_process_does_not_get_the_folder_twice(tmp_path: Path):
             start(tmp_path)
         assert (tmp_path / "config.json").exists()
     start(tmp_path)
-
-
-# --- names of folders ---
-
-
-def test_a_run_on_own_data_has_a_folder_of_its_own(tmp_path: Path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert default_folder("chunking", "demo") == Path("runs/chunking/demo")
-    (tmp_path / "my train.txt").write_text("a O\n")
-    found = default_folder("chunking", "demo", "my train.txt")
-    assert found.parent == Path("runs/chunking") and found.name.startswith("my_train-")
-    assert len(found.name) == len("my_train-") + 8
-    # The same by another name of the same file; another for another preset or content.
-    assert default_folder("chunking", "demo", str(tmp_path / "my train.txt")) == found
-    assert default_folder("chunking", "paper", "my train.txt") != found
-    (tmp_path / "my train.txt").write_text("b O\n")
-    assert default_folder("chunking", "demo", "my train.txt") != found
-    with pytest.raises(FileNotFoundError, match=r"nosuch\.txt"):
-        default_folder("chunking", "demo", "nosuch.txt")
-    assert not (tmp_path / "runs").exists()
-
-
-def test_the_command_to_use_a_model_can_be_typed():
-    assert use_model("parsing", Path("runs/a b"), "--parse=FILE") == (
-        "./launch.sh parsing '--workdir=runs/a b' --parse=FILE"
-    )
 
 
 # --- stopped from outside ---

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from experiments.benchmark.options import COMMON, common, define_common_flags
+from experiments.benchmark.options import COMMON, common, define_common_flags, define_peers_python
 from experiments.command import Command, run
 from experiments.flags import entry_point
 
@@ -17,9 +17,7 @@ _SHAPES = flags.DEFINE_multi_string(
 _PARTS = flags.DEFINE_list(
     "parts", ["shared", "steps", "decode"], "shared or own edge scores, decoding"
 )
-_PYTHON = flags.DEFINE_string(
-    "peers_python", None, "a Python with pytorch-crf and torch-struct (default: this one)"
-)
+_PYTHON = define_peers_python("pytorch-crf and torch-struct")
 
 COMMAND = Command(
     name="benchmark crf",

@@ -111,15 +111,11 @@ def run(
 def _print(rows: list[dict[str, Any]]) -> None:
     rows_, length, classes = rows[0]["shape"]
     print(f"\n{TASKS[rows[0]['task']]}: B = {rows_}, T = {length}, C = {classes}")
-    columns = ("ms", 10), ("least", 10), ("ratio", 8), ("temp MB", 9), ("first s", 9)
-    print(" " * 32 + "".join(f"{name:>{width}}" for name, width in columns))
-    for row in rows:
-        title = SYSTEMS[row["system"]]
-        if "ms" not in row:
-            print(f"{title:32} not measured: {row['missing']}")
-            continue
-        print(
-            f"{title:32}{row['ms']:10.3f}{row['ms_least']:10.3f}{row.get('ratio', np.nan):8.2f}"
-            f"{row.get('temp_mb', np.nan):9.1f}{row['first_seconds']:9.2f}",
-            flush=True,
-        )
+    columns: list[interleave.Column] = [
+        ("ms", "10.3f", "ms"),
+        ("least", "10.3f", "ms_least"),
+        ("ratio", "8.2f", "ratio"),
+        ("temp MB", "9.1f", "temp_mb"),
+        ("first s", "9.2f", "first_seconds"),
+    ]
+    interleave.print_table(rows, SYSTEMS, columns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from experiments.benchmark.options import COMMON, common, define_common_flags
+from experiments.benchmark.options import COMMON, common, define_common_flags, define_peers_python
 from experiments.command import Command, run
 from experiments.flags import entry_point
 
@@ -18,9 +18,7 @@ _SHAPES = flags.DEFINE_multi_string(
 _PARTS = flags.DEFINE_list(
     "parts", ["trees", "grids", "loopy", "gibbs", "growth"], "which questions to ask"
 )
-_PYTHON = flags.DEFINE_string(
-    "peers_python", None, "a Python with the other packages (default: this one)"
-)
+_PYTHON = define_peers_python("the other packages")
 
 COMMAND = Command(
     name="benchmark graphs",

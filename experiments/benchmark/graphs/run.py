@@ -222,19 +222,15 @@ def _compare(path: Path, task: str, rows: list[dict[str, Any]]) -> None:
 def _print(rows: list[dict[str, Any]]) -> None:
     sizes = ", ".join(map(str, rows[0]["shape"]))
     print(f"\n{TITLES[rows[0]['task']]}: {sizes}")
-    columns = ("ms", 11), ("least", 11), ("ratio", 9), ("prepare s", 10), ("rate", 11)
-    print(" " * 32 + "".join(f"{name:>{width}}" for name, width in columns))
-    for row in rows:
-        title = SYSTEMS[row["task"]][row["system"]]
-        if "ms" not in row:
-            print(f"{title:32} not measured: {row.get('missing', 'no rounds')}")
-            continue
-        rate = row.get("sites_per_second", row.get("iterations_per_second", np.nan))
-        print(
-            f"{title:32}{row['ms']:11.3f}{row['ms_least']:11.3f}{row.get('ratio', np.nan):9.2f}"
-            f"{row['prepare_seconds']:10.2f}{rate:11.4g}{'' if row['equal'] else '  NOT EQUAL'}",
-            flush=True,
-        )
+    rate = "iterations_per_second" if rows[0]["task"] == "loopy" else "sites_per_second"
+    columns: list[interleave.Column] = [
+        ("ms", "11.3f", "ms"),
+        ("least", "11.3f", "ms_least"),
+        ("ratio", "9.2f", "ratio"),
+        ("prepare s", "10.2f", "prepare_seconds"),
+        ("rate", "11.4g", rate),
+    ]
+    interleave.print_table(rows, SYSTEMS[rows[0]["task"]], columns)
 
 
 # Growth -----------------------------------------------------------------------------------------

@@ -165,16 +165,18 @@ def jax_parse(system: str, files: dict[str, str]) -> tuple[Train, dict[str, Any]
     """Greedy decoding of padded batches; ``whole``: from sentences to named relations."""
     import jax
 
-    from experiments.parsing.pipeline import load_model, parse
     from rntn_jax import data
+    from rntn_jax.annotate.dependency_parser import load_dependency_parser, parse_tagged
     from rntn_jax.models import parser
 
-    model = load_model(files["model"])
+    model = load_dependency_parser(files["model"])
     sentences = data.read_conllu(files["test"])
     facts: dict[str, Any] = {"version": jax.__version__}
 
     def parse_whole() -> list[float]:
-        facts["trees"] = [(heads.tolist(), names) for heads, names in parse(model, sentences)]
+        facts["trees"] = [
+            (heads.tolist(), names) for heads, names in parse_tagged(model, sentences)
+        ]
         return [float(len(sentences))]
 
     if system == "whole":
@@ -208,7 +210,7 @@ def jax_parse(system: str, files: dict[str, str]) -> tuple[Train, dict[str, Any]
 
 def padded_batches(model: Any, sentences: Any) -> Iterator[tuple[list[int], Any]]:
     """Members of batches of like length, the longest first, and their ids, padded."""
-    from experiments.parsing.pipeline import columns
+    from rntn_jax.annotate.dependency_parser import columns
     from rntn_jax.models import parser
 
     order = sorted(range(len(sentences)), key=lambda k: -len(sentences[k].forms))

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from absl import flags
 
-from experiments.benchmark.options import COMMON, common, define_common_flags, numbers
+from experiments.benchmark.options import (
+    COMMON,
+    common,
+    corpus,
+    define_common_flags,
+    define_corpus_flags,
+    define_peers_python,
+    numbers,
+)
 from experiments.command import Command, run
 from experiments.flags import entry_point
 
 define_common_flags()
-_CORPUS = flags.DEFINE_enum("corpus", "demo", ["demo", "ud_ewt"], "whose trees")
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "where ud_ewt lies (default: a cache, else a download)"
-)
+define_corpus_flags("ud_ewt")
 _PARTS = flags.DEFINE_list("parts", ["training", "parsing"], "what to measure")
 _DIMS = flags.DEFINE_list("dims", ["200", "400"], "widths of the hidden layer")
 _BATCH_SIZES = flags.DEFINE_list(
@@ -22,9 +27,7 @@ _MODEL = flags.DEFINE_string("model", None, "a trained parser (default: random w
 _UDPIPE = flags.DEFINE_string(
     "udpipe_model", None, "UDPipe's model, made there if absent (default: for this run)"
 )
-_PYTHON = flags.DEFINE_string(
-    "peers_python", None, "a Python with PyTorch and UDPipe (default: this one)"
-)
+_PYTHON = define_peers_python("PyTorch and UDPipe")
 
 COMMAND = Command(
     name="benchmark parser",
@@ -49,15 +52,11 @@ COMMAND = Command(
 
 
 def _main() -> None:
-    if _DATA_DIR.value is not None and _CORPUS.value == "demo":
-        raise ValueError("--data_dir does nothing with --corpus=demo")
-    values = common()
+    values = common() | corpus()
     from experiments.benchmark.parser.run import run as measure
 
     measure(
         **values,
-        corpus=_CORPUS.value,
-        data_dir=_DATA_DIR.value,
         dims=numbers(_DIMS),
         batch_sizes=numbers(_BATCH_SIZES),
         parts=_PARTS.value,

@@ -134,7 +134,8 @@ def _model(sentences: Any, dim: int) -> Any:
     """A parser of words and tags with random weights: 48 places, vectors of width 50."""
     import jax
 
-    from experiments.parsing.pipeline import Model, vocabularies_of
+    from experiments.parser_data import vocabularies_of
+    from rntn_jax.annotate.dependency_parser import DependencyParser
     from rntn_jax.models import parser
 
     vocabularies = vocabularies_of(sentences, OPTIONS, min_count=2)
@@ -146,7 +147,7 @@ def _model(sentences: Any, dim: int) -> Any:
         hidden_dim=dim,
     )
     params = jax.device_get(parser.init(jax.random.key(0), config))
-    return Model(params, vocabularies, relations, config, OPTIONS)
+    return DependencyParser(params, vocabularies, relations, config, OPTIONS)
 
 
 def _problem(sentences: Any, dim: int, size: int, count: int = 8) -> Problem:
@@ -188,10 +189,10 @@ def _parsing_files(
     folder: Path, splits: Any, dim: int, model: str | None, udpipe_model: str | None
 ) -> Path:
     """Writes what the workers need; returns the list of it."""
-    from experiments.parsing.pipeline import save_model
+    from rntn_jax.annotate.dependency_parser import save_dependency_parser
 
     if model is None:
-        save_model(folder / "model.safetensors", _model(splits["train"], dim))
+        save_dependency_parser(folder / "model.safetensors", _model(splits["train"], dim))
     data.write_conllu(folder / "test.conllu", splits["test"])
     data.write_conllu(folder / "train.conllu", splits["train"][:UDPIPE_SENTENCES])
     files = {
@@ -233,36 +234,29 @@ def _compare(rows: list[dict[str, Any]], sentences: Any) -> list[dict[str, Any]]
 def _print_training(rows: list[dict[str, Any]]) -> None:
     first = rows[0]
     print(f"\ntraining: H = {first['dim']}, B = {first['batch_size']}")
-    columns = ("ms", 9), ("least", 9), ("ratio", 7), ("steps/s", 9), ("transitions/s", 14)
-    columns += ("temp MB", 9), ("peak MB", 9), ("loss", 10)
-    print(" " * 32 + "".join(f"{name:>{width}}" for name, width in columns))
-    for row in rows:
-        title = SYSTEMS["training"][row["system"]]
-        if "ms" not in row:
-            print(f"{title:32} not measured: {row['missing']}")
-            continue
-        print(
-            f"{title:32}{row['ms']:9.2f}{row['ms_least']:9.2f}{row.get('ratio', np.nan):7.2f}"
-            f"{1e3 / row['ms']:9.1f}{row['transitions_per_second']:14.0f}"
-            f"{row.get('temp_mb', np.nan):9.0f}{row['peak_mb']:9.0f}{row['losses'][-1]:10.4f}",
-            flush=True,
-        )
+    columns: list[interleave.Column] = [
+        ("ms", "9.2f", "ms"),
+        ("least", "9.2f", "ms_least"),
+        ("ratio", "7.2f", "ratio"),
+        ("steps/s", "9.1f", lambda row: 1e3 / row["ms"]),
+        ("transitions/s", "14.0f", "transitions_per_second"),
+        ("temp MB", "9.0f", "temp_mb"),
+        ("peak MB", "9.0f", "peak_mb"),
+        ("loss", "10.4f", lambda row: row["losses"][-1]),
+    ]
+    interleave.print_table(rows, SYSTEMS["training"], columns)
 
 
 def _print_parsing(rows: list[dict[str, Any]]) -> None:
     print(f"\nparsing (UDPipe trained with {UDPIPE_OPTIONS})")
-    columns = ("ms", 9), ("least", 9), ("ratio", 7), ("words/s", 9), ("UAS", 8), ("LAS", 8)
-    columns += ("peak MB", 9), ("first s", 9)
-    print(" " * 32 + "".join(f"{name:>{width}}" for name, width in columns))
-    for row in rows:
-        title = SYSTEMS["parsing"][row["system"]]
-        if "ms" not in row:
-            print(f"{title:32} not measured: {row['missing']}")
-            continue
-        scores = [100 * row.get(name, np.nan) for name in ("uas", "las")]
-        print(
-            f"{title:32}{row['ms']:9.1f}{row['ms_least']:9.1f}{row.get('ratio', np.nan):7.2f}"
-            f"{row['words_per_second']:9.0f}{scores[0]:8.2f}{scores[1]:8.2f}"
-            f"{row['peak_mb']:9.0f}{row['first_seconds']:9.2f}",
-            flush=True,
-        )
+    columns: list[interleave.Column] = [
+        ("ms", "9.1f", "ms"),
+        ("least", "9.1f", "ms_least"),
+        ("ratio", "7.2f", "ratio"),
+        ("words/s", "9.0f", "words_per_second"),
+        ("UAS", "8.2f", lambda row: 100 * row.get("uas", np.nan)),
+        ("LAS", "8.2f", lambda row: 100 * row.get("las", np.nan)),
+        ("peak MB", "9.0f", "peak_mb"),
+        ("first s", "9.2f", "first_seconds"),
+    ]
+    interleave.print_table(rows, SYSTEMS["parsing"], columns)

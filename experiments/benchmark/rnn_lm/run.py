@@ -112,20 +112,16 @@ def _print_speed(rows: list[dict[str, Any]]) -> None:
         f"\nD = E = {first['dim']}, V = {first['vocab_size']}, B = {first['batch_size']}, "
         f"T = {first['steps']}, {first['chunk']} rows of logits at a time"
     )
-    columns = ("ms", 9), ("least", 9), ("ratio", 7), ("tokens/s", 10), ("temp MB", 9)
-    columns += ("peak MB", 9), ("first s", 9)
-    print(" " * 32 + "".join(f"{name:>{width}}" for name, width in columns))
-    for row in rows:
-        title = SYSTEMS[row["system"]]
-        if "ms" not in row:
-            print(f"{title:32} not measured: {row['missing']}")
-            continue
-        print(
-            f"{title:32}{row['ms']:9.2f}{row['ms_least']:9.2f}{row.get('ratio', np.nan):7.2f}"
-            f"{1e3 * tokens / row['ms']:10.0f}{row.get('temp_mb', np.nan):9.0f}"
-            f"{row['peak_mb']:9.0f}{row['first_seconds']:9.2f}",
-            flush=True,
-        )
+    columns: list[interleave.Column] = [
+        ("ms", "9.2f", "ms"),
+        ("least", "9.2f", "ms_least"),
+        ("ratio", "7.2f", "ratio"),
+        ("tokens/s", "10.0f", lambda row: 1e3 * tokens / row["ms"]),
+        ("temp MB", "9.0f", "temp_mb"),
+        ("peak MB", "9.0f", "peak_mb"),
+        ("first s", "9.2f", "first_seconds"),
+    ]
+    interleave.print_table(rows, SYSTEMS, columns)
 
 
 def _growth(lengths: tuple[int, ...] = (1_000, 10_000, 100_000)) -> list[dict[str, Any]]:

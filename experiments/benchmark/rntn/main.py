@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from absl import flags
 
-from experiments.benchmark.options import COMMON, common, define_common_flags, numbers
+from experiments.benchmark.options import (
+    COMMON,
+    common,
+    corpus,
+    define_common_flags,
+    define_corpus_flags,
+    numbers,
+)
 from experiments.command import Command, run
 from experiments.flags import entry_point
 
 define_common_flags()
-_CORPUS = flags.DEFINE_enum("corpus", "demo", ["demo", "sst"], "whose trees")
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "where sst lies (default: a cache, else a download)"
-)
+define_corpus_flags("sst")
 _PARTS = flags.DEFINE_list("parts", ["speed", "epoch", "growth"], "what to measure")
 _DIMS = flags.DEFINE_list("dims", ["25", "50", "100"], "widths of the node states")
 _BATCH_SIZES = flags.DEFINE_list(
@@ -43,16 +47,12 @@ COMMAND = Command(
 
 
 def _main() -> None:
-    if _DATA_DIR.value is not None and _CORPUS.value == "demo":
-        raise ValueError("--data_dir does nothing with --corpus=demo")
-    values = common()
+    values = common() | corpus()
     from experiments.benchmark.rntn.run import run as measure
 
     pythons = {"dynet": _DYNET.value, "dgl": _DGL.value}
     measure(
         **values,
-        corpus=_CORPUS.value,
-        data_dir=_DATA_DIR.value,
         dims=numbers(_DIMS),
         batch_sizes=numbers(_BATCH_SIZES),
         parts=_PARTS.value,

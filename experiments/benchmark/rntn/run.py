@@ -146,20 +146,16 @@ def _speed(
 
 def _print_speed(rows: list[dict[str, Any]]) -> None:
     print(f"\nd = {rows[0]['dim']}, {rows[0]['batch_size']} trees a minibatch")
-    columns = ("ms", 9), ("least", 9), ("trees/s", 9), ("ratio", 7), ("first s", 9)
-    columns += ("peak MB", 9), ("more", 7)
-    print(" " * 30 + "".join(f"{name:>{width}}" for name, width in columns))
-    for row in rows:
-        title = SYSTEMS[row["system"]]
-        if "ms" not in row:
-            print(f"{title:30} not measured: {row['missing']}")
-            continue
-        print(
-            f"{title:30}{row['ms']:9.2f}{row['ms_least']:9.2f}"
-            f"{row['trees_per_second']:9.0f}{row.get('ratio', float('nan')):7.2f}"
-            f"{row['first_seconds']:9.2f}{row['peak_mb']:9.0f}{row['more_mb']:7.0f}",
-            flush=True,
-        )
+    columns: list[interleave.Column] = [
+        ("ms", "9.2f", "ms"),
+        ("least", "9.2f", "ms_least"),
+        ("trees/s", "9.0f", "trees_per_second"),
+        ("ratio", "7.2f", "ratio"),
+        ("first s", "9.2f", "first_seconds"),
+        ("peak MB", "9.0f", "peak_mb"),
+        ("more", "7.0f", "more_mb"),
+    ]
+    interleave.print_table(rows, SYSTEMS, columns)
 
 
 def _epoch(corpus_trees: list[Any], vocab_size: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from experiments.benchmark.options import COMMON, common, define_common_flags
+from experiments.benchmark.options import COMMON, common, define_common_flags, define_peers_python
 from experiments.command import Command, run
 from experiments.flags import entry_point
 
@@ -12,9 +12,7 @@ define_common_flags()
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "where CoNLL-2000 lies (default: a cache, else a download)"
 )
-_PYTHON = flags.DEFINE_string(
-    "peers_python", None, "a Python with python-crfsuite (default: this one)"
-)
+_PYTHON = define_peers_python("python-crfsuite")
 
 COMMAND = Command(
     name="benchmark tagger",

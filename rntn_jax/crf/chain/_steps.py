@@ -37,14 +37,30 @@ def has_edge(mask: jax.Array) -> jax.Array:
 
 
 def edge_into(edge: jax.Array, t: jax.Array) -> jax.Array:
-    """Scores ``[B or 1, C, C]`` of the edges into position ``t``; at 0, where none is, any."""
+    """Scores ``[B or 1, C, C]`` of the edges into position ``t``; at 0, where none is, any.
+
+    Args:
+        edge: ``[C, C]``, of all steps, or ``[B, T-1, C, C]``.
+        t: a position, int ``[]``.
+
+    Returns:
+        ``[1, C, C]`` or ``[B, C, C]``, in the dtype of ``edge``.
+    """
     if edge.ndim == 2:
         return edge[None]
     return lax.dynamic_index_in_dim(edge, jnp.maximum(t - 1, 0), axis=1, keepdims=False)
 
 
 def log_matmul(a: jax.Array, edge: jax.Array) -> jax.Array:
-    """``ln sum_i exp(a[.., i] + edge[.., i, j])`` over ``[B, C, C]``, whatever their range."""
+    """``ln sum_i exp(a[.., i] + edge[.., i, j])`` over ``[B, C, C]``, whatever their range.
+
+    Args:
+        a: ``[B, C]``, logarithms.
+        edge: ``[B or 1, C, C]`` nats.
+
+    Returns:
+        ``[B, C]`` nats.
+    """
     return logsumexp(a[:, :, None] + edge, axis=1)
 
 
@@ -59,6 +75,10 @@ def forward_step(
         u: ``[B, C]``, node scores.
         mask: ``[B]``; elsewhere the state stays.
         has_edge: ``[B]``; elsewhere nothing is brought.
+
+    Returns:
+        The state ``[B, C]``, its largest entry 0; what entered ``[B, C]``; what was subtracted
+        ``[B]``, 0 where masked.
     """
     entering = jnp.where(has_edge[:, None], entering, 0)
     n = entering + u
@@ -67,7 +87,16 @@ def forward_step(
 
 
 def log_z(states: jax.Array, subtracted: jax.Array, mask: jax.Array) -> jax.Array:
-    """``ln Z [B]``: the parts subtracted ``[T, B]``, and what the last state sums to."""
+    """``ln Z [B]``: the parts subtracted ``[T, B]``, and what the last state sums to.
+
+    Args:
+        states: ``[T, B, C]``, logarithms; where masked, the state before.
+        subtracted: ``[T, B]`` nats.
+        mask: bool ``[T, B]``.
+
+    Returns:
+        ``[B]`` nats; 0 for a row without positions.
+    """
     rest = jnp.where(mask.any(axis=0), logsumexp(states[-1]), 0)
     return long_sum(jnp.where(mask, subtracted, 0)) + rest
 
@@ -92,7 +121,15 @@ def _quotient_jvp(primals, tangents) -> tuple[jax.Array, jax.Array]:
 
 
 def divide_by_sum(x: jax.Array | float, states: jax.Array) -> jax.Array:
-    """``x [.., 1 or C]`` divided by the sums of states ``[.., C]``, 0 counting 1."""
+    """``x [.., 1 or C]`` divided by the sums of states ``[.., C]``, 0 counting 1.
+
+    Args:
+        x: ``[.., 1 or C]`` or a number.
+        states: ``[.., C]``, not negative.
+
+    Returns:
+        The quotients, ``[.., 1 or C]``.
+    """
     total = states.sum(axis=-1, keepdims=True)
     return _quotient(x, jnp.where(total == 0, 1, total))
 
@@ -100,7 +137,18 @@ def divide_by_sum(x: jax.Array | float, states: jax.Array) -> jax.Array:
 def edge_posterior(
     before: jax.Array, edge: jax.Array, entering: jax.Array, g: jax.Array, has_edge: jax.Array
 ) -> jax.Array:
-    """``w[i, j] g[j]``, ``[B, C, C]``: the probability of the labels i before and j here."""
+    """``w[i, j] g[j]``, ``[B, C, C]``: the probability of the labels i before and j here.
+
+    Args:
+        before: ``[B, C]``, logarithms: the state at the position before.
+        edge: ``[B or 1, C, C]``, scores of the edges between.
+        entering: ``[B, C]``, what the edges bring here: `log_matmul`.
+        g: ``[B, C]``, marginals here.
+        has_edge: bool ``[B]``; elsewhere 0.
+
+    Returns:
+        Joint probabilities ``[B, C, C]``.
+    """
     entering = jnp.where(entering == -jnp.inf, 0, entering)  # of labels whose posterior is 0
     w = jnp.exp(before[:, :, None] + edge - entering[:, None, :])
     return jnp.where(has_edge[:, None, None], w * g[:, None, :], 0)

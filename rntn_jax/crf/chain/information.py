@@ -38,12 +38,15 @@ __all__ = ["entropy", "kl"]
 
 
 def entropy(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Array:
-    """``[B]`` nats, NaN where every labelling is forbidden.
+    """Entropy of the labellings of each row, NaN where all are forbidden.
 
     Args:
         node: float ``[B, T, C]``, T at least 1.
         edge: float ``[C, C]`` or ``[B, T-1, C, C]``.
         mask: bool ``[B, T]``.
+
+    Returns:
+        ``[B]`` nats in at least float32.
     """
     u = _relative(node, mask, accumulator(node, edge))
 
@@ -72,6 +75,9 @@ def kl(
         p: node and edge scores as `entropy` has them.
         q: those of the other chain, of the same shapes.
         mask: bool ``[B, T]``.
+
+    Returns:
+        ``[B]`` nats in at least float32.
     """
     dtype = accumulator(*p, *q)
     u, v = (_relative(node, mask, dtype) for node, _ in (p, q))

@@ -51,7 +51,12 @@ __all__ = ["Run", "log_partition", "reference", "row_marginals", "run"]
 def reference(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Array:
     """``ln Z [B]`` by the recursion in logarithms, time-major, as autodiff likes it.
 
-    Arguments as in `log_partition`.
+    Args:
+        node, edge, mask: as `log_partition` takes them.
+
+    Returns:
+        ``[B]`` nats in at least float32; ``-inf`` where every labelling is forbidden, 0 for a row
+        without positions.
     """
     dtype = accumulator(node, edge)
     mask, entered = mask.T, has_edge(mask).T
@@ -109,7 +114,14 @@ def _log_steps(u, edge, mask, entered) -> tuple[jax.Array, jax.Array, jax.Array]
 
 
 def run(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[jax.Array, Run]:
-    """``ln Z [B]``, and what the backward pass needs; arguments as in `log_partition`."""
+    """``ln Z``, and what the backward pass needs.
+
+    Args:
+        node, edge, mask: as `log_partition` takes them.
+
+    Returns:
+        ``[B]`` nats, and a `Run`.
+    """
     dtype = accumulator(node, edge)
     mask, entered = mask.T, has_edge(mask).T
     u, of_nodes = subtract_max(masked(node, mask.T).astype(dtype).swapaxes(0, 1))
@@ -142,6 +154,10 @@ def log_partition(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Arra
         node: float ``[B, T, C]``, T at least 2.
         edge: float ``[B, T-1, C, C]``.
         mask: bool ``[B, T]``.
+
+    Returns:
+        ``[B]`` nats in at least float32; ``-inf`` where every labelling is forbidden, 0 for a row
+        without positions.
     """
     return run(node, edge, mask)[0]
 
@@ -167,7 +183,14 @@ log_partition.defvjp(_fwd, _bwd)
 
 
 def row_marginals(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Marginals of nodes ``[B, T, C]`` and of edges ``[B, T-1, C, C]``, in at least float32."""
+    """Marginals of nodes and edges of each row.
+
+    Args:
+        node, edge, mask: as `log_partition` takes them.
+
+    Returns:
+        ``[B, T, C]`` and ``[B, T-1, C, C]``, in at least float32; 0 where masked.
+    """
     dtype = accumulator(node, edge)
     parts = node.astype(dtype), edge.astype(dtype)
     total, pull = jax.vjp(lambda n, e: log_partition(n, e, mask), *parts)

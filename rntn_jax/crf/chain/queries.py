@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -217,7 +218,8 @@ def expected_score(scores: Scores, values: Scores) -> jax.Array:
             ``end`` count 0 where they are None.
 
     Returns:
-        ``[B]`` in at least float32, 0 where every labelling is forbidden. Cost: of `marginals`.
+        ``[B]`` in at least float32; NaN where every labelling is forbidden, there being no
+        distribution. Cost: of `marginals`.
 
     Raises:
         AssertionError: when shapes or dtypes do not match.
@@ -231,15 +233,23 @@ def expected_score(scores: Scores, values: Scores) -> jax.Array:
     node, edge, mask = complete(scores)
     v_node, v_edge = _alike(values, "values", node, edge, mask)
     if no_choice(node):
-        return jnp.zeros(len(node), accumulator(node, edge))
+        return _nothing(mask, accumulator(node, edge))
     p_node, p_edge = rule_of(edge).row_marginals(node, edge, mask)
     if edge.ndim == 4:
         v_edge = masked(v_edge, has_edge(mask)[:, 1:])
     over = expectations.weighted_sum
-    by_step = over(p_node, masked(v_node, mask), (2,)).T
+    of_nodes = long_sum(over(p_node, masked(v_node, mask), (2,)).T)
     if edge.ndim == 2:
-        return long_sum(by_step) + over(p_edge, v_edge[None], (1, 2))
-    return long_sum(by_step) + long_sum(over(p_edge, v_edge, (2, 3)).T)
+        of_edges = over(p_edge, v_edge[None], (1, 2))
+    else:
+        of_edges = long_sum(over(p_edge, v_edge, (2, 3)).T)
+    impossible = mask.any(axis=1) & (p_node == 0).all(axis=(1, 2))
+    return jnp.where(impossible, jnp.nan, of_nodes + of_edges)
+
+
+def _nothing(mask: jax.Array, dtype: Any) -> jax.Array:
+    """Of rows without a choice: NaN, or 0 where there is no position to label either."""
+    return jnp.where(mask.any(axis=1), jnp.nan, 0).astype(dtype)
 
 
 def _alike(
@@ -277,7 +287,7 @@ def entropy(scores: Scores) -> jax.Array:
     """
     node, edge, mask = complete(scores)
     if no_choice(node):
-        return jnp.where(mask.any(axis=1), jnp.nan, 0).astype(accumulator(node, edge))
+        return _nothing(mask, accumulator(node, edge))
     return information.entropy(node, edge, mask)
 
 
@@ -308,5 +318,5 @@ def kl(p: Scores, q: Scores) -> jax.Array:
     node, edge, mask = complete(p, name="p")
     other = _alike(q, "q", node, edge, mask)
     if no_choice(node):
-        return jnp.where(mask.any(axis=1), jnp.nan, 0).astype(accumulator(node, edge, *other))
+        return _nothing(mask, accumulator(node, edge, *other))
     return information.kl((node, edge), other, mask)

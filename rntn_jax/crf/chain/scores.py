@@ -49,6 +49,9 @@ def complete(scores: Scores, allowed: jax.Array | None = None, name: str = "scor
         allowed: bool ``[B, T, C]``; other labels are forbidden.
         name: of the scores, for messages.
 
+    Returns:
+        `Parts`: start, end and what is allowed are in the node scores.
+
     Raises:
         AssertionError: when a shape or dtype does not fit; the message names the field.
     """
@@ -82,7 +85,18 @@ def complete(scores: Scores, allowed: jax.Array | None = None, name: str = "scor
 
 
 def check_labels(labels: jax.Array, mask: jax.Array) -> jax.Array:
-    """``labels`` as an array; ``int [B, T]`` they must be."""
+    """``labels`` as an array.
+
+    Args:
+        labels: int ``[B, T]``.
+        mask: bool ``[B, T]`` of checked scores.
+
+    Returns:
+        int ``[B, T]``.
+
+    Raises:
+        AssertionError: where shape or dtype do not fit.
+    """
     return check("labels", labels, "int", "B T", dict(zip("BT", mask.shape)))
 
 

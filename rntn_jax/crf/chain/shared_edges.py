@@ -68,7 +68,15 @@ MAX_LOG_RANGE = 35.0  # nats
 
 
 def reference(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Array:
-    """``ln Z [B]`` by the recursion in logarithms; arguments as in `log_partition`."""
+    """``ln Z [B]`` by the recursion in logarithms, as autodiff likes it.
+
+    Args:
+        node, edge, mask: as `log_partition` takes them.
+
+    Returns:
+        ``[B]`` nats in at least float32; ``-inf`` where every labelling is forbidden, 0 for a row
+        without positions.
+    """
     dtype = accumulator(node, edge)
     u, edge = masked(node, mask).astype(dtype).swapaxes(0, 1), edge.astype(dtype)
 
@@ -160,7 +168,14 @@ def _log_steps(prepared: _Prepared) -> tuple[jax.Array, jax.Array]:
 
 
 def run(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[jax.Array, Run]:
-    """``ln Z [B]``, and what the backward pass needs; arguments as in `log_partition`."""
+    """``ln Z``, and what the backward pass needs.
+
+    Args:
+        node, edge, mask: as `log_partition` takes them.
+
+    Returns:
+        ``[B]`` nats, and a `Run`.
+    """
     prepared = _prepare(node, edge, mask)
     e = jnp.exp(prepared.edge)
 
@@ -194,6 +209,10 @@ def log_partition(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Arra
         node: float ``[B, T, C]``, T at least 1.
         edge: float ``[C, C]``.
         mask: bool ``[B, T]``.
+
+    Returns:
+        ``[B]`` nats in at least float32; ``-inf`` where every labelling is forbidden, 0 for a row
+        without positions.
     """
     return run(node, edge, mask)[0]
 
@@ -219,7 +238,14 @@ log_partition.defvjp(_fwd, _bwd)
 
 
 def row_marginals(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Marginals of nodes ``[B, T, C]``, and of edges, summed over time ``[B, C, C]``."""
+    """Marginals of nodes and of edges, these summed over the time of each row.
+
+    Args:
+        node, edge, mask: as `log_partition` takes them.
+
+    Returns:
+        ``[B, T, C]`` and ``[B, C, C]``, in at least float32; 0 where masked.
+    """
     return _marginals(_Residuals(node, edge, mask, run(node, edge, mask)[1]), None)
 
 

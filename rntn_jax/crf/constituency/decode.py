@@ -71,9 +71,18 @@ def _top_down(choose: Choose, rank: jax.Array, length: jax.Array, nodes: int) ->
 
 
 def random_trees(key: jax.Array, tables: Tables, length: jax.Array, count: int) -> jax.Array:
-    """Children ``[count, B, T - 1, 2]`` of independent trees, each drawn with its probability.
+    """Independent trees, each drawn with its probability.
 
     Splits are drawn from ``P(k | i, j)``; whatever there is where no tree is possible.
+
+    Args:
+        key: PRNG key.
+        tables: of `rntn_jax.crf.constituency.inside.sweep`.
+        length: int ``[B]``, words.
+        count: trees of each sentence.
+
+    Returns:
+        Children int32 ``[count, B, T - 1, 2]``. Cost O(T^2) a tree.
     """
     size, rows = len(tables.by_begin.whole), jnp.arange(len(length))
     left = jnp.arange(size)[None]

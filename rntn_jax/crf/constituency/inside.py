@@ -51,6 +51,9 @@ def reference(s: jax.Array, length: jax.Array) -> jax.Array:
     Args:
         s: ``[T + 1, B, T + 1]``, of the span of width w from i at ``[w, :, i]``.
         length: int ``[B]``.
+
+    Returns:
+        ``[B]`` nats.
     """
     size = len(s)
     table = {(i, i + 1): jnp.zeros_like(s[0, :, 0]) for i in range(size - 1)}
@@ -98,6 +101,9 @@ def log_conditionals(parts: Nats, value: Nats, own: Nats) -> jax.Array:
         parts: of each split the sum of both parts, ``[splits, ...]``.
         value: ``I`` of the spans, ``[...]``.
         own: their scores, ``[...]``.
+
+    Returns:
+        ``[splits, ...]``, of which the exponentials sum to 1 over splits.
     """
     alive = value.whole != -jnp.inf
     whole = jnp.where(alive, value.whole - jnp.where(alive, own.whole, 0), jnp.inf)
@@ -106,7 +112,17 @@ def log_conditionals(parts: Nats, value: Nats, own: Nats) -> jax.Array:
 
 @jax.custom_vjp
 def log_partition(s: jax.Array, length: jax.Array) -> Nats:
-    """``ln Z [B]``; arguments as in `reference`. The cotangent is that of the fraction."""
+    """``ln Z``; the cotangent is that of the fraction. Gradient: the marginals.
+
+    Residuals: the arguments and the tables, O(B T^2).
+
+    Args:
+        s: float ``[T + 1, B, T + 1]``, of the span of width w from i at ``[w, :, i]``.
+        length: int ``[B]``.
+
+    Returns:
+        `Nats` ``[B]``, ``-inf`` where every tree is forbidden. Cost O(B T^3).
+    """
     return whole_sentences(sweep(s), length)
 
 

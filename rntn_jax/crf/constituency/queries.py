@@ -262,7 +262,8 @@ def expected_score(scores: Scores, values: Scores) -> jax.Array:
         values: the other score, of the same shape; its lengths are not read.
 
     Returns:
-        ``[B]``, in at least float32; 0 where every tree is forbidden. Cost as of `marginals`.
+        ``[B]``, in at least float32; NaN where every tree is forbidden, there being no
+        distribution. Cost as of `marginals`.
 
     Raises:
         AssertionError: when shapes or dtypes do not match.
@@ -276,9 +277,10 @@ def expected_score(scores: Scores, values: Scores) -> jax.Array:
     span, length, words = check_scores(scores)
     sizes = {"B": len(span), "T": words}
     v = check("values.span", values.span, "float", "B T+1 T+1", sizes)
-    total = lambda span: log_partition(Scores(span, length)).sum()
     wide = span.astype(jnp.promote_types(span.dtype, jnp.float32))
-    return expectations.weighted_sum(jax.grad(total)(wide), v, (1, 2))
+    total, pull = jax.vjp(lambda span: log_partition(Scores(span, length)), wide)
+    (p,) = pull(jnp.ones_like(total))
+    return jnp.where(total == -jnp.inf, jnp.nan, expectations.weighted_sum(p, v, (1, 2)))
 
 
 @jax.jit

@@ -42,6 +42,13 @@ class Scores(NamedTuple):
 def check_scores(scores: Scores, name: str = "scores") -> tuple[jax.Array, jax.Array, int]:
     """Scores of spans and lengths as they came, and ``T``.
 
+    Args:
+        scores: of spans.
+        name: of the scores, for messages.
+
+    Returns:
+        ``(span, length, T)``.
+
     Raises:
         AssertionError: when shapes or dtypes do not match.
     """
@@ -86,6 +93,10 @@ def readable(span: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
     NaN where it is read, like a length that cannot be, makes the whole row NaN: it is never taken
     for a low score, and no maximum or ``-inf`` hides it.
 
+    Args:
+        span: float ``[B, T + 1, T + 1]``.
+        length: int ``[B]``.
+
     Returns:
         ``(span, length)``, lengths within ``0 .. T``.
     """
@@ -114,6 +125,14 @@ def by_width(span: jax.Array) -> jax.Array:
 
 def check_trees(trees: Any, sentences: int, words: int) -> jax.Array:
     """Trees as an array.
+
+    Args:
+        trees: int ``[B, T - 1, 2]``.
+        sentences: ``B``.
+        words: ``T``.
+
+    Returns:
+        int ``[B, T - 1, 2]``.
 
     Raises:
         AssertionError: when shape or dtype do not match.
@@ -163,6 +182,14 @@ def tree_score(span: jax.Array, length: jax.Array, trees: jax.Array) -> Nats:
 
     Some node always joins two words ``i`` and ``i + 1``, and no span has one word, so the two are
     never confused.
+
+    Args:
+        span: float ``[B, T + 1, T + 1]``.
+        length: int ``[B]``.
+        trees: int ``[B, T - 1, 2]``, spans or children.
+
+    Returns:
+        `Nats` ``[B]``, ``-inf`` where a span is forbidden.
     """
     begin, end = trees[..., 0], trees[..., 1]
     by_children = (end - begin == 1).any(axis=1)

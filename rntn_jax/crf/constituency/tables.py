@@ -50,7 +50,15 @@ class Tables(NamedTuple):
 
 
 def to_nats(x: jax.Array, whole: jax.Array | float = 0.0) -> Nats:
-    """``whole + x`` as `Nats`; NaN stays NaN."""
+    """``whole + x`` as `Nats`; NaN stays NaN.
+
+    Args:
+        x: nats.
+        whole: a whole number of nats besides.
+
+    Returns:
+        `Nats` of the shape of both.
+    """
     nearest = jnp.round(x)
     total = whole + nearest
     return Nats(total, jnp.where(total == -jnp.inf, 0, x - nearest))
@@ -62,6 +70,13 @@ def segments(size: int, batch: int) -> list[tuple[int, int]]:
     Spans of these widths begin below ``size - lo``, and their parts have widths below ``hi``: with
     two ranges half of the whole tables is worked on, with four a third, but each takes its time to
     compile, which small tables are not worth.
+
+    Args:
+        size: ``T + 1``.
+        batch: sentences.
+
+    Returns:
+        ``(lo, hi)`` of one, two or four ranges; the first begins at 2, the last ends at ``size``.
     """
     work = batch * size**3
     count = 1 if work < SMALL else 2 if work < LARGE else 4
@@ -69,7 +84,15 @@ def segments(size: int, batch: int) -> list[tuple[int, int]]:
 
 
 def of_widths(values: Any, segment: tuple[int, int]) -> Any:
-    """Values ``[T + 1, B, T + 1]`` of the spans of some widths, of a pytree of them."""
+    """Values ``[T + 1, B, T + 1]`` of the spans of some widths, of a pytree of them.
+
+    Args:
+        values: a pytree of ``[T + 1, B, T + 1]``, by width and begin.
+        segment: widths ``lo .. hi - 1``, as ``(lo, hi)``.
+
+    Returns:
+        The same of ``[hi - lo, B, T + 1 - lo]``.
+    """
     lo, hi = segment
     return jax.tree.map(lambda x: x[lo:hi, :, : len(x) - lo], values)
 
@@ -86,7 +109,16 @@ def initial_tables(s: jax.Array) -> Tables:
 
 
 def sums_of_parts(tables: Tables, width: jax.Array, segment: tuple[int, int]) -> Nats:
-    """``I(i, i + a) + I(i + a, i + width)`` at ``[a, :, i]``; ``-inf`` where there is no split."""
+    """``I(i, i + a) + I(i + a, i + width)`` at ``[a, :, i]``; ``-inf`` where there is no split.
+
+    Args:
+        tables: that know all shorter spans.
+        width: int ``[]``, one of the segment.
+        segment: widths ``(lo, hi)``.
+
+    Returns:
+        `Nats` ``[hi, B, T + 1 - lo]``.
+    """
     size, batch, _ = tables.by_begin.whole.shape[-3:]
     lo, hi = segment
 
@@ -98,11 +130,27 @@ def sums_of_parts(tables: Tables, width: jax.Array, segment: tuple[int, int]) ->
 
 
 def widen(values: jax.Array, size: int) -> jax.Array:
-    """`of_widths` undone: zeros for the places where no span of these widths begins."""
+    """`of_widths` undone: zeros for the places where no span of these widths begins.
+
+    Args:
+        values: ``[widths, B, n]``.
+        size: ``T + 1``, at least n.
+
+    Returns:
+        ``[widths, B, T + 1]``.
+    """
     return jnp.pad(values, ((0, 0), (0, 0), (0, size - values.shape[2])))
 
 
 def whole_sentences(tables: Tables, length: jax.Array) -> Nats:
-    """``I`` of each sentence's span of all its words."""
+    """``I`` of each sentence's span of all its words.
+
+    Args:
+        tables: of all spans.
+        length: int ``[B]``, words.
+
+    Returns:
+        `Nats` ``[B]``: ``ln Z``; 0 of a sentence of no or one word.
+    """
     at = jnp.maximum(length, 1), jnp.arange(len(length)), 0
     return Nats(*(x[at] for x in tables.by_begin))

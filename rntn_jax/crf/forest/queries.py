@@ -298,7 +298,8 @@ def expected_score(scores: Scores, values: Scores) -> jax.Array:
         values: parts of the other score, of the same shapes; its mask and parents are not read.
 
     Returns:
-        ``[T]`` in at least float32, 0 where every labelling is forbidden. Cost: of `marginals`.
+        ``[T]`` in at least float32; NaN where every labelling is forbidden, there being no
+        distribution. Cost: of `marginals`.
 
     Raises:
         AssertionError: when shapes or dtypes do not match.
@@ -314,7 +315,7 @@ def expected_score(scores: Scores, values: Scores) -> jax.Array:
     v_node, v_edge = _alike(values, "values", parts)
     node, edge, mask, plan = parts
     if no_choice(parts):
-        return _impossible(parts, 0)
+        return _impossible(parts, jnp.nan)
     dtype = accumulator(node, edge)
     node, edge = node.astype(dtype), edge.astype(dtype)
     if edge.ndim == 2:  # one a node, to be told apart
@@ -324,7 +325,7 @@ def expected_score(scores: Scores, values: Scores) -> jax.Array:
     over = expectations.weighted_sum
     by_node = over(p_node, masked(v_node, mask), (1,))
     by_node += over(p_edge, masked(v_edge, sweep.linked(plan, mask)), (1, 2))
-    return sweep.sums_by_tree(by_node, plan)
+    return jnp.where(total == -jnp.inf, jnp.nan, sweep.sums_by_tree(by_node, plan))
 
 
 def _alike(scores: Scores, name: str, parts: Parts) -> tuple[jax.Array, jax.Array]:

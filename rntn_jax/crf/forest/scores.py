@@ -80,6 +80,9 @@ def complete(scores: Scores, allowed: jax.Array | None = None, name: str = "scor
         allowed: bool ``[N, C]``; other labels are forbidden.
         name: of the scores, for messages.
 
+    Returns:
+        `Parts`: what is allowed is in the node scores.
+
     Raises:
         AssertionError: when a shape or dtype does not fit; the message names the field.
         ValueError: as `planned` does.

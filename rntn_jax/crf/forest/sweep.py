@@ -53,7 +53,15 @@ __all__ = [
 
 
 def linked(plan: Plan, mask: jax.Array) -> jax.Array:
-    """``[N]``: nodes with an edge to their parent, both of them real."""
+    """Nodes with an edge to their parent, both of them real.
+
+    Args:
+        plan: of the trees.
+        mask: bool ``[N]``.
+
+    Returns:
+        bool ``[N]``.
+    """
     return mask & append_zeros(mask)[plan.parent]
 
 
@@ -115,17 +123,32 @@ def _summed(z) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
 
 
 def conditionals(node, edge, mask, plan: Plan) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """``z_n [S, B]``, ``w_n [S, B, C, C]``, and slots of parents as the mask leaves them."""
+    """The upward sweep: what was subtracted, and each label's probability given the parent's.
+
+    Args:
+        node, edge, mask, plan: as `log_partition` takes them.
+
+    Returns:
+        ``z_n [S, B]``, ``w_n [S, B, C, C]``, and int32 ``[S, B]``, slots of parents as the mask
+        leaves them.
+    """
     prepared = _prepare(node, edge, mask, plan)
     off, w = _sweep_up(prepared, _summed)
     return off + prepared.subtracted, w, prepared.up
 
 
 def sums_by_tree(values: jax.Array, plan: Plan) -> jax.Array:
-    """Sums over the nodes of each tree, ``[N] -> [T]``.
+    """Sums over the nodes of each tree.
 
     In two parts, the first of so few digits that sums of it are exact: 100,000 equal numbers added
     one by one lose up to three digits in float32.
+
+    Args:
+        values: float ``[N]``.
+        plan: of the trees.
+
+    Returns:
+        ``[T]``.
     """
     finite = jnp.isfinite(values)
     largest = jnp.where(finite, abs(values), 0).max(initial=0)
@@ -143,13 +166,30 @@ def by_node(of_slots: jax.Array, plan: Plan) -> jax.Array:
 
 
 def reference(node: jax.Array, edge: jax.Array, mask: jax.Array, plan: Plan) -> jax.Array:
-    """``ln Z [T]`` by the upward sweep, which autodiff can differentiate."""
+    """``ln Z`` of each tree by the upward sweep, which autodiff can differentiate.
+
+    Args:
+        node, edge, mask, plan: as `log_partition` takes them.
+
+    Returns:
+        ``[T]`` nats in at least float32.
+    """
     return sums_by_tree(by_node(conditionals(node, edge, mask, plan)[0], plan), plan)
 
 
 @jax.custom_vjp
 def log_partition(node: jax.Array, edge: jax.Array, mask: jax.Array, plan: Plan) -> jax.Array:
-    """``ln Z [T]``. Gradient: the marginals. Residuals: the arguments and ``w``."""
+    """``ln Z`` of each tree. Gradient: the marginals. Residuals: the arguments and ``w``.
+
+    Args:
+        node: float ``[N, C]``.
+        edge: float ``[C, C]``, or ``[N, C, C]`` of the edge to each node from its parent.
+        mask: bool ``[N]``.
+        plan: of the trees.
+
+    Returns:
+        ``[T]`` nats in at least float32. Cost O(N C^2).
+    """
     return reference(node, edge, mask, plan)
 
 
@@ -218,11 +258,17 @@ def _log_conditionals(node, edge, mask, plan: Plan) -> tuple[jax.Array, jax.Arra
 
 
 def entropy(node: jax.Array, edge: jax.Array, mask: jax.Array, plan: Plan) -> jax.Array:
-    """``[T]`` nats, by the chain rule, a node's label being drawn given that of its parent.
+    """Entropy of each tree, by the chain rule, a node's label being drawn given that of its parent.
 
     ``H = sum_n sum_i g_parent[i] sum_j -w_n[i, j] ln w_n[i, j]``: all terms are at least 0, while
     ``ln Z - E[score]`` is a difference of sums as large as the scores. NaN where everything is
     forbidden.
+
+    Args:
+        node, edge, mask, plan: as `log_partition` takes them.
+
+    Returns:
+        ``[T]`` nats in at least float32.
     """
     log_w, up = _log_conditionals(node, edge, mask, plan)
     _, above = _sweep_down(jnp.exp(log_w), up)
@@ -234,7 +280,17 @@ def entropy(node: jax.Array, edge: jax.Array, mask: jax.Array, plan: Plan) -> ja
 def kl(
     p: tuple[jax.Array, jax.Array], q: tuple[jax.Array, jax.Array], mask: jax.Array, plan: Plan
 ) -> jax.Array:
-    """``KL(p || q) [T]`` of nodes and edges, see `entropy`; ``inf`` where ``q`` forbids more."""
+    """``KL(p || q)`` of each tree, see `entropy`; ``inf`` where ``q`` forbids more.
+
+    Args:
+        p: node and edge scores as `entropy` has them.
+        q: those of the other CRF, of the same shapes.
+        mask: bool ``[N]``.
+        plan: of the trees.
+
+    Returns:
+        ``[T]`` nats in at least float32; NaN where ``p`` forbids everything.
+    """
     log_w, up = _log_conditionals(*p, mask, plan)
     log_v, _ = _log_conditionals(*q, mask, plan)
     _, above = _sweep_down(jnp.exp(log_w), up)
@@ -258,7 +314,14 @@ def _impossible(log_w, plan: Plan) -> jax.Array:
 def best_labels(
     node: jax.Array, edge: jax.Array, mask: jax.Array, plan: Plan
 ) -> tuple[jax.Array, jax.Array]:
-    """The best labelling, int32 ``[N]``, 0 where masked; ``[T]``, its score but for rounding."""
+    """The best labelling of each tree, and its score but for rounding.
+
+    Args:
+        node, edge, mask, plan: as `log_partition` takes them.
+
+    Returns:
+        int32 ``[N]``, 0 where masked; ``[T]`` nats.
+    """
 
     def best(z):
         m = z.max(axis=2)
@@ -272,7 +335,17 @@ def best_labels(
 
 
 def walk_down(choices: jax.Array, up: jax.Array, plan: Plan, mask: jax.Array) -> jax.Array:
-    """Labels ``[N]``: those that ``choices [S, B, C]`` make, given the label of the parent."""
+    """Labels that the choices make, from the roots down, given the label of the parent.
+
+    Args:
+        choices: int32 ``[S, B, C]``, of each slot, for each label of the parent.
+        up: int32 ``[S, B]``, slots of parents.
+        plan: of the trees.
+        mask: bool ``[N]``.
+
+    Returns:
+        int32 ``[N]``, 0 where masked.
+    """
     steps, lanes, _ = choices.shape
 
     def step(labels, inputs):

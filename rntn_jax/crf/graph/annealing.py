@@ -123,7 +123,18 @@ def _annealed_log_partition(
 def simulated_annealing(
     key: jax.Array, parts: Parts, labels: jax.Array, betas: jax.Array, plan: Neighbours
 ) -> jax.Array:
-    """A Gibbs sweep of ``labels [chains, I]`` with all scores times each of ``betas [steps]``."""
+    """One Gibbs sweep with all scores times each of ``betas``, in their order.
+
+    Args:
+        key: PRNG key.
+        parts: checked scores.
+        labels: int ``[chains, I]``, where the chains begin.
+        betas: ``[steps]``, inverse temperatures.
+        plan: neighbours.
+
+    Returns:
+        int32 ``[chains, I]``, the labels after the last sweep.
+    """
     model = gibbs_model(parts, plan)
 
     def step(state, inputs):

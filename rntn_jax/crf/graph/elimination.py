@@ -82,14 +82,29 @@ def num_in_halves(plan: Plan) -> tuple[int, int]:
 
 
 def grouped(x: jax.Array, plan: Plan) -> jax.Array:
-    """``[S, ..] -> [G, K, ..]``, K about the root of S: `plan` made S a multiple of it."""
+    """``[S, ..] -> [G, K, ..]``, K about the root of S: `plan` made S a multiple of it.
+
+    Args:
+        x: ``[S, ..]``.
+        plan: of elimination.
+
+    Returns:
+        ``[G, K, ..]``.
+    """
     return x.reshape(len(x) // plan.group, plan.group, *x.shape[1:])
 
 
 def prepare(
     node: jax.Array, edge: jax.Array, node_mask: jax.Array, edge_mask: jax.Array, plan: Plan
 ) -> Steps:
-    """Scores in the order of the steps."""
+    """Scores in the order of the steps.
+
+    Args:
+        node, edge, node_mask, edge_mask, plan: as `exact.log_partition` takes them.
+
+    Returns:
+        `Steps` in at least float32, in nats.
+    """
     dtype, classes = accumulator(node, edge), node.shape[-1]
     real = append_zeros(node_mask)[plan.nodes]
     alone = jnp.where(jnp.arange(classes) == 0, 0, -jnp.inf).astype(dtype)
@@ -112,14 +127,31 @@ def exponentials(steps: Steps) -> tuple[Steps, jax.Array]:
 
 
 def read(pool: jax.Array, at: jax.Array) -> jax.Array:
-    """Rows of the pool; of a single one a slice, which XLA does not copy the pool for."""
+    """Rows of the pool; of a single one a slice, which XLA does not copy the pool for.
+
+    Args:
+        pool: ``[L, ..]``.
+        at: int32 ``[B]``, places.
+
+    Returns:
+        ``[B, ..]``.
+    """
     if len(at) == 1:
         return lax.dynamic_index_in_dim(pool, at[0], axis=0)
     return pool.at[at].get(mode="promise_in_bounds")
 
 
 def write(pool: jax.Array, at: jax.Array, rows: jax.Array) -> jax.Array:
-    """The pool with other rows at these places."""
+    """The pool with other rows at these places.
+
+    Args:
+        pool: ``[L, ..]``.
+        at: int32 ``[B]``, places.
+        rows: ``[B, ..]``.
+
+    Returns:
+        ``[L, ..]``.
+    """
     if len(at) == 1:
         return lax.dynamic_update_slice_in_dim(pool, rows, at[0], axis=0)
     return pool.at[at].set(rows, mode="promise_in_bounds")
@@ -205,7 +237,17 @@ MAXIMA = Semiring(0.0, jnp.add, _add, _eliminate_maxima, _conditional_maxima)
 
 
 def step_up(semiring: Semiring, send: jax.Array, pool: jax.Array, s: Steps) -> tuple[Any, Any]:
-    """One step: the pool after it, and outputs."""
+    """One step: the pool after it, and outputs.
+
+    Args:
+        semiring: how tables are made and summed.
+        send: int32 ``[P, C^W]``, that of the plan.
+        pool: ``[L, C^W]``, messages by place.
+        s: one step, without the axes G and K.
+
+    Returns:
+        The pool after it; what the semiring keeps for the way down, and its outputs.
+    """
     lanes, classes, first = s.node.shape
     arrived = read(pool, s.own)
     table = semiring.times(
@@ -222,7 +264,16 @@ def step_up(semiring: Semiring, send: jax.Array, pool: jax.Array, s: Steps) -> t
 
 
 def sweep_up(semiring: Semiring, steps: Steps, plan: Plan) -> tuple[Any, jax.Array]:
-    """The outputs of all steps ``[G, K, ..]``, and the pool before each group ``[G, L, C^W]``."""
+    """All steps, from the first to the last.
+
+    Args:
+        semiring: how tables are made and summed.
+        steps: of `prepare`, or its `exponentials` where the semiring is that of products.
+        plan: of elimination.
+
+    Returns:
+        The outputs of all steps ``[G, K, ..]``, and the pool before each group ``[G, L, C^W]``.
+    """
     step = partial(step_up, semiring, plan.send)
 
     @jax.checkpoint  # whoever differentiates this keeps the pools alone
@@ -253,6 +304,9 @@ def sweep_down(
         body: as `jax.lax.scan` takes it.
         carry: what the last step begins with.
         more: ``[G, K, ..]``, what the body reads besides.
+
+    Returns:
+        The carry after the first step, and what the body returned of each, ``[G, K, ..]``.
     """
     up = partial(step_up, semiring, plan.send)
 
@@ -265,7 +319,16 @@ def sweep_down(
 
 
 def from_parent(pool: jax.Array, s: Steps, plan: Plan) -> jax.Array:
-    """Tables of the parents' bags ``[B, C, R]``, such that summing rows leaves the separator."""
+    """Tables of the parents' bags, such that summing rows leaves the separator.
+
+    Args:
+        pool: ``[L, C^W]``, tables by place.
+        s: one step, without the axes G and K.
+        plan: of elimination.
+
+    Returns:
+        ``[B, C, C^(W-1)]``.
+    """
     above = read(pool, s.up)
     if len(s.own) == 1:
         above = above.at[:, plan.back[s.pattern[0]]].get(mode="promise_in_bounds")

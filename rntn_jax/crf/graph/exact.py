@@ -76,7 +76,14 @@ def _run(node, edge, node_mask, edge_mask, plan: Plan) -> tuple[jax.Array, _Run]
 
 
 def reference(node, edge, node_mask, edge_mask, plan: Plan) -> jax.Array:
-    """The plain oracle of `log_partition`: ``ln Z`` in logarithms, as autodiff likes it."""
+    """The plain oracle of `log_partition`: ``ln Z`` in logarithms, as autodiff likes it.
+
+    Args:
+        node, edge, node_mask, edge_mask, plan: as `log_partition` takes them.
+
+    Returns:
+        Nats in at least float32, a scalar.
+    """
     steps = prepare(node, edge, node_mask, edge_mask, plan)
     return sweep_up(LOGS, steps, plan)[0][0].sum()
 
@@ -85,7 +92,18 @@ def reference(node, edge, node_mask, edge_mask, plan: Plan) -> jax.Array:
 def log_partition(
     node: jax.Array, edge: jax.Array, node_mask: jax.Array, edge_mask: jax.Array, plan: Plan
 ) -> jax.Array:
-    """``ln Z``. Gradient: the marginals. Residuals: the arguments and ``G L C^W`` numbers."""
+    """``ln Z``. Gradient: the marginals. Residuals: the arguments and ``G L C^W`` numbers.
+
+    Args:
+        node: float ``[I, C]``.
+        edge: float ``[E, C, C]``.
+        node_mask: bool ``[I]``.
+        edge_mask: bool ``[E]``.
+        plan: of elimination.
+
+    Returns:
+        Nats in at least float32, a scalar; ``-inf`` where everything is forbidden.
+    """
     return _run(node, edge, node_mask, edge_mask, plan)[0]
 
 
@@ -230,7 +248,16 @@ def divergence(p: Parts, q: Parts | None, plan: Plan) -> jax.Array:
 
 
 def divergence_reference(p: Parts, q: Parts | None, plan: Plan) -> jax.Array:
-    """The plain oracle of `divergence`: differences of ``ln Z`` and mean scores."""
+    """The plain oracle of `divergence`: differences of ``ln Z`` and mean scores.
+
+    Args:
+        p: the distribution.
+        q: scores on the same edges; None: minus the entropy.
+        plan: of elimination.
+
+    Returns:
+        Nats.
+    """
 
     def total(node: jax.Array, edge: jax.Array, parts: Parts) -> jax.Array:
         return reference(node, edge, *parts[3:], plan)

@@ -38,7 +38,15 @@ __all__ = ["best_labels", "max_marginals", "sample_labels", "top_k_labels"]
 
 
 def best_labels(parts: Parts, plan: Plan) -> jax.Array:
-    """The best labelling, int32 ``[I]``, 0 where masked."""
+    """The best labelling; of equal ones, any.
+
+    Args:
+        parts: checked scores.
+        plan: of elimination.
+
+    Returns:
+        int32 ``[I]``, 0 where masked.
+    """
     steps = prepare(parts.node, parts.edge, parts.node_mask, parts.edge_mask, plan)
     _, pools = sweep_up(MAXIMA, steps, plan)
     choose = lambda column, _: jnp.argmax(column, axis=1)
@@ -46,7 +54,17 @@ def best_labels(parts: Parts, plan: Plan) -> jax.Array:
 
 
 def sample_labels(key: jax.Array, parts: Parts, plan: Plan, num: int) -> jax.Array:
-    """Labellings drawn from the distribution, int32 ``[num, I]``, 0 where masked."""
+    """Labellings drawn from the distribution, independently.
+
+    Args:
+        key: PRNG key.
+        parts: checked scores.
+        plan: of elimination.
+        num: how many.
+
+    Returns:
+        int32 ``[num, I]``, 0 where masked.
+    """
     steps = prepare(parts.node, parts.edge, parts.node_mask, parts.edge_mask, plan)
     _, pools = sweep_up(LOGS, steps, plan)
     keys = jax.random.split(key, (num, *steps.own.shape[:2]))
@@ -79,7 +97,15 @@ def _walk_down(
 
 
 def max_marginals(parts: Parts, plan: Plan) -> jax.Array:
-    """Scores ``[I, C]`` of the best labelling with each label, minus that of the best of all."""
+    """Scores of the best labelling with each label of each node, minus that of the best of all.
+
+    Args:
+        parts: checked scores.
+        plan: of elimination.
+
+    Returns:
+        ``[I, C]`` nats, at most 0 but for rounding.
+    """
     steps = prepare(parts.node, parts.edge, parts.node_mask, parts.edge_mask, plan)
     _, pools = sweep_up(MAXIMA, steps, plan)
 
@@ -99,7 +125,16 @@ def max_marginals(parts: Parts, plan: Plan) -> jax.Array:
 
 
 def top_k_labels(parts: Parts, plan: Plan, k: int) -> tuple[jax.Array, jax.Array]:
-    """The ``k`` best labellings, int32 ``[k, I]``, and which of them there are, bool ``[k]``."""
+    """The ``k`` best labellings, best first.
+
+    Args:
+        parts: checked scores.
+        plan: of elimination.
+        k: how many.
+
+    Returns:
+        int32 ``[k, I]``, and which of them there are, bool ``[k]``. Cost O(k) sweeps.
+    """
     count, classes = parts.node.shape
     if count == 0:
         return jnp.zeros((k, 0), jnp.int32), jnp.arange(k) == 0

@@ -50,12 +50,28 @@ Change = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def difference(new: jax.Array, old: jax.Array) -> jax.Array:
-    """The largest change of an entry, ``[]``."""
+    """The largest change of an entry.
+
+    Args:
+        new: an array.
+        old: the one before.
+
+    Returns:
+        A scalar; NaN where an entry is.
+    """
     return jnp.abs(new - old).max(initial=0)
 
 
 def log_difference(new: jax.Array, old: jax.Array) -> jax.Array:
-    """That of probabilities given their logarithms; of the tiniest, relative, of the logarithms."""
+    """That of probabilities given their logarithms; of the tiniest, relative, of the logarithms.
+
+    Args:
+        new: logarithms.
+        old: those before.
+
+    Returns:
+        A scalar; NaN where an entry is.
+    """
     new, old = jnp.where(new == old, 0, new), jnp.where(new == old, 0, old)
     of_logs = jnp.abs(new - old) / jnp.maximum(1, jnp.minimum(jnp.abs(new), jnp.abs(old)))
     tiny = jnp.minimum(new, old) < _LEAST_LOG
@@ -118,7 +134,18 @@ _fixed_point.defvjp(_fixed_point_fwd, _fixed_point_bwd)
 def solve(
     step: Step, options: Options, args: Any, start: jax.Array, change: Change = difference
 ) -> Found:
-    """`iterate` with a gradient: the implicit one, or that of all iterations."""
+    """`iterate` with a gradient: the implicit one, or that of all iterations.
+
+    Args:
+        step: closes over no traced array.
+        options: which gradient, and when to stop.
+        args: what the step reads, and what the gradient is with respect to.
+        start: the first ``x``.
+        change: how far a new ``x`` is from the old one.
+
+    Returns:
+        ``x``, its last change, and how many iterations it took (unrolled: all).
+    """
     args, start = vary_like((args, start))
     if options.gradient == "implicit":
         return _fixed_point(step, options, change, args, start)

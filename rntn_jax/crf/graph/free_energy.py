@@ -75,6 +75,17 @@ def make_beliefs(
     """What was found, with the approximation of ``ln Z`` at these beliefs, and their entropy.
 
     Where the last change was NaN, all beliefs are.
+
+    Args:
+        parts: checked scores.
+        b_node: ``[I, C]``.
+        b_edge: ``[E, C, C]``.
+        weight: ``[E]`` or ``[]``, of the mutual informations.
+        change: ``[]``, the last one.
+        iterations: int32 ``[]``.
+
+    Returns:
+        `Beliefs`; ``ln Z`` is ``-inf`` and the entropy NaN where a node has no label left.
     """
     change_nan = jnp.isnan(change)
     b_node = jnp.where(parts.node_mask[:, None], jnp.where(change_nan, jnp.nan, b_node), 0)

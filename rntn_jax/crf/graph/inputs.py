@@ -25,6 +25,13 @@ PLANS = 32  # kept of each kind
 def elimination_plan(scores: Scores, given: Any = None) -> Plan:
     """A `Plan` for checked scores: the given one, or one for their edges.
 
+    Args:
+        scores: checked.
+        given: what the caller gave.
+
+    Returns:
+        A `Plan`.
+
     Raises:
         ValueError: when it is none, or not one for as many labels; when edges are traced, out of
             range, loops or repeated; when the graph is too wide.
@@ -43,6 +50,15 @@ def neighbour_plan(
     scores: Scores, given: Any = None, *, forests: bool = False, method: str = "this method"
 ) -> Neighbours:
     """`Neighbours` for checked scores: the given ones, or those of their edges.
+
+    Args:
+        scores: checked.
+        given: what the caller gave.
+        forests: whether spanning forests are needed.
+        method: that asks, for messages.
+
+    Returns:
+        `Neighbours`.
 
     Raises:
         ValueError: when they are none, or not of as many nodes and edges; when edges are traced,

@@ -26,7 +26,16 @@ _LOWEST = -1e5  # what forbids in a mean, below the largest score of an edge
 
 
 def mean_field(options: Options, parts: Parts, plan: Neighbours) -> Beliefs:
-    """Beliefs whose free energy is a lower bound of ``ln Z``."""
+    """Beliefs whose free energy is a lower bound of ``ln Z``.
+
+    Args:
+        options: of the iterations.
+        parts: checked scores.
+        plan: neighbours.
+
+    Returns:
+        `Beliefs` in at least float32.
+    """
     dtype = accumulator(parts.node, parts.edge)
     u = parts.node.astype(dtype).T
     edge = parts.edge.astype(dtype)

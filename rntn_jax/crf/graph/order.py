@@ -23,7 +23,15 @@ class TooWide(Exception):
 
 
 def neighbours(edges: np.ndarray, count: int) -> list[set[int]]:
-    """The neighbours of each node."""
+    """The neighbours of each node.
+
+    Args:
+        edges: int ``[E, 2]``.
+        count: of nodes.
+
+    Returns:
+        A set for each node.
+    """
     around: list[set[int]] = [set() for _ in range(count)]
     for i, j in edges.tolist():
         around[i].add(j)
@@ -33,6 +41,14 @@ def neighbours(edges: np.ndarray, count: int) -> list[set[int]]:
 
 def eliminate(around: list[set[int]], order: list[int], widest: int) -> list[list[int]]:
     """What each node, in this order, is joined to when it is summed out.
+
+    Args:
+        around: the neighbours of each node.
+        order: all nodes.
+        widest: the largest bag allowed.
+
+    Returns:
+        Of each node of the order, its separator.
 
     Raises:
         TooWide: when a bag has more than ``widest`` nodes.

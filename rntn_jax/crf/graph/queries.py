@@ -219,19 +219,21 @@ def marginals(
         [0.4, 0.6]
     """
     checked, plan = _inputs(scores, method, plan, options)
-    node, edge = _marginals(checked, plan, method, options)
+    _, (node, edge) = _marginals(checked, plan, method, options)
     return scores._replace(node=node, edge=edge)
 
 
 @_jit
 def _marginals(
     scores: Scores, plan: Any, method: str, options: Options
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """``ln Z``, and the marginals of nodes and edges."""
+
     def total(node: jax.Array, edge: jax.Array) -> jax.Array:
         parts = complete(scores._replace(node=node, edge=edge))
         return _log_z(parts, plan, method, options)
 
-    return jax.grad(total, (0, 1))(scores.node, scores.edge)
+    return jax.value_and_grad(total, (0, 1))(scores.node, scores.edge)
 
 
 def expected_score(
@@ -255,7 +257,8 @@ def expected_score(
         options: likewise.
 
     Returns:
-        A scalar in at least float32. Cost: that of `marginals`.
+        A scalar in at least float32; NaN where every labelling is forbidden, there being no
+        distribution. Cost: that of `marginals`.
 
     Raises:
         AssertionError: when shapes or dtypes do not match.
@@ -285,10 +288,11 @@ def _expected_score(
 ) -> jax.Array:
     dtype = accumulator(scores.node, scores.edge)
     scores = scores._replace(node=scores.node.astype(dtype), edge=scores.edge.astype(dtype))
-    p = _marginals(scores, plan, method, options)
+    log_z, (p_node, p_edge) = _marginals(scores, plan, method, options)
     v = complete(values)
-    node_part = expectations.weighted_sum(p[0], v.node, (0, 1))
-    return node_part + expectations.weighted_sum(p[1], v.edge, (0, 1, 2))
+    mean = expectations.weighted_sum(p_node, v.node, (0, 1))
+    mean += expectations.weighted_sum(p_edge, v.edge, (0, 1, 2))
+    return jnp.where(log_z == -jnp.inf, jnp.nan, mean)
 
 
 def entropy(

@@ -53,6 +53,9 @@ def conditional_scores(
         plan: neighbours.
         labels: integer ``[I, ..]``; chains come last, so that a node's are read at once.
         tables: edge scores by slot, where they are needed often.
+
+    Returns:
+        ``(node, edge)``, each ``[C, I, ..]`` nats: of every label of the node.
     """
     edge_scores = _from_neighbours(
         _tables(parts.edge, plan) if tables is None else tables, plan, labels
@@ -84,14 +87,31 @@ def _from_neighbours(tables, plan: Neighbours, labels) -> jax.Array:
 
 @partial(jax.jit, static_argnames="num_chains")
 def independent_labels(key: jax.Array, scores: Scores, num_chains: int) -> jax.Array:
-    """Labellings int32 ``[chains, I]`` of independent nodes, to start chains from."""
+    """Labellings of the nodes alone, as if there were no edges: to start chains from.
+
+    Args:
+        key: PRNG key.
+        scores: of which those of edges are not read.
+        num_chains: how many.
+
+    Returns:
+        int32 ``[chains, I]``, 0 where masked.
+    """
     node, _, _, node_mask, _ = complete(scores)
     drawn = jax.random.categorical(key, node, axis=-1, shape=(num_chains, len(node)))
     return jnp.where(node_mask[None], drawn, 0).astype(jnp.int32)
 
 
 def initial_state(labels: jax.Array, parts: Parts) -> jax.Array:
-    """Chains ``[chains, I]`` as sweeps have them: ``[I, chains]``, in few bytes."""
+    """Chains ``[chains, I]`` as sweeps have them: ``[I, chains]``, in few bytes.
+
+    Args:
+        labels: int ``[chains, I]``.
+        parts: checked scores.
+
+    Returns:
+        uint8 or int32 ``[I, chains]``, 0 where masked.
+    """
     labels = jnp.where(parts.node_mask[None], jnp.asarray(labels), 0).T
     return labels.astype(jnp.uint8 if parts.node.shape[1] <= 256 else jnp.int32)
 
@@ -111,7 +131,15 @@ class GibbsModel(NamedTuple):
 
 
 def gibbs_model(parts: Parts, plan: Neighbours) -> GibbsModel:
-    """Scores as `gibbs_sweep` reads them, in at least float32."""
+    """Scores as `gibbs_sweep` reads them, in at least float32.
+
+    Args:
+        parts: checked scores.
+        plan: neighbours.
+
+    Returns:
+        A `GibbsModel`.
+    """
     dtype = accumulator(parts.node, parts.edge)
     node, tables = parts.node.astype(dtype).T, _tables(parts.edge.astype(dtype), plan)
     if len(node) != 2:
@@ -129,7 +157,20 @@ def gibbs_sweep(
     edge_beta: jax.Array | None = None,
     beta: jax.Array | float = 1.0,
 ) -> jax.Array:
-    """All nodes ``[I, chains]`` drawn once; edges weigh ``edge_beta``, all scores ``beta``."""
+    """All nodes ``[I, chains]`` drawn once; edges weigh ``edge_beta``, all scores ``beta``.
+
+    Args:
+        key: PRNG key.
+        parts: checked scores.
+        plan: neighbours.
+        model: of `gibbs_model`.
+        state: ``[I, chains]``, of `initial_state`.
+        edge_beta: ``[]``; None: 1.
+        beta: ``[]``.
+
+    Returns:
+        The next state, ``[I, chains]``.
+    """
     node, tables = model
     binary = parts.node.shape[1] == 2
     # Every node is drawn once, so that all colours can have their noise at once.
@@ -246,7 +287,17 @@ def _icm(scores: Scores, labels: jax.Array, plan: Any, num_sweeps: int) -> jax.A
 def conditional_modes(
     parts: Parts, labels: jax.Array, num_sweeps: int, plan: Neighbours
 ) -> jax.Array:
-    """`icm` of checked scores."""
+    """`icm` of checked scores.
+
+    Args:
+        parts: checked scores.
+        labels: int ``[chains, I]``, where to begin.
+        num_sweeps: over all nodes, colour by colour.
+        plan: neighbours.
+
+    Returns:
+        int32 ``[chains, I]``.
+    """
     dtype = accumulator(parts.node, parts.edge)
     parts = parts._replace(node=parts.node.astype(dtype), edge=parts.edge.astype(dtype))
     tables = _tables(parts.edge, plan)

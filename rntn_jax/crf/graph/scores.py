@@ -67,6 +67,15 @@ def check(scores: Scores) -> Scores:
 def check_labels(labels: Any, scores: Scores, name: str = "labels", axes: str = "I") -> jax.Array:
     """Labels as an array, ``[I]`` or as the axes say.
 
+    Args:
+        labels: what came.
+        scores: checked.
+        name: of the argument, for messages.
+        axes: its axes, one of them ``I``.
+
+    Returns:
+        An integer array.
+
     Raises:
         AssertionError: naming the argument, what it must be and what came.
     """
@@ -131,7 +140,15 @@ def _score(scores: Scores, labels: jax.Array) -> jax.Array:
 
 
 def score_of(parts: Parts, labels: jax.Array) -> jax.Array:
-    """`score` of checked scores."""
+    """`score` of checked scores.
+
+    Args:
+        parts: checked scores.
+        labels: int ``[I]``.
+
+    Returns:
+        Nats in at least float32, a scalar.
+    """
     node, edge, edges, node_mask, edge_mask = parts
     dtype, (count, classes) = accumulator(node, edge), node.shape
     legal = (~node_mask | ((labels >= 0) & (labels < classes))).all()

@@ -36,7 +36,17 @@ METHODS = ("loopy", "tree_reweighted", "mean_field")
 
 
 def infer(method: str, options: Options, parts: Parts, plan: Neighbours) -> Beliefs:
-    """Beliefs, by iteration until they converge or the iterations are used up."""
+    """Beliefs, by iteration until they converge or the iterations are used up.
+
+    Args:
+        method: of `METHODS`.
+        options: of the iterations.
+        parts: checked scores.
+        plan: neighbours.
+
+    Returns:
+        `Beliefs`.
+    """
     parts, plan = vary_like((parts, plan))
     if method == "mean_field":
         return mean_field(options, parts, plan)
@@ -44,7 +54,14 @@ def infer(method: str, options: Options, parts: Parts, plan: Neighbours) -> Beli
 
 
 def log_partition(method: str, options: Options, parts: Parts, plan: Neighbours) -> jax.Array:
-    """The approximation of ``ln Z``; its gradient is the beliefs."""
+    """The approximation of ``ln Z``; its gradient is the beliefs.
+
+    Args:
+        method, options, parts, plan: as `infer` takes them.
+
+    Returns:
+        Nats in at least float32, a scalar.
+    """
     if options.gradient == "unrolled":
         return infer(method, options, parts, plan).log_partition
     parts, plan = vary_like((parts, plan))

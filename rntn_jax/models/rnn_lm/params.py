@@ -73,15 +73,15 @@ class Params(NamedTuple):
 
 
 def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Params:
-    """Random parameters.
+    """Random parameters: recurrent weights a rotation, words and head uniform ``+-word_range``.
 
     Args:
         key: a PRNG key.
-        config: sizes and scales.
-        dtype: of all parameters.
+        config: vocabulary, widths, layers.
+        dtype: of all of them.
 
     Returns:
-        `Params`.
+        ``embedding [V, E]``, a cell a layer, and the head ``[D, V]``, None where it is tied.
 
     Example:
         >>> params = init(jax.random.key(0), Config(vocab_size=7, embed_dim=2, hidden_dim=3))

@@ -1,4 +1,4 @@
-"""Training data of the parser; the trained parser itself is `rntn_jax.annotate`'s."""
+"""Training data of the dependency parser, `rntn_jax.annotate`'s: for parsing and ud_pipeline."""
 
 from __future__ import annotations
 
@@ -11,29 +11,15 @@ import numpy as np
 from rntn_jax import data
 from rntn_jax.annotate.dependency_parser import (
     AREA,
+    DependencyParser,
     columns,
     length_groups,
-    load_dependency_parser,
     pad_sentences,
     parse_tagged,
-    save_dependency_parser,
 )
-from rntn_jax.annotate.dependency_parser import DependencyParser as Model
 from rntn_jax.models import context_parser, parser
 
-__all__ = [
-    "Model",
-    "batches_in_context",
-    "columns",
-    "evaluate",
-    "load_model",
-    "parse",
-    "save_model",
-    "vocabularies_of",
-    "windows",
-]
-
-load_model, parse, save_model = load_dependency_parser, parse_tagged, save_dependency_parser
+__all__ = ["batches_in_context", "evaluate", "vocabularies_of", "windows"]
 
 
 def vocabularies_of(
@@ -124,7 +110,7 @@ def batches_in_context(
 
 
 def evaluate(
-    model: Model, sentences: Sequence[data.ConlluSentence]
+    model: DependencyParser, sentences: Sequence[data.ConlluSentence]
 ) -> data.dependencies.AttachmentScores:
     """UAS, LAS and CLAS by the official definition."""
-    return data.dependencies.attachment_scores(sentences, parse(model, sentences))
+    return data.dependencies.attachment_scores(sentences, parse_tagged(model, sentences))

@@ -1,0 +1,1 @@
+"""Calls of the public functions, for `tests/test_compilations.py`."""
