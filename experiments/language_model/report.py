@@ -58,7 +58,7 @@ def write(
         figures["best possible on test"] = f"{result['best_test_perplexity']:.2f}"
     elif config.corpus == "ptb" and config.train is None:
         figures |= {name: f"{value:.1f}" for name, value in PUBLISHED.items()}
-    figures["parameters"] = result["parameters"]
+    figures["parameters"] = f"{result['parameters']:,}"
     norms = vanishing(model, sentences[:60])
     lags = [{"lag": lag, "norm": float(norm)} for lag, norm in enumerate(norms)]
     drawn = " ".join(generate(model, [], 80, 1.0, None, config.seed))

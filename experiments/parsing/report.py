@@ -47,7 +47,7 @@ def write(
     figures: dict[str, Any] = {
         f"{last} {name}": f"{100 * scores[last][name]:.2f}" for name in ("UAS", "LAS", "CLAS")
     }
-    figures["parameters"] = result["parameters"]
+    figures["parameters"] = f"{result['parameters']:,}"
     answers = parse_tagged(model, sentences)
     page = plots.report_html(
         title="A transition parser",

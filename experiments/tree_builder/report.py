@@ -49,7 +49,7 @@ def write(
     figures: dict[str, Any] = {
         f"{last}, {name}": f"{100 * value:.2f}" for name, value in scores[last].items()
     }
-    figures["parameters"] = result["parameters"]
+    figures["parameters"] = f"{result['parameters']:,}"
     page = plots.report_html(
         title="A tree builder",
         summary=f"Corpus {config.train or config.corpus}, model chosen on dev after epoch "

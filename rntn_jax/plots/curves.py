@@ -14,7 +14,7 @@ from rntn_jax.plots import palette, text
 from rntn_jax.plots.display import Svg
 
 _SIZE = (5.6, 3.1)  # inches
-_SMOOTH_FROM, _SMOOTH_BINS, _PALE_UPTO, _MARKERS_UPTO = 200, 50, 2000, 40
+_SMOOTH_FROM, _SMOOTH_BINS, _PALE_UPTO, _MARKERS_UPTO, _INSIDE_UPTO = 200, 50, 2000, 40, 4
 
 
 class Curves(NamedTuple):
@@ -105,7 +105,10 @@ def curves_svg(
         axes.set_xlabel(text.clean(x).replace("_", " "), parse_math=False)
         axes.set_ylabel(text.clean(ylabel), parse_math=False)
         if labels or mark is not None:
-            legend = axes.legend(loc="best")
+            if len(labels) > _INSIDE_UPTO:  # more would lie on the curves
+                legend = figure.legend(loc="outside lower center", ncols=3)
+            else:
+                legend = axes.legend(loc="best")
             for entry in legend.get_texts():
                 entry.set_parse_math(False)
         buffer = io.StringIO()
