@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ def test_the_modules_are_those_that_users_import():
     assert {key for key in shown if key[0] and key[0].startswith("rntn_jax.")} <= PUBLIC.keys()
 
 
+IDS = re.compile(r"\bc[0-9a-f]{8}-|\bp[0-9a-f]{10}\b")  # matplotlib's, made of hashes
 NUMBER = re.compile(r"(?<![\w#])-?\d+(?:\.\d+)?(?:e-?\d+)?")
 
 
@@ -35,13 +37,16 @@ NUMBER = re.compile(r"(?<![\w#])-?\d+(?:\.\d+)?(?:e-?\d+)?")
 @pytest.mark.parametrize("name", pictures.PICTURES)
 def test_the_readme_shows_what_its_command_draws(name):
     """./launch.sh docs --pictures=.github/pictures; last digits may differ by the machine."""
+    if name == "growth" and tuple(map(int, version("matplotlib").split(".")[:2])) < (3, 11):
+        pytest.skip("the chart is drawn by matplotlib 3.11, which places its numbers otherwise")
     committed = (pictures.FOLDER / f"{name}.svg").read_text(encoding="utf-8")
     drawn = pictures.PICTURES[name]()
     words, expected = (
-        re.sub("#[0-9a-f]{6}", "", NUMBER.sub("0", svg)).split() for svg in (drawn, committed)
+        re.sub("#[0-9a-f]{6}", "", NUMBER.sub("0", IDS.sub("", svg))).split()
+        for svg in (drawn, committed)
     )
     assert words == expected
-    numbers = [np.array(NUMBER.findall(svg), float) for svg in (drawn, committed)]
+    numbers = [np.array(NUMBER.findall(IDS.sub("", svg)), float) for svg in (drawn, committed)]
     np.testing.assert_allclose(*numbers, rtol=1e-2, atol=2e-2)
     readme = (reference.ROOT / "README.md").read_text(encoding="utf-8")
     assert f".github/pictures/{name}.svg" in readme
