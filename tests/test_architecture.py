@@ -229,6 +229,10 @@ def test_there_are_doctests():
 
 # Much compilation for few examples, most of which other tests have too.
 COSTLY = {
+    *("crf.dependency.queries", "crf.dependency.scores", "nn.structured"),
+    *("crf.dependency.decoding", "crf.dependency.information"),
+    *("crf.semi_markov.queries", "crf.semi_markov.decoding", "crf.semi_markov.scores"),
+    *("crf.ctc.queries", "crf.ctc.decoding", "crf.chain.hmm"),
     *("crf.constituency.queries", "crf.chain.decoding", "crf.chain.queries", "crf.forest.queries"),
     *("crf.graph.annealing", "crf.graph.decoding", "crf.graph.learning"),
     *("crf.graph.queries", "crf.graph.sampling"),

@@ -20,7 +20,7 @@ import pytest
 import rntn_jax.crf
 import rntn_jax.models
 from rntn_jax import ops
-from rntn_jax.crf import forest, graph
+from rntn_jax.crf import forest, graph, semi_markov
 from rntn_jax.models import (
     arc_standard,
     context_parser,
@@ -42,6 +42,7 @@ from tests.compilation_examples.calls import Example
 from tests.compilation_examples.crf import CHAIN, CONSTITUENCY, ENUMERATE, FOREST, GRAPH
 from tests.compilation_examples.models import MODELS
 from tests.compilation_examples.ops import OPS, RECURRENT, RECURSIVE
+from tests.compilation_examples.structures import STRUCTURES
 from tests.helpers import compilations
 
 EXAMPLES = [
@@ -50,6 +51,7 @@ EXAMPLES = [
     *GRAPH,
     *CONSTITUENCY,
     *ENUMERATE,
+    *STRUCTURES,
     *RECURRENT,
     *RECURSIVE,
     *OPS,
@@ -63,6 +65,8 @@ NOTHING_TO_COMPILE = {
     ops.check_ids,
     ops.sparse_matrix,
     forest.plan,
+    semi_markov.from_bio,
+    semi_markov.to_bio,
     graph.best_order,
     graph.plan,
     graph.neighbours,

@@ -2,14 +2,35 @@
 
 - `chain`: sequences, exact.
 - `forest`: trees of any shape, many at once, exact.
+- `dependency`: trees of heads over sentences, by scores of arcs, exact.
 - `constituency`: binary trees over sentences, by scores of spans, exact.
+- `semi_markov`: sequences cut into segments with labels, exact.
+- `ctc`: targets aligned with the frames of a sequence, exact.
 - `graph`: any graph, exact where it is narrow.
 - `enumerate`: any small graph, by brute force.
 """
 
-from rntn_jax.crf import chain, constituency, enumerate, forest, graph
+from rntn_jax.crf import (
+    chain,
+    constituency,
+    ctc,
+    dependency,
+    enumerate,
+    forest,
+    graph,
+    semi_markov,
+)
 
-__all__ = ["chain", "constituency", "enumerate", "forest", "graph"]
+__all__ = [
+    "chain",
+    "constituency",
+    "ctc",
+    "dependency",
+    "enumerate",
+    "forest",
+    "graph",
+    "semi_markov",
+]
 
 
 def __dir__() -> list[str]:

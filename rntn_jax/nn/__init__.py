@@ -5,6 +5,8 @@ of its own, and `nnx.jit`, `nnx.grad`, `nnx.Optimizer`, `nnx.state` and Orbax wo
 module. All of the mathematics, gradients included, is in the functions that they call.
 
 - `ChainCRF`, `ForestCRF`, `GraphCRF`: a CRF on top of any network (`rntn_jax.crf`).
+- `DependencyCRF`: the same for dependency trees, with biaffine scores of arcs.
+- `SemiMarkovCRF`: the same for segments with labels.
 - `ElmanRNN`: a recurrent layer (`rntn_jax.recurrent`).
 - `RNTN`, `TreeLSTM`, `RNNLM`, `WindowClassifier`: whole models (`rntn_jax.models`).
 
@@ -23,14 +25,17 @@ from rntn_jax.nn.crf import ChainCRF, ForestCRF, GraphCRF
 from rntn_jax.nn.models import RNNLM, WindowClassifier
 from rntn_jax.nn.recurrent import ElmanRNN
 from rntn_jax.nn.recursive import RNTN, TreeLSTM
+from rntn_jax.nn.structured import DependencyCRF, SemiMarkovCRF
 
 __all__ = [
     "RNNLM",
     "RNTN",
     "ChainCRF",
+    "DependencyCRF",
     "ElmanRNN",
     "ForestCRF",
     "GraphCRF",
+    "SemiMarkovCRF",
     "TreeLSTM",
     "WindowClassifier",
 ]

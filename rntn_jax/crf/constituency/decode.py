@@ -18,13 +18,12 @@ import numpy as np
 from jax import lax
 
 from rntn_jax.crf.constituency.tables import (
-    Nats,
     Tables,
     initial_tables,
     of_widths,
     segments,
-    to_nats,
 )
+from rntn_jax.crf.nats import Nats, to_nats
 from rntn_jax.ops.logspace import finite_max
 
 __all__ = ["k_best", "random_trees"]

@@ -15,7 +15,7 @@ These are the marginals, ``g(i, j) = P(i .. j - 1 is a span)``, and the gradient
 004, the model marginals theorem).
 
 Nothing is kept of single splits, so memory is O(T^2) a sentence where autodiff of the recursion
-takes O(T^3). How float32 stays right over +-1e4: see `rntn_jax.crf.constituency.tables`.
+takes O(T^3). How float32 stays right over +-1e4: see `rntn_jax.crf.nats`.
 """
 
 from __future__ import annotations
@@ -29,16 +29,15 @@ import jax.numpy as jnp
 from jax import lax
 
 from rntn_jax.crf.constituency.tables import (
-    Nats,
     Tables,
     initial_tables,
     of_widths,
     segments,
     sums_of_parts,
-    to_nats,
     whole_sentences,
     widen,
 )
+from rntn_jax.crf.nats import Nats, to_nats
 from rntn_jax.ops import cast_like
 from rntn_jax.ops.logspace import finite_max, logsumexp, safe_log
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rntn_jax.crf.constituency.tables import Nats, to_nats
+from rntn_jax.crf.nats import Nats, to_nats
 from rntn_jax.ops import accumulator
 from rntn_jax.ops.checks import check
 from rntn_jax.ops.varying import vary_like

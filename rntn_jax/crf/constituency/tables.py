@@ -1,10 +1,4 @@
-"""Tables of all spans of sentences, by width, and the numbers in them.
-
-The logarithms of sums over trees grow with the number of words, up to a million nats where scores
-are of 1e4, and float32 would leave nothing of the differences that decide a split. So every number
-is held as `Nats`: a whole number, whose sums and differences are exact, and a fraction of at most a
-half. A difference of such sums is as right as if the sums were small.
-"""
+"""Tables of all spans of sentences, by width; the numbers in them are `Nats`."""
 
 from __future__ import annotations
 
@@ -15,31 +9,19 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from rntn_jax.crf.nats import Nats
+
 __all__ = [
-    "Nats",
     "Tables",
     "initial_tables",
     "of_widths",
     "segments",
     "sums_of_parts",
-    "to_nats",
     "whole_sentences",
     "widen",
 ]
 
 SMALL, LARGE = 1 << 20, 1 << 22  # splits of a batch, from which on its sweep is compiled in pieces
-
-
-class Nats(NamedTuple):
-    """A score as ``whole + fraction``: ``whole`` is exact up to 1.6e7 nats in float32."""
-
-    whole: jax.Array  # integral, -inf where forbidden; its derivative is 0
-    fraction: jax.Array  # within +-0.5, 0 where forbidden; carries the derivative
-
-    @property
-    def value(self) -> jax.Array:
-        """Both together."""
-        return self.whole + self.fraction
 
 
 class Tables(NamedTuple):
@@ -49,22 +31,7 @@ class Tables(NamedTuple):
     by_end: Nats  # [2 T + 1, B, 2 T + 1]: of width w to j, at [T - w, :, j]
 
 
-def to_nats(x: jax.Array, whole: jax.Array | float = 0.0) -> Nats:
-    """``whole + x`` as `Nats`; NaN stays NaN.
-
-    Args:
-        x: nats.
-        whole: a whole number of nats besides.
-
-    Returns:
-        `Nats` of the shape of both.
-    """
-    nearest = jnp.round(x)
-    total = whole + nearest
-    return Nats(total, jnp.where(total == -jnp.inf, 0, x - nearest))
-
-
-def segments(size: int, batch: int) -> list[tuple[int, int]]:
+def segments(size: int, batch: int, first: int = 2) -> list[tuple[int, int]]:
     """Ranges of widths ``lo .. hi - 1``, for each of which a sweep is compiled.
 
     Spans of these widths begin below ``size - lo``, and their parts have widths below ``hi``: with
@@ -74,13 +41,14 @@ def segments(size: int, batch: int) -> list[tuple[int, int]]:
     Args:
         size: ``T + 1``.
         batch: sentences.
+        first: the narrowest width.
 
     Returns:
-        ``(lo, hi)`` of one, two or four ranges; the first begins at 2, the last ends at ``size``.
+        ``(lo, hi)`` of one, two or four ranges; the first begins at ``first``, the last ends at ``size``.
     """
     work = batch * size**3
     count = 1 if work < SMALL else 2 if work < LARGE else 4
-    return list(pairwise([2, *(size * k // count for k in range(1, count)), size]))
+    return list(pairwise([first, *(size * k // count for k in range(1, count)), size]))
 
 
 def of_widths(values: Any, segment: tuple[int, int]) -> Any:

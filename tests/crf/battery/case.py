@@ -49,6 +49,7 @@ class Case(NamedTuple):
         {}
     )  # keyword arguments by verb, "*" for all
     without: frozenset[str] = frozenset()  # verbs that this case does not have
+    slow: str = ""  # "most" of its tests, all but that of all verbs in float64; or "all"
 
     def __repr__(self) -> str:
         return self.name

@@ -42,7 +42,15 @@ CASES: list[Case] = [
 ]
 K, SAMPLES = 3, 600
 CHECKS: Counter[str] = Counter()  # of single values, by verb
-every_case = pytest.mark.parametrize("case", CASES, ids=repr)
+
+
+def of_case(case: Case, *args: Any, slow: bool) -> Any:
+    """A parameter of a test."""
+    marks = [pytest.mark.slow] if slow else []
+    return pytest.param(case, *args, id=", ".join(map(str, (case, *args))), marks=marks)
+
+
+every_case = pytest.mark.parametrize("case", [of_case(x, slow=x.slow != "") for x in CASES])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -172,7 +180,8 @@ class Problem:
             drawn = np.zeros((rows, SAMPLES), int)
             possible = [p.log_z > -np.inf for p in p_of]  # not NaN either
             for n in range(SAMPLES):
-                for row, answer in enumerate(case.unpack(self.scores, got["sample"][n])):
+                one = jax.tree.map(lambda x: x[n], got["sample"])  # noqa: B023
+                for row, answer in enumerate(case.unpack(self.scores, one)):
                     if possible[row]:
                         drawn[row, n] = self._index(row)[np.asarray(answer).astype(int).tobytes()]
             for row in np.flatnonzero(possible):
@@ -270,7 +279,7 @@ def variants(problem: Problem):
             yield f"NaN at {entry}, others forbidden", bad
 
 
-@every_case
+@pytest.mark.parametrize("case", [of_case(x, slow=x.slow == "all") for x in CASES])
 @pytest.mark.parametrize(
     ("dtype", "x64"),
     [
@@ -306,8 +315,8 @@ SLOW_SIZES = [(case, size) for case in CASES for size in case.slow_sizes]
 @pytest.mark.usefixtures("float32")
 @pytest.mark.parametrize(
     ("case", "size"),
-    [pytest.param(*x, id=f"{x[0]}, {x[1]}") for x in SIZES]
-    + [pytest.param(*x, id=f"{x[0]}, {x[1]}", marks=pytest.mark.slow) for x in SLOW_SIZES],
+    [of_case(*x, slow=x[0].slow != "") for x in SIZES]
+    + [of_case(*x, slow=True) for x in SLOW_SIZES],
 )
 def test_sizes_of_zero_and_one(case, size):
     problem = Problem(case, size, jnp.float32, k=1)

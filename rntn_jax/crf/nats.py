@@ -1,0 +1,60 @@
+"""Numbers of any size as a whole number of nats and a fraction: what sums over trees are kept as.
+
+In the logarithms of sums over trees the scores of all parts add up, up to a million nats where
+scores are of 1e4, and float32 would leave nothing of the differences that decide a choice. So every
+number is held as `Nats`: a whole number, whose sums and differences are exact, and a fraction of at
+most a half. A difference of such sums is as right as if the sums were small.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rntn_jax.ops.logspace import finite_max, safe_log
+
+__all__ = ["Nats", "log_sum", "to_nats"]
+
+
+class Nats(NamedTuple):
+    """A score as ``whole + fraction``: ``whole`` is exact up to 1.6e7 nats in float32."""
+
+    whole: jax.Array  # integral, -inf where forbidden; its derivative is 0
+    fraction: jax.Array  # within +-0.5, 0 where forbidden; carries the derivative
+
+    @property
+    def value(self) -> jax.Array:
+        """Both together."""
+        return self.whole + self.fraction
+
+
+def to_nats(x: jax.Array, whole: jax.Array | float = 0.0) -> Nats:
+    """``whole + x`` as `Nats`; NaN stays NaN.
+
+    Args:
+        x: nats.
+        whole: a whole number of nats besides.
+
+    Returns:
+        `Nats` of the shape of both.
+    """
+    nearest = jnp.round(x)
+    total = whole + nearest
+    return Nats(total, jnp.where(total == -jnp.inf, 0, x - nearest))
+
+
+def log_sum(x: Nats, axis: int = 0) -> Nats:
+    """``ln sum exp(x)`` along an axis; ``-inf`` where everything is, there without a gradient.
+
+    Args:
+        x: the summands.
+        axis: that goes.
+
+    Returns:
+        `Nats` without that axis.
+    """
+    top = finite_max(x.whole, axis)
+    total = jnp.exp((x.whole - top) + x.fraction).sum(axis=axis)
+    return to_nats(safe_log(total), top.squeeze(axis))

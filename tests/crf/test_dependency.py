@@ -1,0 +1,162 @@
+"""Distributions over dependency trees: rules, numerics and the algorithms that decode."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rntn_jax.crf import dependency
+from rntn_jax.crf.dependency import Scores, eisner, elimination
+from tests.crf.battery.dependency import trees
+from tests.helpers import check_orders, enable_x64
+
+KINDS = [(True, True), (True, False), (False, True), (False, False)]
+LENGTHS = np.array([5, 3, 1, 0])
+
+
+def random(seed: int, words: int = 5, rows: int = 4, scale: float = 1.0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(rows, words + 1, words + 1)) * scale
+
+
+def kind_of(projective: bool, single_root: bool) -> dict[str, bool]:
+    return {"projective": projective, "single_root": single_root}
+
+
+@pytest.mark.parametrize("words", range(6))
+def test_there_are_as_many_trees_as_are_known(words):
+    """Cayley's n^(n-1) with one root and (n+1)^(n-1); OEIS A006013 and A001764 if projective."""
+    if words == 0:
+        assert all(len(trees(0, *kind)) == 1 for kind in KINDS)
+        return
+    found = [len(trees(words, *kind)) for kind in KINDS]
+    projective = [1, 2, 7, 30, 143][words - 1], [1, 3, 12, 55, 273][words - 1]
+    assert found == [*projective, words ** (words - 1), (words + 1) ** (words - 1)]
+
+
+@pytest.mark.parametrize(
+    "kind", [KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])], ids=str
+)
+def test_the_rule_is_the_gradient_of_the_plain_function_twice(kind):
+    projective, single_root = kind
+    plain = (eisner if projective else elimination).reference
+    words = 4
+    h, d = np.indices((words + 1, words + 1))
+    length = LENGTHS.clip(max=words)
+    at = length[:, None, None]
+    read = (h != d) & (d > 0) & (h <= at) & (d <= at)
+
+    def rule(arc):
+        return dependency.log_partition(Scores(arc, length), **kind_of(*kind))
+
+    def reference(arc):
+        return plain(jnp.where(read, arc, -jnp.inf), jnp.asarray(length), single_root)
+
+    check_orders(rule, reference, (random(0, words),))
+
+
+@pytest.mark.parametrize("single_root", [True, False])
+def test_words_that_are_each_other_s_best_heads(single_root):
+    """No inverse in float32 finds these: the determinant is 1e-40 of its terms, or 0."""
+    with enable_x64(False):
+        for gap in (5.0, 40.0, 1e4):
+            arc = np.full((1, 5, 5), -gap, np.float32)
+            arc[0, 1, 2] = arc[0, 2, 1] = arc[0, 3, 4] = arc[0, 4, 3] = 0
+            arc[0, 0] -= 3
+            scores = Scores(arc, np.array([4]))
+            kind = kind_of(False, single_root)
+            listed = np.array(trees(4, **kind))
+            own = arc[0][listed, np.arange(1, 5)].sum(axis=1).astype(float)
+            p = np.exp(own - own.max())
+            total = dependency.log_partition(scores, **kind)
+            np.testing.assert_allclose(total[0], own.max() + np.log(p.sum()), rtol=1e-6)
+            found = np.asarray(dependency.marginals(scores, **kind).arc)[0]
+            right = np.zeros((5, 5))
+            for heads, weight in zip(listed, p / p.sum()):
+                right[heads, np.arange(1, 5)] += weight
+            np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-9)
+            np.testing.assert_allclose(dependency.argmax(scores, **kind)[1][0], own.max())
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS])
+def test_single_precision_is_right_whatever_the_scores(kind):
+    words, length = 20, np.array([20, 13])
+    ask = jax.jit(
+        lambda arc: (
+            dependency.log_partition(Scores(arc, length), **kind_of(*kind)),
+            dependency.marginals(Scores(arc, length), **kind_of(*kind)).arc,
+        )
+    )
+    for scale in (1, 10, 100, 1e3, 1e4):
+        arc = random(3, words, 2, scale).astype(np.float32)
+        total, p = ask(arc)
+        right_total, right = ask(arc.astype(np.float64))
+        assert total.dtype == p.dtype == jnp.float32
+        np.testing.assert_allclose(total, right_total, rtol=1e-6)
+        matters = np.asarray(right) >= 1e-6
+        np.testing.assert_allclose(p[matters], right[matters], rtol=1e-4)
+        np.testing.assert_allclose(p.sum(axis=(1, 2)), length, rtol=1e-5)
+
+
+def test_labels_may_be_left_open():
+    """Heads alone stand for all labellings of them: their probability is the sum."""
+    rng = np.random.default_rng(5)
+    scores = Scores(rng.normal(size=(2, 4, 4, 2)), np.array([3, 2]))
+    heads = np.array([[2, 0, 2], [0, 1, 9]])
+    open_labels = dependency.log_prob(scores, heads)
+    both = [
+        dependency.log_prob(scores, dependency.Arcs(heads, np.array([labels, labels])))
+        for labels in np.ndindex(2, 2, 2)
+    ]
+    summed = np.exp(both).sum(axis=0) / [1, 2]  # the third word is not there
+    np.testing.assert_allclose(np.exp(open_labels), summed, rtol=1e-10)
+
+
+def test_what_is_no_tree_has_probability_zero():
+    scores = Scores(np.zeros((5, 5, 5)), np.full(5, 4))
+    heads = np.array([[2, 1, 0, 3], [3, 4, 0, 3], [0, 0, 2, 2], [1, 0, 2, 2], [5, 0, 2, 2]])
+    kinds = [kind_of(*kind) for kind in KINDS]
+    found = np.array([dependency.score(scores, heads, **kind) for kind in kinds])
+    cycle, crossing, two_roots, itself, outside = found.T
+    assert (cycle == -np.inf).all() and np.isnan([itself, outside]).all()
+    assert crossing.tolist() == [-np.inf, -np.inf, 0, 0]
+    assert two_roots.tolist() == [-np.inf, 0, -np.inf, 0]
+
+
+def test_wrong_arguments_are_named():
+    good = Scores(np.zeros((2, 4, 4)), np.array([3, 2]))
+    with pytest.raises(AssertionError, match=r"scores\.arc must be float \[B, T\+1, T\+1\]"):
+        dependency.log_partition(Scores(np.zeros((4, 4)), np.array([3])))
+    with pytest.raises(AssertionError, match=r"scores\.length must be int \[B\] = \[2\]"):
+        dependency.log_partition(good._replace(length=np.zeros(3, int)))
+    with pytest.raises(AssertionError, match=r"heads must be int \[B, T\] = \[2, 3\]"):
+        dependency.log_prob(good, np.zeros((2, 2), int))
+    with pytest.raises(AssertionError, match="no labels, got Arcs"):
+        dependency.score(good, dependency.Arcs(np.zeros((2, 3), int), np.zeros((2, 3), int)))
+    with pytest.raises(AssertionError, match="allowed must be bool"):
+        dependency.constrain(good, np.ones((2, 4, 4)))
+    with pytest.raises(AssertionError, match=r"q\.arc must be float"):
+        dependency.kl(good, Scores(np.zeros((2, 4, 4, 2)), np.array([3, 2])))
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+        dependency.top_k(good, 0)
+    with pytest.raises(ValueError, match="projective must be True in top_k"):
+        dependency.top_k(good, 2, projective=False)
+    with pytest.raises(ValueError, match="num_samples must not be negative, got -1"):
+        dependency.sample(jax.random.key(0), good, -1)
+
+
+@pytest.mark.slow
+def test_the_best_tree_of_long_sentences_is_right_by_other_means():
+    """Against all trees of the marginals of a cold distribution, up to the rounding of 1e4."""
+    arc = random(7, 30, 3) * 3
+    scores = Scores(arc, np.array([30, 22, 9]))
+    cold = scores._replace(arc=arc * 3000)
+    for kind in KINDS:
+        heads, best = dependency.argmax(scores, **kind_of(*kind))
+        p = np.asarray(dependency.marginals(cold, **kind_of(*kind)).arc)
+        for row, n in enumerate(scores.length):
+            chosen = p[row].argmax(axis=0)[1 : n + 1]
+            np.testing.assert_array_equal(heads[row, :n], chosen)
+            own = arc[row][np.asarray(heads[row, :n]), np.arange(1, n + 1)].sum()
+            np.testing.assert_allclose(best[row], own, rtol=1e-12)
