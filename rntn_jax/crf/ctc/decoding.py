@@ -185,8 +185,8 @@ def beam_search(node: jax.Array, width: int, mask: jax.Array | None = None) -> F
     Example:
         >>> node = jnp.log(jnp.array([[[0.6, 0.4], [0.6, 0.4]]]))
         >>> found = beam_search(node, 2)  # greedy says nothing, but "1" has 0.64
-        >>> found.labels.tolist(), jnp.exp(found.score).round(2).tolist()
-        ([[[1, 0], [0, 0]]], [[0.6399999856948853, 0.36000001430511475]])
+        >>> found.labels.tolist(), [round(float(p), 2) for p in jnp.exp(found.score[0])]
+        ([[[1, 0], [0, 0]]], [0.64, 0.36])
     """
     if width < 1:
         raise ValueError(f"width must be at least 1, got {width}")
