@@ -146,6 +146,10 @@ class Split:
         return jax.tree.map(side_by_side, *(out for out, _ in found)), grads
 
 
+# Their verbs share a few recursions, each traced for seconds: a few stand for all.
+MUCH_TO_TRACE = ("crf.dependency", "crf.semi_markov", "crf.ctc")
+
+
 def cases(*quick: str) -> list[Any]:
     """Examples with patterns, of which the others are slow."""
     found, numbers = [], {}
@@ -153,10 +157,11 @@ def cases(*quick: str) -> list[Any]:
         module = example.function.__module__.removeprefix("rntn_jax.")
         name = f"{module}.{example.function.__name__}"
         numbers[name] = numbers.get(name, 0) + 1
+        long = example.slow and module.startswith(MUCH_TO_TRACE)
         for pattern in PATTERNS:
             if pattern == "integers" and module.startswith("crf.graph"):
                 continue  # plans of graphs are made of them before anything is traced
-            marks = [] if pattern in quick else [pytest.mark.slow]
+            marks = [] if pattern in quick and not long else [pytest.mark.slow]
             name_of_case = f"{name}-{numbers[name]}-{pattern}"
             found.append(pytest.param(example, pattern, id=name_of_case, marks=marks))
     return found

@@ -15,6 +15,7 @@ from rntn_jax.crf.nats import Nats, to_nats
 from rntn_jax.ops import accumulator
 from rntn_jax.ops.checks import check
 from rntn_jax.ops.logspace import finite_max, logsumexp
+from rntn_jax.ops.varying import vary_like
 from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Found", "argmax", "beam_search", "greedy"]
@@ -243,7 +244,7 @@ def beam_search(node: jax.Array, width: int, mask: jax.Array | None = None) -> F
         jnp.where(first, 0, -jnp.inf).astype(node.dtype),
         jnp.full((rows, width), -jnp.inf, node.dtype),
     )
-    beam, _ = lax.scan(step, initial, (node.swapaxes(0, 1), mask.T))
+    beam, _ = lax.scan(step, vary_like(initial, node, mask), (node.swapaxes(0, 1), mask.T))
     score = logsumexp(jnp.stack([beam.blank, beam.label]), axis=0)
     best = jnp.argsort(-score, axis=1, stable=True)
     prefix = jnp.take_along_axis(beam.prefix, best[..., None], axis=1)

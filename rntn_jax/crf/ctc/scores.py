@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from rntn_jax.crf.nats import Nats, to_nats
 from rntn_jax.ops import accumulator
 from rntn_jax.ops.checks import check
+from rntn_jax.ops.varying import vary_like
 from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Parts", "Scores", "check_scores", "complete"]
@@ -62,7 +63,7 @@ def check_scores(scores: Scores) -> Scores:
 
 def complete(scores: Scores) -> Parts:
     """The parts of scores that `check_scores` returns, in at least float32."""
-    node, targets, mask, real = scores
+    node, targets, mask, real = vary_like(tuple(scores))
     dtype, symbols = accumulator(node), node.shape[2]
     count = real.sum(axis=1)
     order = jnp.argsort(~real, axis=1, stable=True)

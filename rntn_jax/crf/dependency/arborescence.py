@@ -21,6 +21,7 @@ from jax import lax
 from rntn_jax.crf.dependency.elimination import LOGS, eliminate, rarity
 from rntn_jax.crf.nats import Nats
 from rntn_jax.ops.logspace import finite_max
+from rntn_jax.ops.varying import vary_like
 
 __all__ = ["best_heads", "random_heads"]
 
@@ -100,7 +101,8 @@ def best_heads(arc: Nats, single_root: bool) -> jax.Array:
 
     component = jnp.broadcast_to(every, (batch, size))
     history = _Round(*(jnp.zeros((size, batch, size), jnp.int32),) * 3)
-    initial = 0, component, arc, history, jnp.asarray(True)
+    initial = jnp.int32(0), component, arc, history, jnp.asarray(True)
+    initial = vary_like(initial)
     number, _, _, history, _ = lax.while_loop(
         lambda carry: carry[-1] & (carry[0] < size), step, initial
     )
@@ -147,7 +149,7 @@ def random_heads(key: jax.Array, arc: Nats, single_root: bool, count: int) -> ja
             return Nats(*(x.at[:, k + 1].set(y) for x, y in zip(e, found))), None
 
         e = jnp.broadcast_to(jnp.where(every == 0, 0, -jnp.inf), (batch, size))
-        e = Nats(e.astype(arc.whole.dtype), jnp.zeros((batch, size), arc.whole.dtype))
+        e = vary_like(Nats(e.astype(arc.whole.dtype), jnp.zeros_like(e, arc.whole.dtype)), left)
         e, _ = lax.scan(back, e, (jnp.arange(words - 1), p), reverse=True)
         return Nats(*(jnp.concatenate([x[:, :1], jnp.roll(x[:, 1:], word, 1)], 1) for x in e))
 
@@ -177,7 +179,7 @@ def random_heads(key: jax.Array, arc: Nats, single_root: bool, count: int) -> ja
             component = jnp.where(component == k + 1, into[:, None], component)
             return (Nats(whole, fraction), component), head
 
-        component = jnp.broadcast_to(every[None], (batch, size))
+        component = vary_like(jnp.broadcast_to(every[None], (batch, size)), arc)
         keys = jax.random.split(key, words)
         return lax.scan(step, (arc, component), (keys, every[:-1]))[1].T
 

@@ -319,7 +319,7 @@ def _log_partition_bwd(single_root, res, cotangent: Nats) -> tuple[Nats, None]:
     for lo, hi in segments(size, batch, first=1)[::-1]:
         g, arcs = lax.scan(partial(step, (lo, hi)), g, jnp.arange(lo, hi), reverse=True)
         found.append(jax.tree.map(lambda x: widen(x, size), arcs))
-    nothing = jnp.zeros((1, batch, size), g.first.dtype)
+    nothing = jnp.zeros_like(g.first, shape=(1, batch, size))
     to_right, to_left = (jnp.concatenate([nothing, *x[::-1]]) for x in zip(*found))
     i, j = np.indices((size, size))
     rows = jnp.arange(batch)[:, None, None]

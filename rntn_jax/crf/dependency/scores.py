@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from rntn_jax.crf.nats import Nats, log_sum, to_nats
 from rntn_jax.ops import accumulator
 from rntn_jax.ops.checks import check
+from rntn_jax.ops.varying import vary_like
 from rntn_jax.shapes import shapes_repr
 
 __all__ = [
@@ -103,12 +104,11 @@ def readable(arc: jax.Array, length: jax.Array, whole_row: bool = True) -> tuple
     Returns:
         ``(arc, length)``, lengths within ``0 .. T``.
     """
-    arc = arc.astype(accumulator(arc))
+    arc, length = vary_like((arc.astype(accumulator(arc)), length))
     arc = arc if arc.ndim == 4 else arc[..., None]
     at = jnp.arange(arc.shape[1])
     possible = (length >= 0) & (length < len(at))
     length = jnp.where(possible, length, len(at) - 1).astype(jnp.int32)
-    length = length + jnp.zeros_like(arc[:, 0, 0, :1].sum(axis=1), jnp.int32)  # in shard_map
     arcs = (at[:, None] != at[None]) & (at > 0)[None]
     real = at[None] <= length[:, None]
     read = (arcs[None] & real[:, :, None] & real[:, None])[..., None]

@@ -158,8 +158,8 @@ def _log_partition_bwd(res: _Residuals, cotangent: Nats) -> tuple[Parts]:
         begun = jnp.concatenate([begun[1:], jnp.zeros_like(begun[:1])]) + p
         return (begun, counts + share), p
 
-    begun = jnp.zeros((widest, rows, classes), last.dtype)
-    counts = jnp.zeros((rows, classes, classes), last.dtype)
+    begun = jnp.zeros_like(last, shape=(widest, rows, classes))
+    counts = jnp.zeros_like(last, shape=(rows, classes, classes))
     (begun, counts), p = lax.scan(step, (begun, counts), jnp.arange(tokens), reverse=True)
     cotangents = (p, counts, begun[0], last)
     return (Parts(*(Nats(jnp.zeros_like(g), g) for g in cotangents), None),)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from jax import lax
 from rntn_jax.crf.nats import Nats, to_nats
 from rntn_jax.ops import accumulator
 from rntn_jax.ops.checks import check
+from rntn_jax.ops.varying import vary_like
 from rntn_jax.shapes import shapes_repr
 
 __all__ = [
@@ -132,7 +133,7 @@ def complete(scores: Scores, whole_row: bool = True) -> Parts:
     for a low score, and no maximum or ``-inf`` hides it. Where ``whole_row`` is false, NaN stays
     where it is, as in the score of a segmentation that does not have the segment.
     """
-    span, edge, start, end, length = scores
+    span, edge, start, end, length = vary_like(tuple(scores))
     rows, tokens, widest, _ = span.shape
     dtype = accumulator(span, edge, start, end)
     possible = (length >= 0) & (length <= tokens)
