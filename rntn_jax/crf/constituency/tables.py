@@ -44,7 +44,7 @@ def segments(size: int, batch: int, first: int = 2) -> list[tuple[int, int]]:
         first: the narrowest width.
 
     Returns:
-        ``(lo, hi)`` of one, two or four ranges; the first begins at ``first``, the last ends at ``size``.
+        ``(lo, hi)`` of one, two or four ranges, from ``first`` to ``size``.
     """
     work = batch * size**3
     count = 1 if work < SMALL else 2 if work < LARGE else 4
