@@ -63,7 +63,15 @@ def _after_one(x: Nats, fill: float = -jnp.inf) -> Nats:
 
 
 def predecessors(states: States, repeated: jax.Array) -> States:
-    """What each state is entered from, ``[3, B, L]`` and ``[2, B, L + 1]``."""
+    """What each state is entered from, ``[3, B, L]`` and ``[2, B, L + 1]``.
+
+    Args:
+        states: sums over alignments.
+        repeated: bool ``[B, L]``, targets equal to those before.
+
+    Returns:
+        `States` of stacks.
+    """
     label, blank = states
     after = _after_one(label)
     skipped = Nats(jnp.where(repeated, -jnp.inf, after.whole[:, :-1]), after.fraction[:, :-1])
@@ -73,7 +81,15 @@ def predecessors(states: States, repeated: jax.Array) -> States:
 
 
 def run(parts: Parts, combine=log_sum) -> tuple[States, States]:
-    """The states after the last frame, and those before each frame ``[T, B, ..]``."""
+    """The states after the last frame, and those before each frame ``[T, B, ..]``.
+
+    Args:
+        parts: scores, checked.
+        combine: what is made of the states that lead to one.
+
+    Returns:
+        The last states, and those before each frame.
+    """
     _, rows, width = parts.label.whole.shape
     like = parts.label.whole
 
@@ -93,7 +109,15 @@ def run(parts: Parts, combine=log_sum) -> tuple[States, States]:
 
 
 def final(states: States, count: jax.Array) -> Nats:
-    """The two states that an alignment may end in, ``[2, B]``: a blank, the last target."""
+    """The two states that an alignment may end in, ``[2, B]``: a blank, the last target.
+
+    Args:
+        states: sums over alignments.
+        count: how many: targets of each row, or trees to draw.
+
+    Returns:
+        `Nats` ``[2, B]``.
+    """
     row = jnp.arange(len(count))
     ends = states.blank, _after_one(states.label)
     return Nats(*(jnp.stack([x[row, count] for x in both]) for both in zip(*ends)))

@@ -54,6 +54,9 @@ def best_heads(arc: Nats, single_root: bool) -> jax.Array:
     Args:
         arc: ``[B, T + 1, T]`` as `elimination.complete` gives them.
         single_root: whether one word hangs from the root.
+
+    Returns:
+        int32 ``[B, T]``.
     """
     arc = _less_at_root(arc, single_root)
     batch, size, _ = arc.whole.shape
@@ -130,6 +133,9 @@ def random_heads(key: jax.Array, arc: Nats, single_root: bool, count: int) -> ja
         arc: ``[B, T + 1, T]`` as `elimination.complete` gives them.
         single_root: whether one word hangs from the root.
         count: how many of each sentence.
+
+    Returns:
+        int32 ``[count, B, T]``.
     """
     arc = _less_at_root(arc, single_root)
     batch, size, words = arc.whole.shape

@@ -62,7 +62,16 @@ class Found(NamedTuple):
 
 
 def reference(arc: jax.Array, length: jax.Array, single_root: bool) -> jax.Array:
-    """``ln Z [B]`` by the equations as they stand, arcs ``[B, T + 1, T + 1]``: the oracle."""
+    """``ln Z [B]`` by the equations as they stand, arcs ``[B, T + 1, T + 1]``: the oracle.
+
+    Args:
+        arc: scores of arcs, as said above.
+        length: int ``[B]``, words.
+        single_root: whether one word hangs from the root.
+
+    Returns:
+        ``[B]`` nats.
+    """
     size = arc.shape[1]
     right = {(s, s): jnp.zeros_like(arc[:, 0, 0]) for s in range(size)}
     left, open_right, open_left = dict(right), {}, {}
@@ -255,7 +264,16 @@ def whole_sentences(chart: Chart, length: jax.Array) -> Nats:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def log_partition(arc: Nats, length: jax.Array, single_root: bool) -> Nats:
-    """``ln Z [B]`` of arcs ``[B, T + 1, T + 1]``. The cotangent is that of the fraction."""
+    """``ln Z [B]`` of arcs ``[B, T + 1, T + 1]``. The cotangent is that of the fraction.
+
+    Args:
+        arc: scores of arcs, as said above.
+        length: int ``[B]``, words.
+        single_root: whether one word hangs from the root.
+
+    Returns:
+        `Nats` ``[B]``.
+    """
     chart, _ = sweep(Nats(*(x[None] for x in arc)), single_root)
     return Nats(*(x[0] for x in whole_sentences(chart, length)))
 

@@ -96,7 +96,16 @@ LOGS = Algebra(
 
 
 def reference(arc: jax.Array, length: jax.Array, single_root: bool) -> jax.Array:
-    """``ln Z [B]`` by the determinant, arcs ``[B, T + 1, T + 1]``: the oracle of the rule."""
+    """``ln Z [B]`` by the determinant, arcs ``[B, T + 1, T + 1]``: the oracle of the rule.
+
+    Args:
+        arc: scores of arcs, as said above.
+        length: int ``[B]``, words.
+        single_root: whether one word hangs from the root.
+
+    Returns:
+        ``[B]`` nats.
+    """
     words = arc.shape[1] - 1
     if words == 0:
         return jnp.zeros_like(arc[:, 0, 0])
@@ -115,7 +124,15 @@ def reference(arc: jax.Array, length: jax.Array, single_root: bool) -> jax.Array
 
 
 def complete(arc: Nats, length: jax.Array) -> Nats:
-    """Arcs ``[B, T + 1, T]`` into words only; what is behind an end hangs from the first word."""
+    """Arcs ``[B, T + 1, T]`` into words only; what is behind an end hangs from the first word.
+
+    Args:
+        arc: scores of arcs, as said above.
+        length: int ``[B]``, words.
+
+    Returns:
+        The same scores, as said above.
+    """
     words = jnp.arange(1, arc.whole.shape[2])
     heads = jnp.arange(arc.whole.shape[1])
     padded = words[None] > length[:, None]
@@ -135,6 +152,9 @@ def eliminate(
         w: ``[B, M + 1, M]``, of heads (0 the root) and words.
         count: how many are eliminated.
         without_root: whether pivots leave out the root, whose arcs are infinitely small.
+
+    Returns:
+        ``(weights left, (heads of the eliminated, pivots))``.
     """
     heads = jnp.arange(jax.tree.leaves(w)[0].shape[1])
     apart = heads[:, None] != heads[None, 1:]
@@ -275,7 +295,15 @@ def _answer(arc: Nats, single_root: bool) -> _Answer:
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def log_partition(arc: Nats, single_root: bool) -> Nats:
-    """``ln Z [B]`` of arcs as `complete` gives them. The cotangent is that of the fraction."""
+    """``ln Z [B]`` of arcs as `complete` gives them. The cotangent is that of the fraction.
+
+    Args:
+        arc: scores of arcs, as said above.
+        single_root: whether one word hangs from the root.
+
+    Returns:
+        `Nats` ``[B]``.
+    """
     return _answer(arc, single_root).total
 
 
@@ -292,5 +320,13 @@ log_partition.defvjp(_log_partition_fwd, _log_partition_bwd)
 
 
 def marginals(arc: Nats, single_root: bool) -> jax.Array:
-    """Probabilities ``[B, T + 1, T]`` of arcs as `complete` gives them."""
+    """Probabilities ``[B, T + 1, T]`` of arcs as `complete` gives them.
+
+    Args:
+        arc: scores of arcs, as said above.
+        single_root: whether one word hangs from the root.
+
+    Returns:
+        ``[B, T + 1, T]``.
+    """
     return _answer(arc, single_root).p

@@ -96,6 +96,16 @@ def random_heads(
     """Heads ``[count, B, T]`` of independent trees, each drawn with its probability.
 
     Splits are drawn given their spans; whatever there is where no tree is possible.
+
+    Args:
+        key: a PRNG key.
+        chart: of `eisner.sweep`.
+        length: int ``[B]``, words.
+        single_root: whether one word hangs from the root.
+        count: how many: targets of each row, or trees to draw.
+
+    Returns:
+        int32 ``[count, B, T]``.
     """
     size, rows = chart.first.whole.shape[2], jnp.arange(len(length))
     first, second = (Nats(*(x[0] for x in part)) for part in chart)

@@ -53,6 +53,13 @@ class Arcs(NamedTuple):
 def check_scores(scores: Scores, name: str = "scores") -> tuple[jax.Array, jax.Array, int]:
     """Scores of arcs and lengths as they came, and ``T``.
 
+    Args:
+        scores: the container.
+        name: of the argument, for messages.
+
+    Returns:
+        What the first line says.
+
     Raises:
         AssertionError: when shapes or dtypes do not match.
     """
@@ -101,6 +108,11 @@ def readable(arc: jax.Array, length: jax.Array, whole_row: bool = True) -> tuple
     for a low score, and no maximum or ``-inf`` hides it. Where ``whole_row`` is false, NaN stays
     where it is, as in the score of a tree that does not have the arc.
 
+    Args:
+        arc: scores of arcs, as said above.
+        length: int ``[B]``, words.
+        whole_row: whether NaN anywhere makes the whole row NaN.
+
     Returns:
         ``(arc, length)``, lengths within ``0 .. T``.
     """
@@ -128,6 +140,14 @@ def without_labels(arc: Nats) -> Nats:
 def check_tree(tree: Any, arc: jax.Array, words: int) -> tuple[jax.Array, jax.Array | None]:
     """Heads, and labels if there are any, as arrays.
 
+    Args:
+        tree: heads, or `Arcs`.
+        arc: scores of arcs, as said above.
+        words: ``T``.
+
+    Returns:
+        ``(heads, labels or None)``.
+
     Raises:
         AssertionError: when a shape or dtype does not match, or labels came for what has none.
     """
@@ -143,7 +163,17 @@ def check_tree(tree: Any, arc: jax.Array, words: int) -> tuple[jax.Array, jax.Ar
 def is_tree(
     heads: jax.Array, length: jax.Array, *, projective: bool, single_root: bool
 ) -> jax.Array:
-    """Whether heads ``[B, T]``, each one that can be, make a tree of that kind, bool ``[B]``."""
+    """Whether heads ``[B, T]``, each one that can be, make a tree of that kind, bool ``[B]``.
+
+    Args:
+        heads: int ``[B, T]``.
+        length: int ``[B]``, words.
+        projective: whether arcs may not cross.
+        single_root: whether one word hangs from the root.
+
+    Returns:
+        bool ``[B]``.
+    """
     words = heads.shape[1]
     at = jnp.arange(words + 1)
     real = (at[None] >= 1) & (at[None] <= length[:, None])
@@ -181,6 +211,9 @@ def tree_score(
         labels: int ``[B, T]``; without them labels are summed out.
         projective: whether arcs may not cross.
         single_root: whether one word hangs from the root.
+
+    Returns:
+        `Nats` ``[B]``.
     """
     words, count = heads.shape[1], arc.whole.shape[-1]
     word = jnp.arange(1, words + 1)[None]

@@ -104,7 +104,16 @@ def run(parts: Parts) -> Run:
 
 
 def windows(ran: Run, t: jax.Array, widest: int) -> Nats:
-    """``e_{t-k}`` of ``k < K``, ``[K, B, C]``, relative to what ``a_t`` is."""
+    """``e_{t-k}`` of ``k < K``, ``[K, B, C]``, relative to what ``a_t`` is.
+
+    Args:
+        ran: of `run`.
+        t: the last token.
+        widest: ``K``.
+
+    Returns:
+        `Nats` ``[K, B, C]``.
+    """
     at = jnp.maximum(t - jnp.arange(widest), 0)
     there = (t - jnp.arange(widest) >= 0)[:, None, None]
     since = jnp.cumsum(jnp.where(there[..., 0], ran.subtracted[at], 0), axis=0)

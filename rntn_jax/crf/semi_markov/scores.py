@@ -66,6 +66,13 @@ class Parts(NamedTuple):
 def check_scores(scores: Scores, name: str = "scores") -> Scores:
     """The scores as arrays, zeros and full lengths where there was None.
 
+    Args:
+        scores: the container.
+        name: of the argument, for messages.
+
+    Returns:
+        What the first line says.
+
     Raises:
         AssertionError: when shapes or dtypes do not match.
     """
@@ -132,6 +139,13 @@ def complete(scores: Scores, whole_row: bool = True) -> Parts:
     NaN where it is read, like a length that cannot be, makes the whole row NaN: it is never taken
     for a low score, and no maximum or ``-inf`` hides it. Where ``whole_row`` is false, NaN stays
     where it is, as in the score of a segmentation that does not have the segment.
+
+    Args:
+        scores: the container.
+        whole_row: whether NaN anywhere makes the whole row NaN.
+
+    Returns:
+        The same scores, as said above.
     """
     span, edge, start, end, length = vary_like(tuple(scores))
     rows, tokens, widest, _ = span.shape
@@ -161,6 +175,13 @@ def complete(scores: Scores, whole_row: bool = True) -> Parts:
 def check_segments(segments: Segments, span: jax.Array) -> Segments:
     """The segmentation as arrays.
 
+    Args:
+        segments: one segmentation a row.
+        span: ``[B, T, K, C]``.
+
+    Returns:
+        `Segments` of arrays.
+
     Raises:
         AssertionError: when shapes or dtypes do not match.
     """
@@ -173,6 +194,13 @@ def segments_score(parts: Parts, segments: Segments) -> Nats:
     """Scores ``[B]``; NaN where a label cannot be or the first token begins no segment.
 
     A segment longer than K is none: ``-inf``.
+
+    Args:
+        parts: scores, checked.
+        segments: one segmentation a row.
+
+    Returns:
+        `Nats` ``[B]``.
     """
     span, edge, start, end, length = parts
     tokens, widest, rows, classes = span.whole.shape
