@@ -73,7 +73,7 @@ def check_own_files(config: Any) -> None:
             raise ValueError(f"{name} needs train")
 
 
-def dropout_rates(config: Any) -> dict[str, float]:
+def dropout_rates(config: Any) -> dict[str, Any]:
     """The rates of unknown words and of dropout, as the losses of models over words take them."""
     names = ("unknown_rate", "input_dropout", "hidden_dropout")
     return {name: getattr(config, name) for name in names}

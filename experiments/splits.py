@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from rntn_jax import data
@@ -17,7 +18,7 @@ EVERY = 10  # one of so many is held out when there is no dev file
 
 
 def read_splits(
-    read: Callable[[str], list[Item]],
+    read: Callable[[str | Path], list[Item]],
     train: str,
     dev: str | None,
     test: str | None,
@@ -70,8 +71,8 @@ def read_splits(
 
 def read_corpus(
     config: Any,
-    read: Callable[[str], list[Item]],
-    demo: Callable[[], Mapping[str, list[Item]]],
+    read: Callable[[str | Path], list[Item]],
+    demo: Callable[[], Mapping[str, Sequence[Item]]],
     *,
     noun: str,
     in_order: bool = False,
@@ -95,7 +96,7 @@ def read_corpus(
         files = config.train, config.dev, config.test
         return read_splits(read, *files, noun=noun, in_order=in_order)
     if config.corpus == "demo":
-        return dict(demo())
+        return {name: list(items) for name, items in demo().items()}
     files = dict(data.corpora.find(config.corpus, config.data_dir))
     return {name: read(files[name]) for name in ("train", "dev", "test")}
 
@@ -115,7 +116,9 @@ def load_conllu(config: Any, *, in_order: bool = False) -> dict[str, Sequence[da
     """
     demo = data.demo_dependencies.splits
     found = read_corpus(config, data.read_conllu, demo, noun="sentences", in_order=in_order)
-    splits = {name: sentences[: config.max_sentences] for name, sentences in found.items()}
+    splits: dict[str, Sequence[data.ConlluSentence]] = {
+        name: sentences[: config.max_sentences] for name, sentences in found.items()
+    }
     if not any("root" in sentence.relations for sentence in splits["train"]):
         raise DataError(
             "no word has the relation root, which the parser gives to the word whose head is 0",

@@ -31,7 +31,7 @@ def _main() -> None:
     if check_flags(COMMAND):
         from experiments.docs import pictures
 
-        for path in pictures.write(Path(_PICTURES.value)):
+        for path in pictures.write(Path(_PICTURES.value or "")):
             print(path)
         return
     from experiments.docs import reference

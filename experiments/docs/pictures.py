@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 
 import rntn_jax as rj
@@ -34,7 +35,7 @@ def marginals() -> str:
         emitted = np.log(tags.EMISSIONS.sum(axis=2))  # [C, W]
         start, edge, end = (np.log(table) for table in (tags.START, tags.TRANSITIONS, tags.END))
     node = emitted[:, [tags.WORDS.index(word) for word in words]].T[None]
-    scores = rj.crf.chain.Scores(node=node, edge=edge, start=start, end=end)
+    scores = rj.crf.chain.Scores(*map(jnp.asarray, (node, edge, start, end)))
     best, _ = rj.crf.chain.argmax(scores)
     gold = [tags.LABELS[i] for i in np.asarray(best[0])]
     found = np.asarray(rj.crf.chain.marginals(scores).node[0])
