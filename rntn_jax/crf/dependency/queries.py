@@ -212,7 +212,8 @@ def expected_score(
         single_root: whether one word hangs from the root.
 
     Returns:
-        ``[B]``, in at least float32; 0 where every tree is forbidden. Cost as of `marginals`.
+        ``[B]``, in at least float32; NaN where every tree is forbidden, there being no
+        distribution. Cost as of `marginals`.
 
     Raises:
         AssertionError: when shapes or dtypes do not match.
@@ -225,9 +226,12 @@ def expected_score(
     """
     arc, length, _ = check_scores(scores)
     v = alike(values, "values", arc)
-    wide = Scores(arc.astype(accumulator(arc)), length)
-    p = marginals(wide, projective=projective, single_root=single_root).arc
-    return expectations.weighted_sum(p, v, tuple(range(1, arc.ndim)))
+    kind = {"projective": projective, "single_root": single_root}
+    of_arcs = lambda arc: log_partition(Scores(arc, length), **kind)
+    total, pull = jax.vjp(of_arcs, arc.astype(accumulator(arc)))
+    (p,) = pull(jnp.ones_like(total))
+    mean = expectations.weighted_sum(p, v, tuple(range(1, arc.ndim)))
+    return jnp.where(total == -jnp.inf, jnp.nan, mean)
 
 
 def alike(scores: Scores, name: str, arc: jax.Array) -> jax.Array:

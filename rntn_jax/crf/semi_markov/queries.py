@@ -198,8 +198,8 @@ def expected_score(scores: Scores, values: Scores) -> jax.Array:
         values: the other score, of the same shapes; its lengths are not read.
 
     Returns:
-        ``[B]``, in at least float32; 0 where every segmentation is forbidden. Cost as of
-        `marginals`.
+        ``[B]``, in at least float32; NaN where every segmentation is forbidden, there being no
+        distribution. Cost as of `marginals`.
 
     Raises:
         AssertionError: when shapes or dtypes do not match.
@@ -213,14 +213,14 @@ def expected_score(scores: Scores, values: Scores) -> jax.Array:
     values = _alike(values, "values", scores)
     parts = complete(scores)
     if no_choice(parts):
-        return jnp.where(jnp.isnan(_rule(parts).whole), jnp.nan, 0)
-    _, p = _likely(parts)
+        return jnp.where(_rule(parts).whole == 0, 0, jnp.nan)
+    total, p = _likely(parts)
     over, shared = expectations.weighted_sum, values[1:4]
     read = p.span.fraction != 0
     mean = over(p.span.fraction, jnp.where(read, by_end(values.span), 0), (0, 1, 3))
     for own, value in zip(p[1:4], shared):
         mean = mean + over(own.fraction, value[None], tuple(range(1, own.fraction.ndim)))
-    return mean
+    return jnp.where(total.whole == -jnp.inf, jnp.nan, mean)
 
 
 def _alike(scores: Scores, name: str, like: Scores) -> Scores:
