@@ -35,6 +35,11 @@ def pytest_configure(config: pytest.Config) -> None:
             os.environ["XLA_FLAGS"] = " ".join(flags)
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Names of tests do not hold bytes: archives have the time in them, and processes differ."""
+    return argname if isinstance(val, bytes) else None
+
+
 # The same examples in every run, and none judged by the clock.
 hypothesis.settings.register_profile("rntn_jax", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("rntn_jax")
