@@ -228,4 +228,12 @@ def run(main: Callable[[list[str]], Any], command: Command) -> None:
         except flags.Error as error:
             sys.exit(f"{error}\nPass --help to see the flags.")
 
-    app.run(main, flags_parser=parse)
+    try:
+        app.run(main, flags_parser=parse)
+    except SystemExit as stop:
+        if stop.code not in (130, 143):
+            raise
+        # Stopped from outside: a thread that compiles or packs can crash where it outlives JAX.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(stop.code)
