@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -32,7 +33,7 @@ class TrainState(NamedTuple):
     params: Any
     opt_state: Any
     step: jax.Array  # int32 [], updates made
-    key: jax.Array  # PRNG key; update ``i`` uses ``fold_in(key, i)``
+    key: chex.PRNGKey  # update ``i`` uses ``fold_in(key, i)``
 
     __repr__ = shapes_repr
 
@@ -45,12 +46,14 @@ class RowBatch(NamedTuple):
     """
 
     batch: Any
-    words: Any  # int32 [U]; a word may stand there several times only if it has no gradient
+    words: chex.Array  # int32 [U]; a word may stand there several times only if it has no gradient
 
     __repr__ = shapes_repr
 
 
-def init_state(params: Any, optimizer: optax.GradientTransformation, key: jax.Array) -> TrainState:
+def init_state(
+    params: Any, optimizer: optax.GradientTransformation, key: chex.PRNGKey
+) -> TrainState:
     """The state before the first update.
 
     Args:
