@@ -116,7 +116,7 @@ def arguments(family: Family, forest: trees.Forest, dim: int = D):
     return weights, rng.normal(size=(forest.shape.leaves, family.width(dim)))
 
 
-QUICK = ("tree_lstm", "mv_rnn", "span_sum")  # the others have this test elsewhere, or share a rule
+QUICK = ("tree_lstm", "span_sum")  # the others have this test elsewhere, or share a rule
 
 
 @pytest.mark.parametrize(

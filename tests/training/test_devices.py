@@ -200,7 +200,12 @@ def alone(case: Case) -> tuple[Any, list[float]]:
     return state.params, losses
 
 
-@pytest.mark.parametrize("name", CASES)
+QUICK = "rnn_lm", "rntn", "parser"
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in CASES]
+)
 def test_several_devices_train_as_one_and_never_wait_within_a_loop(name):
     case = CASES[name]
     params, losses = alone(case)

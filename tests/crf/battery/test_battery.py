@@ -50,7 +50,11 @@ def of_case(case: Case, *args: Any, slow: bool) -> Any:
     return pytest.param(case, *args, id=", ".join(map(str, (case, *args))), marks=marks)
 
 
-every_case = pytest.mark.parametrize("case", [of_case(x, slow=x.slow != "") for x in CASES])
+def every_case(*quick: str) -> Any:
+    """All cases, those not named under `slow`: they share most of their code with these."""
+    found = {str(x) for x in CASES}
+    assert found >= set(quick), sorted(found)
+    return pytest.mark.parametrize("case", [of_case(x, slow=str(x) not in quick) for x in CASES])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -297,7 +301,7 @@ def test_all_verbs_are_those_of_enumeration(case, dtype, x64):
         check_all(problem)
 
 
-@every_case
+@every_case("chain, shared edges", "binary trees")
 def test_bfloat16_and_calls_without_jit_compile_once(case):
     """The same, as a notebook calls the verbs; new numbers of the same shapes compile nothing."""
     with enable_x64(False):
@@ -326,7 +330,7 @@ def test_sizes_of_zero_and_one(case, size):
     problem.check(np.full_like(problem.theta, np.nan), f"size {size}, NaN")
 
 
-@every_case
+@every_case("chain, shared edges", "forest, shared edges", "graph, exact", "binary trees")
 def test_gradients_and_second_order_under_vmap(case):
     """Of all verbs that have any; `marginals` among them: the rule is differentiated twice.
 
