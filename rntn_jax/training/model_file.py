@@ -126,8 +126,8 @@ def load_model(
         2.0
     """
     found, info = _read(Path(path))
-    kinds = [kind] if isinstance(kind, str) else list(kind)  # what the file says may be a list
-    if info.get("kind", "") not in kinds:
+    own = info.get("kind")
+    if not isinstance(own, str) or own not in ((kind,) if isinstance(kind, str) else kind):
         raise CheckpointError(f"{path} does not hold {what}")
     numbers = sum(array.size for array, _ in found.values())
     try:
