@@ -10,22 +10,19 @@ from operator import itemgetter
 from typing import Any
 
 import jax
-import jax.experimental
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from jax.test_util import check_grads
 
 from rntn_jax.data import Tree
 from rntn_jax.models import rntn
 
-# Where JAX had them before 0.8.
-enable_x64: Any = (jax if hasattr(jax, "enable_x64") else jax.experimental).enable_x64
+enable_x64 = jax.enable_x64
 
 DTYPES = (jnp.bfloat16, jnp.float32, jnp.float64)
 
 _compiled: list[str] = []
-# For good, since JAX before 0.7 has no way to take a listener back.
+# Once for all tests.
 jax.monitoring.register_event_duration_secs_listener(
     lambda event, *_, **__: (
         _compiled.append(event) if event.endswith("backend_compile_duration") else None
@@ -283,8 +280,6 @@ def check_rule(
     assert_close(twice_in_scan, seconds, rtol)
     assert_close(in_vmap, firsts, rtol)
 
-
-needs_shard_map = pytest.mark.skipif(not hasattr(jax, "shard_map"), reason="this JAX has it not")
 
 _COLLECTIVE = re.compile(
     r" (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\("

@@ -22,10 +22,8 @@ from rntn_jax.crf.chain import shared_edges
 from rntn_jax.ops.varying import vary_like
 from tests.compilation_examples.calls import KEY, C, Example, N
 from tests.compilation_examples.crf import EDGES, PARENT
-from tests.helpers import assert_close, collectives, needs_shard_map
+from tests.helpers import assert_close, collectives
 from tests.test_compilations import EXAMPLES, total
-
-pytestmark = needs_shard_map
 
 # Which arrays are each device's own: of those of floating point, and the others.
 PATTERNS: dict[str, Callable[[int, bool], bool]] = {

@@ -28,9 +28,6 @@ METHODS = ("exact", "loopy", "tree_reweighted", "mean_field")
 QUERIES = ("mar", "map", "pr")
 OPTIONS = graph.Options(max_iterations=1000, tolerance=1e-8)
 
-_JAX: Any = jax
-_enable_x64 = (_JAX if hasattr(jax, "enable_x64") else _JAX.experimental).enable_x64  # before 0.8
-
 
 class Answer(NamedTuple):
     """What was found, as NumPy arrays or numbers; None where it was not asked for."""
@@ -101,7 +98,7 @@ def solve(
     node = np.array(model.node)
     for i, label in (evidence or {}).items():
         node[i, np.arange(node.shape[1]) != label] = -np.inf
-    with _enable_x64(True):
+    with jax.enable_x64(True):
         scores = graph.Scores(node, model.edge, model.edges)
         try:
             if method == "exact":

@@ -51,7 +51,7 @@ def vary_like(tree: Tree, *others: Any) -> Tree:
 
     def cast(x: Any) -> Any:
         missing = tuple(sorted(axes - _axes(x)))
-        return _cast(x, missing) if missing else x
+        return lax.pcast(x, missing, to="varying") if missing else x
 
     return jax.tree.map(cast, tree)
 
@@ -61,9 +61,3 @@ def _axes(x: Any) -> frozenset[str]:
     own = jax.typeof(x)
     kind = getattr(own, "manual_axis_type", None)
     return getattr(own, "vma", frozenset()) if kind is None else kind.varying
-
-
-def _cast(x: Any, axes: tuple[str, ...]) -> Any:
-    if hasattr(lax, "pcast"):
-        return lax.pcast(x, axes, to="varying")
-    return lax.pvary(x, axes)  # pyright: ignore[reportAttributeAccessIssue]  # JAX before 0.8

@@ -276,8 +276,6 @@ def test_divergence_from_what_forbids_more_is_infinite():
 
 @pytest.mark.slow
 def test_within_shard_map_with_its_checks():
-    if not hasattr(jax, "shard_map"):
-        pytest.skip("this JAX checks other things")
     mesh = Mesh(np.array(jax.devices()[:2]), ("rows",))
     scores, rows = random(13), PartitionSpec("rows")
 

@@ -18,7 +18,7 @@ from experiments.workdir import RunMismatchError, read_json
 from rntn_jax import data, sequences
 from rntn_jax.models import rnn_lm
 from rntn_jax.training import CheckpointError, read_metrics
-from tests.helpers import assert_close, enable_x64, needs_shard_map
+from tests.helpers import assert_close, enable_x64
 
 CONFIG = Config(
     max_sentences=60,
@@ -242,7 +242,6 @@ def test_standard_input(trained, monkeypatch, capsys):
     assert "5 tokens" in capsys.readouterr().out
 
 
-@needs_shard_map
 @pytest.mark.slow
 def test_two_devices_train_the_model_of_one(trained, tmp_path):
     for count in (1, 2):

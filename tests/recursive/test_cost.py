@@ -17,11 +17,11 @@ from rntn_jax.recursive import sweep
 from tests.helpers import (
     assert_close,
     collectives,
-    needs_shard_map,
     random_params,
     residual_bytes,
     size_in_bytes,
 )
+from tests.recursive.loops import loops
 from tests.recursive.samples import (
     VOCABULARY,
     D,
@@ -71,24 +71,6 @@ def test_residuals_are_states_and_slice_products():
         assert kept <= arguments + forest.shape.slots * D * 8 + products
 
 
-def _is_jaxpr(value) -> bool:
-    return hasattr(getattr(value, "jaxpr", value), "eqns")
-
-
-def loops(jaxpr):
-    """The carried arrays' shapes of every loop in a jaxpr, loops within loops included."""
-    for eqn in jaxpr.eqns:
-        if eqn.primitive.name == "scan":
-            # What a step returns and the loop stacks gets an axis; what it carries does not.
-            steps = zip(eqn.params["jaxpr"].out_avals, eqn.outvars, strict=True)
-            yield [step.shape for step, out in steps if step.shape == out.aval.shape]
-        elif eqn.primitive.name == "while":
-            yield [x.shape for x in eqn.params["body_jaxpr"].out_avals]
-        for value in jax.tree.leaves(tuple(eqn.params.values()), is_leaf=_is_jaxpr):
-            if _is_jaxpr(value):
-                yield from loops(getattr(value, "jaxpr", value))
-
-
 def test_no_loop_carries_a_weight_gradient():
     forest = trees.pack(random_trees(0, [20, 30]), VOCABULARY, lanes=4)
     forest = jax.tree.map(jnp.asarray, forest)
@@ -107,7 +89,6 @@ def test_no_loop_carries_a_weight_gradient():
     assert any(weights <= shapes for shapes in plain)
 
 
-@needs_shard_map
 def test_two_devices_add_up_to_the_union_and_talk_once():
     devices = jax.devices("cpu")[:2]
     assert len(devices) == 2

@@ -26,9 +26,7 @@ from rntn_jax.models import (
 )
 from rntn_jax.sequences import SequenceBatch
 from rntn_jax.training import TrainState, devices, init_state, make_train_step
-from tests.helpers import assert_close, collectives, needs_shard_map, random_tree
-
-pytestmark = needs_shard_map
+from tests.helpers import assert_close, collectives, random_tree
 
 B, T, V, C, STEPS, PIECES = 2, 4, 7, 3, 20, 4
 VOCABULARY = Vocabulary.build([f"w{i}" for i in range(V - 2)])
