@@ -17,6 +17,7 @@ The modules are imported when they are first used, so that ``import rntn_jax`` c
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -108,3 +109,9 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+if "IPython" in sys.modules:  # a notebook: trees and marginals show themselves
+    _shell = getattr(sys.modules["IPython"], "get_ipython", lambda: None)()
+    if _shell is not None:
+        importlib.import_module("rntn_jax.notebook").register(_shell.display_formatter)

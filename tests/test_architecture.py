@@ -38,6 +38,7 @@ LEVELS = {
     "plots": 4,
     "tagger": 5,
     "annotate": 5,
+    "notebook": 5,
     "cli": 7,  # it reads the version of the package itself
 }
 TOP = 6

@@ -63,6 +63,7 @@ marginals = rj.crf.chain.marginals(scores)
 np.testing.assert_allclose(gradient.node[0], by_force, atol=1e-12)
 np.testing.assert_allclose(marginals.node[0], by_force, atol=1e-12)
 print("expected transitions\n", marginals.edge, "\nsum", marginals.edge.sum(), "= T - 1")
+marginals
 
 # %% [markdown]
 # ## The loss

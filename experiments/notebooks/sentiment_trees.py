@@ -22,7 +22,7 @@ answer
 # A tree of one's own shows itself as a picture.
 
 # %%
-rj.plots.tree_svg(rj.data.parse_tree("(3 (1 (2 not) (1 bad)) (2 .))"))
+rj.data.parse_tree("(3 (1 (2 not) (1 bad)) (2 .))")
 
 # %% [markdown]
 # ## Many sentences are much quicker than one after the other

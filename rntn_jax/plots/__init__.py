@@ -1,8 +1,8 @@
 """Pictures: sentiment trees, dependency arcs, learning curves, heat maps, matrices, reports.
 
 Everything returns text (SVG, HTML or plain) that needs no other file and no network. Importing
-this package imports numpy only; learning curves import matplotlib when they are drawn. What stands
-in the last line of a notebook's cell shows itself: `plots.tree_svg(tree)`, say.
+this package imports numpy only; learning curves import matplotlib when they are drawn. Pictures
+that stand in the last line of a notebook's cell show themselves.
 
 A picture of a tree and a page of trees:
     >>> from rntn_jax import data, plots
