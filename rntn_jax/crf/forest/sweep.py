@@ -69,7 +69,8 @@ class _Prepared(NamedTuple):
     """Scores where the sweep reads them; without a node or an edge, such as change nothing."""
 
     u: jax.Array  # [S, B, C], largest 0
-    edge: jax.Array  # [S, B, C, C] or [C, C], largest 0
+    edge: jax.Array  # [S, B, C, C], or [C, C] with largest 0
+    largest: jax.Array | None  # [S, B], of an edge's own scores, subtracted where they are read
     subtracted: jax.Array  # [S, B]
     linked: jax.Array  # bool [S, B]
     up: jax.Array  # int32 [S, B], S * B without an edge
@@ -83,15 +84,14 @@ def _prepare(node, edge, mask, plan: Plan) -> _Prepared:
     u = jnp.where(real[..., None], append_zeros(node)[plan.nodes].astype(dtype), alone[None, None])
     u, subtracted = subtract_max(u)
     if edge.ndim == 3:
-        edge = jnp.where(on[..., None, None], append_zeros(edge)[plan.nodes], 0)
-        largest = finite_max(edge, (2, 3))
-        of_edges = largest[..., 0, 0]
+        edge = jnp.where(on[..., None, None], append_zeros(edge)[plan.nodes], 0).astype(dtype)
+        of_edges = largest = finite_max(edge, (2, 3), keepdims=False)
     else:
-        largest = finite_max(edge, (0, 1))
-        of_edges = jnp.where(on, largest, 0)
-    edge = edge.astype(dtype) - largest.astype(dtype)
+        edge, largest = edge.astype(dtype), None
+        of_edges = jnp.where(on, finite_max(edge, (0, 1)), 0)
+        edge = edge - finite_max(edge, (0, 1))
     up = jnp.where(on, plan.up, plan.nodes.size)
-    return _Prepared(u, edge, subtracted + of_edges.astype(dtype), on, up)
+    return _Prepared(u, edge, largest, subtracted + of_edges, on, up)
 
 
 def _sweep_up(prepared: _Prepared, message) -> Any:
@@ -99,15 +99,17 @@ def _sweep_up(prepared: _Prepared, message) -> Any:
     steps, lanes, classes = prepared.u.shape
 
     def step(sums, inputs):
-        s, u, edge, on, up = inputs
+        s, u, edge, largest, on, up = inputs
         b = u + lax.dynamic_slice_in_dim(sums, s * lanes, lanes)
         if edge is None:
             edge = jnp.where(on[:, None, None], prepared.edge[None], 0)
+        else:
+            edge = edge - largest[:, None, None]
         m, out = message(edge + b[:, None, :])
         return sums.at[up].add(m, mode="promise_in_bounds"), out
 
-    of_steps = None if prepared.edge.ndim == 2 else prepared.edge
-    inputs = jnp.arange(steps), prepared.u, of_steps, prepared.linked, prepared.up
+    u, edge, largest, _, on, up = prepared
+    inputs = jnp.arange(steps), u, None if edge.ndim == 2 else edge, largest, on, up
     sums = jnp.zeros_like(prepared.u, shape=(steps * lanes + 1, classes))
     return lax.scan(step, sums, inputs)[1]
 
