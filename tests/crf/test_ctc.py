@@ -94,6 +94,7 @@ def test_the_loss_is_optax_s_where_that_is_right():
     np.testing.assert_allclose(found, ctc.loss(logits, *arguments), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_single_precision_is_right_over_many_frames():
     rng = np.random.default_rng(3)
     for scale in (1.0, 1e4):

@@ -175,6 +175,7 @@ def test_everything_else_is_finite_too(shared):
 
 
 @pytest.mark.usefixtures("float32")
+@pytest.mark.slow
 def test_a_hundred_thousand_steps():
     rng = np.random.default_rng(0)
     node = (2 * rng.normal(size=(1, 100_000, 4))).astype(np.float32)

@@ -35,6 +35,7 @@ def _in_this_process(baselines, systems, path, **options):
     return rows
 
 
+@pytest.mark.slow
 def test_systems_agree(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setattr(graphs, "ITERATIONS", 5)
     monkeypatch.setattr(graphs, "SITE_UPDATES", 120)

@@ -178,7 +178,7 @@ def test_a_training_file_of_one_column(tmp_path):
         train.load_splits(Config(train=str(file)))
 
 
-@pytest.mark.parametrize("model", ["crf", "neural"])
+@pytest.mark.parametrize("model", ["crf", pytest.param("neural", marks=pytest.mark.slow)])
 def test_tags_that_are_no_chunk_tags(model, tmp_path, capsys):
     """Token accuracy and nats: in training, at its end, in the report, when a file is tagged."""
     rows = [[(word, pos) for word, pos, _ in s] for s in data.demo_tags.splits()["train"][:12]]

@@ -10,7 +10,7 @@ import pytest
 from experiments.notebooks import render
 from tests.helpers import enable_x64
 
-SLOW = {"learning_on_a_graph", "tagger_on_flax"}
+SLOW = {"crf_for_your_tags", "learning_on_a_graph", "tagger_on_flax"}
 
 
 def test_the_readme_lists_all_notebooks():

@@ -139,6 +139,7 @@ def test_wide_sentences_are_left_to_loopy_propagation(monkeypatch):
     assert skip_chain.method_for("exact", CONFIG, by_width[5].skips)["method"] == "exact"
 
 
+@pytest.mark.slow
 def test_smoke_run_of_the_chain(tmp_path):
     config = dataclasses.replace(CONFIG, method="chain")
     with enable_x64(False):

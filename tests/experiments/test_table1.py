@@ -13,6 +13,7 @@ from experiments.table1 import rows, train
 from experiments.table1.config import PRESETS, ROWS, Config
 
 
+@pytest.mark.slow
 def test_rows_are_trained_once_and_put_in_a_table(tmp_path: Path):
     config = dataclasses.replace(Config(**PRESETS["smoke"]), rows="nb,vec_avg")
     result = train.run(config, tmp_path)

@@ -63,6 +63,7 @@ def test_a_run_learns_and_leaves_everything_behind(config, trained):
         assert train.run(config, trained) == result
 
 
+@pytest.mark.slow
 def test_training_resumes_bit_for_bit(config, trained, tmp_path, monkeypatch):
     written = MetricsWriter.write
 

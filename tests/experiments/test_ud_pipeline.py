@@ -49,6 +49,7 @@ def trained(tmp_path_factory) -> Path:
     return workdir
 
 
+@pytest.mark.slow
 def test_a_run_leaves_a_model_and_its_scores(trained):
     result = train.run(CONFIG, trained)
     names = {"segmenter", "tagger-fold-0", "tagger-fold-1", "tagger", "parser"}
@@ -63,6 +64,7 @@ def test_a_run_leaves_a_model_and_its_scores(trained):
     assert result["model_bytes"] == (trained / "model.safetensors").stat().st_size
 
 
+@pytest.mark.slow
 def test_training_resumes_bit_for_bit(trained, tmp_path, monkeypatch):
     fitted = train.fit
 
@@ -84,6 +86,7 @@ def test_training_resumes_bit_for_bit(trained, tmp_path, monkeypatch):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_text_from_the_command(trained, tmp_path, capsys):
     model, text, out = str(trained / "model.safetensors"), tmp_path / "t.txt", tmp_path / "out"
     text.write_text("the dog sees.\n\nthe cat\n")
@@ -108,6 +111,7 @@ def test_text_from_the_command(trained, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out.splitlines()[0])["text"].startswith("the")
 
 
+@pytest.mark.slow
 def test_faults_of_texts_from_the_command(trained, tmp_path):
     model, text = str(trained / "model.safetensors"), tmp_path / "t.txt"
     for content, message in ((" \n\n", r"t\.txt: there are no words"), ("a\0", "NUL")):
@@ -124,6 +128,7 @@ def test_faults_of_texts_from_the_command(trained, tmp_path):
         parse.parse(str(text), "a", "conllu", None)
 
 
+@pytest.mark.slow
 def test_scores_from_the_command(trained, tmp_path, capsys):
     file, model = tmp_path / "a.conllu", str(trained / "model.safetensors")
     data.write_conllu(file, data.demo_dependencies.sentences(4))

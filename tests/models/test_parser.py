@@ -208,6 +208,7 @@ def test_sentences_do_not_disturb_each_other():
     assert_close(parser.decode(params, some, ROOT)[0], heads[3:5])
 
 
+@pytest.mark.slow
 def test_the_network_learns_its_examples():
     import optax
 

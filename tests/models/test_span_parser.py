@@ -154,6 +154,7 @@ def test_dropout_needs_a_key_and_unknown_words_lose_their_gradient():
     assert (np.asarray(grads.encoder.embeddings[0])[1] != 0).any()
 
 
+@pytest.mark.slow
 def test_it_learns_the_brackets_of_the_demo_corpus():
     forest = [
         tree for tree in data.demo_sentiment.sentiment_trees(60, seed=0) if tree.num_leaves <= 16

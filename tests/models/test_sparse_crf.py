@@ -113,6 +113,7 @@ def test_all_features_and_frequent_ones():
 
 
 @pytest.mark.parametrize("minibatches", [False, True])
+@pytest.mark.slow
 def test_a_second_call_compiles_nothing(minibatches, float32):
     """Of the loss and of its gradient, with NumPy arrays, outside jit."""
     features = sparse_crf.features(*ARRAYS, weights=WEIGHTS)

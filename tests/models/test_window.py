@@ -27,7 +27,8 @@ def make(vocab_size=V, places=W, width=E):
 
 def precompute_up_to(monkeypatch, limit):
     monkeypatch.setattr(window_op, "PRECOMPUTED", limit)
-    jax.clear_caches()  # programs of the same shapes were made with another limit
+    for program in (window._apply, window._loss):  # of the same shapes, made with another limit
+        program.clear_cache()
 
 
 # --- the identities ---

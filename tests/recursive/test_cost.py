@@ -89,6 +89,7 @@ def test_no_loop_carries_a_weight_gradient():
     assert any(weights <= shapes for shapes in plain)
 
 
+@pytest.mark.slow
 def test_two_devices_add_up_to_the_union_and_talk_once():
     devices = jax.devices("cpu")[:2]
     assert len(devices) == 2

@@ -301,7 +301,7 @@ def test_all_verbs_are_those_of_enumeration(case, dtype, x64):
         check_all(problem)
 
 
-@every_case("chain, shared edges", "binary trees")
+@every_case("chain, shared edges")
 def test_bfloat16_and_calls_without_jit_compile_once(case):
     """The same, as a notebook calls the verbs; new numbers of the same shapes compile nothing."""
     with enable_x64(False):
@@ -330,7 +330,7 @@ def test_sizes_of_zero_and_one(case, size):
     problem.check(np.full_like(problem.theta, np.nan), f"size {size}, NaN")
 
 
-@every_case("chain, shared edges", "forest, shared edges", "graph, exact", "binary trees")
+@every_case("chain, shared edges")
 def test_gradients_and_second_order_under_vmap(case):
     """Of all verbs that have any; `marginals` among them: the rule is differentiated twice.
 

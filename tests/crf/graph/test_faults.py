@@ -185,6 +185,7 @@ def test_graphs_of_little(nodes, classes):
         np.testing.assert_allclose(graph.log_partition(scores, method=method), total)
 
 
+@pytest.mark.slow
 def test_a_second_call_compiles_nothing():
     """Of what the battery does not ask, with edges in a list, NumPy arrays, `grad` and `vmap`."""
     edges = graph.grid_edges(5, 5).tolist()
