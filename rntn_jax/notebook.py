@@ -22,10 +22,6 @@ def register(display_formatter: Any) -> None:
 
     Args:
         display_formatter: ``get_ipython().display_formatter``.
-
-    Example:
-        >>> from IPython.core.formatters import DisplayFormatter  # doctest: +SKIP
-        >>> register(DisplayFormatter())  # doctest: +SKIP
     """
     show = display_formatter.formatters["text/html"].for_type_by_name
     show("rntn_jax.data.tree", "Tree", tree_picture)
@@ -42,6 +38,11 @@ def tree_picture(tree: Any) -> str:
 
     Returns:
         SVG, as `plots.tree_svg` draws it.
+
+    Example:
+        >>> from rntn_jax import data
+        >>> tree_picture(data.parse_tree("(3 (2 not) (1 bad))")).startswith("<svg")
+        True
     """
     from rntn_jax import plots
 
@@ -73,6 +74,11 @@ def chain_picture(scores: Any) -> str | None:
     Returns:
         HTML of the first rows of the batch; None where nothing can be drawn: tracers, empty
         arrays, other shapes, more than 30 labels.
+
+    Example:
+        >>> from rntn_jax.crf import chain
+        >>> "0.75" in chain_picture(chain.Scores(np.full((1, 2, 2), 0.75), np.zeros((2, 2))))
+        True
     """
     from rntn_jax import plots
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.benchmark import problem_file
 from experiments.benchmark.crf import baselines as crf_baselines
 from experiments.benchmark.crf import run as crf
 
@@ -36,7 +37,7 @@ def test_two_systems_take_turns_and_agree(tmp_path: Path, capsys):
 @pytest.mark.parametrize("task", crf.TASKS)
 def test_all_systems_agree(tmp_path: Path, task):
     problem = crf._problem(task, (3, 6, 4))._replace(repeats=1)
-    crf_baselines.save_problem(tmp_path / "problem.npz", problem)
+    problem_file.save(tmp_path / "problem.npz", problem)
     answers = {}
     for system in crf._systems(task, (3, 6, 4)):
         if system in ("pytorch_crf", "torch_struct"):

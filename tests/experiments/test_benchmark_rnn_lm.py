@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.benchmark import problem_file
 from experiments.benchmark.rnn_lm import baselines as rnn_lm_baselines
 from experiments.benchmark.rnn_lm import run as rnn_lm
 
@@ -42,7 +43,7 @@ def test_the_systems_take_turns_and_agree(tmp_path: Path, capsys):
 
 @pytest.mark.usefixtures("float32")
 def test_flax_trains_the_same_model(tmp_path: Path):
-    rnn_lm_baselines.save_problem(tmp_path / "problem.npz", rnn_lm._problem(8, 3, 5, 30, 7))
+    problem_file.save(tmp_path / "problem.npz", rnn_lm._problem(8, 3, 5, 30, 7))
     systems = [rnn_lm_baselines.make(s, tmp_path / "problem.npz", 1)[0] for s in ("ours", "flax")]
     ours, flax = (train() for train in systems)
     np.testing.assert_allclose(flax, ours, rtol=1e-5)
@@ -51,7 +52,7 @@ def test_flax_trains_the_same_model(tmp_path: Path):
 def test_pytorch_trains_the_same_model(tmp_path: Path):
     pytest.importorskip("torch", reason="PyTorch is in the extra `benchmark`")
     problem = rnn_lm._problem(8, 3, 5, 30, 7)
-    rnn_lm_baselines.save_problem(tmp_path / "problem.npz", problem)
+    problem_file.save(tmp_path / "problem.npz", problem)
     losses = {}
     for system in ("ours", "torch", "torch_chunked"):
         train, _ = rnn_lm_baselines.make(system, tmp_path / "problem.npz", 1)

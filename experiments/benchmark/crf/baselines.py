@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.benchmark import problem_file
+
 Train = Callable[[], list[float]]  # the task, a few times over; returns what it computed
 
 
@@ -27,23 +29,9 @@ class Problem(NamedTuple):
     repeats: int
 
 
-def save_problem(path: Path, problem: Problem) -> None:
-    """Writes a problem for a worker."""
-    fields: dict[str, Any] = problem._asdict()
-    np.savez(path, **fields)
-
-
-def load_problem(path: Path) -> Problem:
-    """Reads back what `save_problem` was given."""
-    with np.load(path, allow_pickle=False) as data:
-        fields: dict[str, Any] = dict(data)
-    fields |= {"task": str(fields["task"]), "repeats": int(fields["repeats"])}
-    return Problem(**fields)
-
-
 def make(system: str, path: Path, threads: int) -> tuple[Train, dict[str, Any]]:
     """The baseline of that name, the version of its library, temporary memory of its program."""
-    problem = load_problem(path)
+    problem = problem_file.load(path, Problem)
     if system in ("ours", "parallel", "autodiff"):
         return jax_train(system, problem)
     import torch

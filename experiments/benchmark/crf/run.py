@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark import interleave
-from experiments.benchmark.crf.baselines import Problem, save_problem
+from experiments.benchmark import interleave, problem_file
+from experiments.benchmark.crf.baselines import Problem
 
 __all__ = ["run"]
 
@@ -90,7 +90,7 @@ def run(
             names = [n for n in _systems(task, shape) if n in (systems or SYSTEMS)]
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "problem.npz"
-                save_problem(path, problem)
+                problem_file.save(path, problem)
                 rows = interleave.take_turns(
                     "experiments.benchmark.crf.baselines",
                     names,

@@ -20,13 +20,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.benchmark import problem_file
 from experiments.benchmark.graphs import ours
 from experiments.benchmark.graphs.problem import (
     Answer,
     Prepared,
     Problem,
     answer_path,
-    load_problem,
     one_by_one,
 )
 
@@ -39,7 +39,7 @@ def make(system: str, path: Path, threads: int) -> tuple[Train, dict[str, Any]]:
 
     The first pass writes its answer next to the problem, for `load_answer`.
     """
-    problem = load_problem(path)
+    problem = problem_file.load(path, Problem)
     begin = time.perf_counter()
     run, facts = _MAKERS[system](problem, threads)
     facts = {"prepare_seconds": time.perf_counter() - begin, **facts}

@@ -33,20 +33,6 @@ class Answer(NamedTuple):
     edge: Any = None  # [E, C, C]
 
 
-def save_problem(path: Path, problem: Problem) -> None:
-    """Writes a problem for a worker."""
-    fields: dict[str, Any] = problem._asdict()
-    np.savez(path, **fields)
-
-
-def load_problem(path: Path) -> Problem:
-    """Reads back what `save_problem` was given."""
-    with np.load(path, allow_pickle=False) as data:
-        fields: dict[str, Any] = dict(data)
-    plain = {"task": str, "steps": int, "chains": int, "damping": float}
-    return Problem(**fields | {name: kind(fields[name]) for name, kind in plain.items()})
-
-
 def load_answer(path: Path, system: str) -> Answer:
     """What a system found for the problem of that file, in its first pass."""
     with np.load(answer_path(path, system), allow_pickle=False) as data:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark import interleave
+from experiments.benchmark import interleave, problem_file
 from experiments.benchmark.graphs import ours
-from experiments.benchmark.graphs.problem import Problem, load_answer, save_problem
+from experiments.benchmark.graphs.problem import Problem, load_answer
 from rntn_jax.crf import graph
 
 __all__ = ["run"]
@@ -160,7 +160,7 @@ def run(
         problem = _problem(task, sizes)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "problem.npz"
-            save_problem(path, problem)
+            problem_file.save(path, problem)
             rows = interleave.take_turns(
                 "experiments.benchmark.graphs.baselines",
                 names,

@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.benchmark import problem_file
+
 __all__ = [
     "BATCH",
     "UDPIPE_OPTIONS",
     "Problem",
-    "load_problem",
     "make",
     "padded_batches",
-    "save_problem",
 ]
 
 Train = Callable[[], list[float]]  # all minibatches once, or all sentences once
@@ -46,34 +46,13 @@ class Problem(NamedTuple):
     learning_rate: float
 
 
-def save_problem(path: Path, problem: Problem) -> None:
-    """Writes a problem for a worker."""
-    arrays: dict[str, Any] = {}
-    for name, value in problem._asdict().items():
-        if isinstance(value, list):
-            arrays |= {f"{name}{k}": array for k, array in enumerate(value)}
-        else:
-            arrays[name] = value
-    np.savez(path, **arrays)
-
-
-def load_problem(path: Path) -> Problem:
-    """Reads back what `save_problem` was given."""
-    with np.load(path, allow_pickle=False) as data:
-        lists: dict[str, list[np.ndarray]] = {}
-        for name in data.files:
-            lists.setdefault(name.rstrip("0123456789"), []).append(data[name])
-    [labels], [rate] = lists.pop("labels"), lists.pop("learning_rate")
-    return Problem(labels=labels, learning_rate=float(rate), **lists)
-
-
 def make(system: str, path: Path, threads: int) -> tuple[Train, dict[str, Any]]:
     """The baseline of that name, the version of its library; the trees too where it parses."""
     if system.startswith("udpipe"):
         return udpipe(system, json.loads(path.read_text(encoding="utf-8")))
     if system in ("tables", "plain", "whole"):
         return jax_parse(system, json.loads(path.read_text(encoding="utf-8")))
-    problem = load_problem(path)
+    problem = problem_file.load(path, Problem)
     if system == "torch":
         return torch_train(problem, threads)
     return jax_train(system, problem)

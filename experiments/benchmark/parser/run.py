@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark import interleave
+from experiments.benchmark import interleave, problem_file
 from experiments.benchmark.parser.baselines import (
     BATCH,
     UDPIPE_OPTIONS,
     Problem,
     padded_batches,
-    save_problem,
 )
 from rntn_jax import data
 
@@ -111,7 +110,7 @@ def run(
         folder = Path(name)
         if "training" in parts:
             for dim, size in zip(dims, batch_sizes):
-                save_problem(folder / "problem.npz", _problem(splits["train"], dim, size))
+                problem_file.save(folder / "problem.npz", _problem(splits["train"], dim, size))
                 rows = take_turns("training", folder / "problem.npz")
                 for row in rows:
                     row |= {"dim": dim, "batch_size": size}

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.benchmark import problem_file
+
 Train = Callable[[], list[float]]  # one pass over all minibatches; returns their losses
 
 
@@ -26,24 +28,9 @@ class Problem(NamedTuple):
     chunk: int  # rows whose logits exist at a time, where the system can do that
 
 
-def save_problem(path: Path, problem: Problem) -> None:
-    """Writes a problem for a worker."""
-    rest = problem._asdict()
-    np.savez(path, **rest.pop("params"), **rest)
-
-
-def load_problem(path: Path) -> Problem:
-    """Reads back what `save_problem` was given."""
-    with np.load(path, allow_pickle=False) as data:
-        arrays = dict(data)
-    tokens = arrays.pop("tokens")
-    numbers = [arrays.pop(name).item() for name in ("learning_rate", "clip_norm", "chunk")]
-    return Problem(tokens, arrays, *numbers)
-
-
 def make(system: str, path: Path, threads: int) -> tuple[Train, dict[str, Any]]:
     """The baseline of that name, and the version and temporary memory of its program."""
-    problem = load_problem(path)
+    problem = problem_file.load(path, Problem)
     if system == "torch_bf16":  # thirty times slower on processors without the instructions
         problem = problem._replace(tokens=problem.tokens[:2])
     if system.startswith("torch"):

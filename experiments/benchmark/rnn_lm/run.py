@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark import interleave
-from experiments.benchmark.rnn_lm.baselines import Problem, save_problem
+from experiments.benchmark import interleave, problem_file
+from experiments.benchmark.rnn_lm.baselines import Problem
 
 __all__ = ["run"]
 
@@ -85,7 +85,7 @@ def run(
             problem = _problem(dim, size, steps, vocab_size, chunk)
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "problem.npz"
-                save_problem(path, problem)
+                problem_file.save(path, problem)
                 rows = interleave.take_turns(
                     "experiments.benchmark.rnn_lm.baselines",
                     systems or list(SYSTEMS),
