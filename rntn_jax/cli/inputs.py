@@ -6,12 +6,13 @@ import io
 import os
 import re
 import sys
+from collections.abc import Iterator
 from typing import Literal
 
 from rntn_jax import data
-from rntn_jax.data.text import read_text
+from rntn_jax.data.text import read_lines, read_text
 
-__all__ = ["Kind", "Text", "guess", "read", "text_or_file"]
+__all__ = ["Kind", "Text", "TextFile", "guess", "read", "text_or_file"]
 
 Kind = Literal["text", "trees", "parses"]
 
@@ -45,6 +46,38 @@ class Text(list[str]):
         super().__init__(span.text for span in found)
         self.source = source
         self.spans = [(span.begin, span.end) for span in found]
+
+
+class TextFile:
+    """The texts of a file, one a line, read as they are asked for; blank lines are passed over.
+
+    The file is read through once before, so that its faults are found before the work.
+
+    Attributes:
+        path: of the file.
+        lines: how many it has.
+
+    Raises:
+        DataError: for what `rntn_jax.data.text.read_lines` refuses, and when there are no words.
+    """
+
+    def __init__(self, path: str):
+        self.path, self.lines = path, 0
+        start = ""
+        for line in read_lines(path):
+            self.lines += 1
+            start = start or line.strip()
+        if next(iter(self), None) is None:
+            raise data.DataError("there are no words", file=path, value=start[:40])
+
+    def __iter__(self) -> Iterator[Text]:
+        return (text for _, text in self.after(0))
+
+    def after(self, lines: int) -> Iterator[tuple[int, Text]]:
+        """The texts that follow so many lines, with the lines read up to each."""
+        for number, line in enumerate(read_lines(self.path), 1):
+            if number > lines and (text := Text(line)):
+                yield number, text
 
 
 def guess(content: str) -> Kind:
@@ -119,7 +152,7 @@ def text_or_file(source: str) -> tuple[str | None, str]:
     return None, source
 
 
-def read(source: str, kind: str) -> list[data.Tree] | list[Text]:
+def read(source: str, kind: str) -> list[data.Tree] | list[Text] | TextFile:
     """A text, or a file (- for standard input) of texts, trees or parses.
 
     In texts each line is one; blank lines are passed over. What a file, or a text in brackets, was
@@ -130,7 +163,7 @@ def read(source: str, kind: str) -> list[data.Tree] | list[Text]:
         kind: ``text``, ``trees`` or ``parses``; ``auto``: as `guess` has it.
 
     Returns:
-        trees, or tokenised texts.
+        trees, or tokenised texts; those of a file are read as they are asked for.
 
     Raises:
         DataError: for faults in a file, and when there are no words.
@@ -141,6 +174,10 @@ def read(source: str, kind: str) -> list[data.Tree] | list[Text]:
     is_file = source == "-" or (bool(source) and os.path.exists(source))
     if kind == "text" and os.path.isdir(source):
         is_file = False
+    if is_file and source != "-" and (kind == "text" or (kind == "auto" and _begins(source))):
+        if kind == "auto":
+            _tell(source, "text")
+        return TextFile(source)
     if is_file:
         file, content = read_text(sys.stdin.buffer if source == "-" else source)
     elif kind in ("trees", "parses") and not source.lstrip().startswith("("):
@@ -162,11 +199,25 @@ def read(source: str, kind: str) -> list[data.Tree] | list[Text]:
             message, file=error.file, line=error.line, column=error.column, value=error.value
         ) from None
     if guessed and (file is not None or kind != "text"):
-        noun = {"text": "texts, one a line"}.get(kind, kind)
-        others = [f"--input={other}" for other in ("text", "trees", "parses") if other != kind]
-        where = "what was given" if file is None else file
-        print(f"{where}: read as {noun} ({' or '.join(others)} says otherwise)", file=sys.stderr)
+        _tell("what was given" if file is None else file, kind)
     return found
+
+
+def _begins(path: str) -> bool:
+    """Whether a file begins as texts do."""
+    start, length = [], 0
+    for line in read_lines(path):
+        start.append(line)
+        length += len(line.strip())
+        if length > _FIRST:
+            break
+    return guess("\n".join(start)) == "text"
+
+
+def _tell(where: str, kind: str) -> None:
+    noun = {"text": "texts, one a line"}.get(kind, kind)
+    others = [f"--input={other}" for other in ("text", "trees", "parses") if other != kind]
+    print(f"{where}: read as {noun} ({' or '.join(others)} says otherwise)", file=sys.stderr)
 
 
 def _parsed(file: str | None, content: str, kind: str) -> list[data.Tree] | list[Text]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import itertools
 import json
+import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from rntn_jax import data, plots
@@ -21,13 +27,15 @@ from rntn_jax.annotate import (
     load_pipeline,
 )
 from rntn_jax.annotate import predict as predict_trees
-from rntn_jax.cli.inputs import Text, read
+from rntn_jax.cli.inputs import Text, TextFile, read
+from rntn_jax.cli.unfinished import Unfinished
 from rntn_jax.compilation import cached
 from rntn_jax.training import ProgressBar, read_info
 
 __all__ = ["annotate", "json_of", "load", "predict"]
 
-CHUNK = 2048  # sentences between two moves of the progress bar
+CHUNK = 2048  # sentences that are labelled, and written, at a time
+_KINDS = 5  # unknown words that are told
 
 
 def load(model: str | Path | None, builder: str | Path | None) -> Pipeline:
@@ -56,7 +64,7 @@ def load(model: str | Path | None, builder: str | Path | None) -> Pipeline:
 
 
 def annotate(annotator: Pipeline, found: Sequence[Any]) -> list[Sentiment]:
-    """Answers for tokens or trees, in chunks with a progress bar when they are many.
+    """Answers for tokens or trees.
 
     Args:
         annotator: what answers.
@@ -65,27 +73,19 @@ def annotate(annotator: Pipeline, found: Sequence[Any]) -> list[Sentiment]:
     Returns:
         an answer for each.
     """
-
-    def answer(some: Sequence[Any]) -> list[Sentiment]:
-        if not isinstance(some[0], data.Tree):
-            some = build_trees(annotator.parser, some)
-        return predict_trees(annotator.classifier, some)
-
-    if len(found) <= CHUNK:
-        return answer(found)
-    done: list[Sentiment] = []
-    with ProgressBar(len(found), unit="sentences") as bar:
-        for at in range(0, len(found), CHUNK):
-            done += answer(found[at : at + CHUNK])
-            bar.advance(len(done) - at, len(done) - at, "labelling")
-    return done
+    if not isinstance(found[0], data.Tree):
+        found = build_trees(annotator.parser, found)
+    return predict_trees(annotator.classifier, found)
 
 
 @cached()
 def predict(annotator: Pipeline, source: str, kind: str, form: str, output: str | None) -> None:
     """Labels texts or trees, and writes them as text, JSON lines, brackets, SVG or one page.
 
-    Words that the model does not know are told on standard error.
+    Files of texts, however long, are read, labelled and written a piece at a time; a run that is
+    stopped is gone on with by the same command, if it wrote to a file (`Unfinished`). Pictures and
+    pages are made of all trees at once. Words that the model does not know are told on standard
+    error.
 
     Args:
         annotator: of `load`.
@@ -100,12 +100,92 @@ def predict(annotator: Pipeline, source: str, kind: str, form: str, output: str 
         ValueError: for several pictures and no folder.
     """
     found = read(source, kind)
+    if form in ("svg", "html"):
+        _draw(annotator, list(found), form, output)
+    elif output is None or (os.path.exists(output) and not os.path.isfile(output)):  # a device
+        with contextlib.nullcontext(sys.stdout) if output is None else open(output, "w") as out:
+            for text, _ in _lines(annotator, found, form, _State()):
+                out.write(text)
+                out.flush()
+    else:
+        _write(annotator, found, form, output)
+
+
+def _write(annotator: Pipeline, found: Any, form: str, output: str) -> None:
+    """Writes a file, and goes on with one that a run of the same command left unfinished."""
+    given: list[Any] = [time.time_ns()]  # there is no going on with what was typed
+    if isinstance(found, TextFile):
+        stat = os.stat(found.path)
+        given = [os.path.abspath(found.path), stat.st_size, stat.st_mtime_ns]
+    about = {"form": form, "input": given, "model": _digest(annotator)}
+    with Unfinished(output, about, _State()) as out:
+        start = _State(*out.state)
+        if start.lines:
+            print(f"{output}: going on after line {start.lines} of the input", file=sys.stderr)
+        try:
+            for text, state in _lines(annotator, found, form, start):
+                out.write(text, state)
+        except KeyboardInterrupt as stop:
+            if not isinstance(found, TextFile):
+                raise
+            done = f"{out.state[0]} of {found.lines} lines are done; the same command goes on"
+            raise type(stop)(done) from None
+        out.finish()
+
+
+class _State(NamedTuple):
+    """How far a file is labelled, and what is told at the end."""
+
+    lines: int = 0  # of the file
+    texts: int = 0
+    words: int = 0
+    unknown: int = 0  # words
+    kinds: tuple[str, ...] = ()  # the first of them
+    strange: int = 0  # texts of which half the words are unknown
+    first: int = 0  # of these
+
+
+def _lines(
+    annotator: Pipeline, found: Any, form: str, state: _State
+) -> Iterator[tuple[str, _State]]:
+    """The output in pieces, with a progress bar when there are several; each with what it ends."""
+    total = found.lines if isinstance(found, TextFile) else len(found)
+    given = found.after(state.lines) if isinstance(found, TextFile) else enumerate(found, 1)
+    with contextlib.ExitStack() as stack:
+        bar = None
+        while chunk := list(itertools.islice(given, CHUNK)):
+            if bar is None and (len(chunk) == CHUNK or state.lines):
+                bar = stack.enter_context(ProgressBar(total, done=state.lines, unit="sentences"))
+            answers = annotate(annotator, [item for _, item in chunk])
+            rows = [
+                _row(annotator, form, n, item, answer)
+                for n, ((_, item), answer) in enumerate(zip(chunk, answers), state.texts + 1)
+            ]
+            before, state = state.lines, _counted(annotator, state, chunk[-1][0], answers)
+            yield "".join(rows), state
+            if bar is not None:
+                bar.advance(state.lines - before, len(chunk), "labelling")
+    _tell_unknown(state)
+
+
+def _row(annotator: Pipeline, form: str, number: int, given: Any, answer: Sentiment) -> str:
+    if form == "json":
+        row = json_of(annotator, given, answer, id=number)
+        return json.dumps(row, ensure_ascii=False) + "\n"
+    if form == "brackets":
+        return answer.tree.to_brackets() + "\n"
+    share = 100 * answer.probabilities.max()
+    return f"{answer.name} ({share:.0f}%): {answer.tree.text}\n{answer.tree.to_text()}\n"
+
+
+def _draw(annotator: Pipeline, found: Sequence[Any], form: str, output: str | None) -> None:
+    """One page, or pictures: in a folder if there are several."""
     if form == "svg" and output is None and len(found) > 1:
         raise ValueError(
             f"{len(found)} trees make {len(found)} pictures: name a folder with --output"
         )
     done = annotate(annotator, found)
-    _tell_unknown(annotator, done)
+    _tell_unknown(_counted(annotator, _State(), len(found), done))
     if form == "svg" and (len(done) > 1 or (output and Path(output).is_dir())):
         folder = Path(str(output))
         folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +195,7 @@ def predict(annotator: Pipeline, source: str, kind: str, form: str, output: str 
         return
     if form == "svg":
         content = done[0].tree.to_svg()
-    elif form == "html":
+    else:
         trees = [answer.tree for answer in done]
         content = plots.trees_html(
             [tree.gold for tree in trees],
@@ -123,25 +203,20 @@ def predict(annotator: Pipeline, source: str, kind: str, form: str, output: str 
             title="Sentiment trees",
             class_names=trees[0].class_names,
         )
-    else:
-        if form == "json":
-            rows = (json_of(annotator, *pair, id=n) for n, pair in enumerate(zip(found, done), 1))
-            lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-        elif form == "brackets":
-            lines = (answer.tree.to_brackets() for answer in done)
-        else:
-            lines = (
-                f"{answer.name} ({100 * answer.probabilities.max():.0f}%): {answer.tree.text}\n"
-                + answer.tree.to_text()
-                for answer in done
-            )
-        content = "\n".join(lines) + "\n"
     if output is None:
         sys.stdout.write(content)
     else:
         if form == "svg":
             Path(output).parent.mkdir(parents=True, exist_ok=True)
         Path(output).write_text(content, encoding="utf-8")
+
+
+def _digest(annotator: Pipeline) -> str:
+    """A checksum of all parameters."""
+    sha = hashlib.sha256()
+    for leaf in jax.tree.leaves((annotator.parser.params, annotator.classifier.params)):
+        sha.update(np.asarray(leaf).tobytes())
+    return sha.hexdigest()
 
 
 def json_of(
@@ -177,30 +252,38 @@ def _unknown(annotator: Pipeline, tokens: Sequence[str]) -> list[str]:
     return [token for token in tokens if token not in vocabulary]
 
 
-def _tell_unknown(annotator: Pipeline, done: Sequence[Sentiment]) -> None:
-    """Says how many words the model does not know, and warns of texts that are mostly such."""
-    unknown: list[str] = []
-    strange: list[int] = []
-    total = 0
-    for number, answer in enumerate(done, 1):
+def _counted(
+    annotator: Pipeline, state: _State, lines: int, answers: Sequence[Sentiment]
+) -> _State:
+    """The state after further answers: words that the model does not know, texts of mostly such."""
+    kinds = dict.fromkeys(state.kinds)
+    words, unknown, strange, first = state.words, state.unknown, state.strange, state.first
+    for number, answer in enumerate(answers, state.texts + 1):
         # Marks are the same in most languages.
-        words = [token for token in answer.tree.tokens if token[0].isalpha()]
-        own = _unknown(annotator, words)
-        unknown += own
-        total += len(words)
-        if own and 2 * len(own) >= len(words):
-            strange.append(number)
-    if not unknown:
+        own = [token for token in answer.tree.tokens if token[0].isalpha()]
+        new = _unknown(annotator, own)
+        words += len(own)
+        unknown += len(new)
+        if len(kinds) <= _KINDS:
+            kinds.update(dict.fromkeys(new))
+        if new and 2 * len(new) >= len(own):
+            strange, first = strange + 1, first or number
+    kept = tuple(itertools.islice(kinds, _KINDS + 1))
+    return _State(lines, state.texts + len(answers), words, unknown, kept, strange, first)
+
+
+def _tell_unknown(state: _State) -> None:
+    """Says how many words the model does not know, and warns of texts that are mostly such."""
+    if not state.unknown:
         return
-    kinds = list(dict.fromkeys(unknown))
-    shown = ", ".join([*kinds[:5], "..."] if len(kinds) > 5 else kinds)
-    print(f"unknown to the model: {len(unknown)} of {total} words ({shown})", file=sys.stderr)
-    if strange:
-        where = (
-            "" if len(done) == 1 else f" in {len(strange)} texts, the first of them {strange[0]}"
-        )
+    kinds = state.kinds
+    shown = ", ".join([*kinds[:_KINDS], "..."] if len(kinds) > _KINDS else kinds)
+    counts = f"{state.unknown} of {state.words} words"
+    print(f"unknown to the model: {counts} ({shown})", file=sys.stderr)
+    if state.strange:
+        where = f" in {state.strange} texts, the first of them {state.first}"
         print(
-            f"warning: half of the words or more are unknown{where}: is this the language, and the "
-            "kind of text, that the model was trained on?",
+            f"warning: half of the words or more are unknown{where if state.texts > 1 else ''}: is "
+            "this the language, and the kind of text, that the model was trained on?",
             file=sys.stderr,
         )

@@ -7,16 +7,27 @@ characters, and paths of anything but regular files, as pipes and devices may ha
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import pathlib
 import stat
 import tempfile
+from collections.abc import Iterator
 from typing import IO
 
 from rntn_jax.data.errors import DataError
 
-__all__ = ["name_of", "place", "read_bytes", "read_sentences", "read_text", "unified", "write_text"]
+__all__ = [
+    "name_of",
+    "place",
+    "read_bytes",
+    "read_lines",
+    "read_sentences",
+    "read_text",
+    "unified",
+    "write_text",
+]
 
 MOST_BYTES = 2**30  # of a file or stream: twice the text of WikiText-103
 LONGEST_LINE = 2**27  # characters: text8, of 100 million, is one line
@@ -118,6 +129,52 @@ def read_text(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> tuple[str
     return file, text
 
 
+def read_lines(path: str | os.PathLike[str]) -> Iterator[str]:
+    """The lines of a file, one after the other, however long the file is.
+
+    Args:
+        path: a regular file, UTF-8; lines end in LF, CRLF or CR.
+
+    Yields:
+        Each line without its end; what follows the last end counts as one if it is not empty.
+
+    Raises:
+        DataError: with file, line and column, for what `read_text` refuses, when it is reached;
+            the size of the file is not bounded.
+        OSError: when the file cannot be opened.
+
+    Cost:
+        Memory for a piece of the file (1 MiB), or its longest line.
+    """
+    file, lines, rest = name_of(path), 0, ""
+    _check_regular(file)
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    with open(path, "rb") as stream:
+        while True:
+            piece = stream.read(_PIECE)
+            try:
+                text = rest + decoder.decode(piece, final=not piece)
+            except UnicodeDecodeError as error:
+                raise _not_utf8(error, file, rest, lines) from None
+            if "\0" in text:
+                line, column = place(text, text.index("\0"))
+                message = "a character NUL, which no text holds (UTF-8 is wanted)"
+                raise DataError(message, file=file, line=lines + line, column=column, value="\0")
+            held = "\r" if piece and text.endswith("\r") else ""  # an LF may follow
+            *whole, rest = _with_lf(text.removesuffix(held)).split("\n")
+            rest += held
+            for line in whole:
+                lines += 1
+                yield line
+            if len(rest) > LONGEST_LINE:
+                message = f"a line of more than {LONGEST_LINE:,} characters"
+                raise DataError(message, file=file, line=lines + 1)
+            if not piece:
+                if rest:
+                    yield rest
+                return
+
+
 def read_bytes(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> bytes | str:
     """The whole content of a file or stream, as it is; a text stream's is text.
 
@@ -134,15 +191,19 @@ def read_bytes(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> bytes | 
         UnicodeDecodeError: from a text stream of other bytes.
     """
     if isinstance(source, str | os.PathLike):
-        mode = os.stat(source).st_mode
-        if not stat.S_ISREG(mode):
-            kind = "a directory" if stat.S_ISDIR(mode) else "a pipe, device or socket"
-            hint = "" if stat.S_ISDIR(mode) else " (commands that read `-` take standard input)"
-            raise DataError(f"is {kind}, not a file{hint}", file=os.fspath(source))
+        _check_regular(os.fspath(source))
         with open(source, "rb") as stream:
             _check_size(os.fstat(stream.fileno()).st_size, os.fspath(source))
             return _read_stream(stream)
     return _read_stream(source)
+
+
+def _check_regular(path: str) -> None:
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        kind = "a directory" if stat.S_ISDIR(mode) else "a pipe, device or socket"
+        hint = "" if stat.S_ISDIR(mode) else " (commands that read `-` take standard input)"
+        raise DataError(f"is {kind}, not a file{hint}", file=path)
 
 
 def _read_stream(stream: IO[str] | IO[bytes]) -> bytes | str:
@@ -168,7 +229,11 @@ def unified(text: str) -> str:
         >>> unified("\\ufeffa\\rb")
         'a\\nb'
     """
-    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return _with_lf(text.removeprefix("\ufeff"))
+
+
+def _with_lf(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def place(text: str, at: int) -> tuple[int, int]:
@@ -185,18 +250,20 @@ def place(text: str, at: int) -> tuple[int, int]:
         >>> place("a\\r\\nbc", 4)
         (2, 2)
     """
-    before = text[:at].replace("\r\n", "\n").replace("\r", "\n")
+    before = _with_lf(text[:at])
     return before.count("\n") + 1, len(before) - before.rfind("\n")
 
 
-def _not_utf8(error: UnicodeDecodeError, file: str) -> DataError:
-    before = unified(error.object[: error.start].decode(errors="replace"))
+def _not_utf8(error: UnicodeDecodeError, file: str, text: str = "", lines: int = 0) -> DataError:
+    """The fault, in bytes before which there were so many lines, and then this text."""
+    before = error.object[: error.start].decode(errors="replace")
+    before = _with_lf(text + before) if text or lines else unified(before)
     line, column = place(before, len(before))
     value = error.object[error.start : error.start + 1]
     return DataError(
         f"byte 0x{value.hex()} is not UTF-8 ({error.reason})",
         file=file,
-        line=line,
+        line=lines + line,
         column=column,
         value=value,
     )
