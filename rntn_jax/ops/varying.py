@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import jax
 from jax import lax
 
-__all__ = ["vary_like"]
+__all__ = ["mesh_axes", "vary_like"]
 
 Tree = TypeVar("Tree")
 
@@ -45,19 +45,19 @@ def vary_like(tree: Tree, *others: Any) -> Tree:
         >>> float(gradient(jax.numpy.ones(()), jax.numpy.arange(4.0)))
         6.0
     """
-    axes = frozenset().union(*map(_axes, jax.tree.leaves((tree, others))))
+    axes = frozenset().union(*map(mesh_axes, jax.tree.leaves((tree, others))))
     if not axes:
         return tree
 
     def cast(x: Any) -> Any:
-        missing = tuple(sorted(axes - _axes(x)))
+        missing = tuple(sorted(axes - mesh_axes(x)))
         return lax.pcast(x, missing, to="varying") if missing else x
 
     return jax.tree.map(cast, tree)
 
 
-def _axes(x: Any) -> frozenset[str]:
-    """Mesh axes that an array varies over."""
+def mesh_axes(x: Any) -> frozenset[str]:
+    """Mesh axes that an array varies over: those of `jax.shard_map`; outside of it none."""
     own = jax.typeof(x)
     kind = getattr(own, "manual_axis_type", None)
     return getattr(own, "vma", frozenset()) if kind is None else kind.varying

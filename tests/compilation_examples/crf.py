@@ -62,6 +62,7 @@ CHAIN = [
     *of_chain(chain.log_partition),
     *of_chain(chain.log_partition, SOME),
     *of_chain(chain.log_partition, options={"method": "parallel"}, slow=True),
+    Example(chain.log_partition, args(CHAINS[0]), options={"method": "kernel"}, slow=True),
     *of_chain(chain.score, LABELS),
     *of_chain(chain.log_prob, LABELS),
     *of_chain(chain.marginals, slow=True),

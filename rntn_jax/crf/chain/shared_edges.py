@@ -35,6 +35,7 @@ Source: 004, P_s, L and the model marginals theorem; the recursion is not in the
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -51,6 +52,7 @@ from rntn_jax.crf.chain._steps import (
     log_z,
     scaled_exp,
 )
+from rntn_jax.crf.chain.kernel import backward_kernel, forward_kernel
 from rntn_jax.ops import accumulator, cast_like, masked
 from rntn_jax.ops.logspace import (
     MIN_PROB,
@@ -136,7 +138,7 @@ def _reachable_only(prepared: _Prepared) -> _Prepared:
     return prepared._replace(u=u, subtracted=subtracted + more)
 
 
-def _product_steps(w, e, mask, entered) -> jax.Array:
+def _product_steps(e, w, mask, entered) -> jax.Array:
     """States ``n_t [T, B, C]``."""
 
     def step(before, inputs):
@@ -146,6 +148,9 @@ def _product_steps(w, e, mask, entered) -> jax.Array:
         return n, n
 
     return lax.scan(step, jnp.ones_like(w[0]), (w, mask, entered))[1]
+
+
+_product_kernel = forward_kernel(_product_steps)
 
 
 def _lost(prepared: _Prepared, e, states) -> jax.Array:
@@ -167,11 +172,13 @@ def _log_steps(prepared: _Prepared) -> tuple[jax.Array, jax.Array]:
     return lax.scan(step, jnp.zeros_like(u[0]), (u, mask, entered))[1]
 
 
-def run(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[jax.Array, Run]:
+def run(
+    node: jax.Array, edge: jax.Array, mask: jax.Array, kernel: bool = False
+) -> tuple[jax.Array, Run]:
     """``ln Z``, and what the backward pass needs.
 
     Args:
-        node, edge, mask: as `log_partition` takes them.
+        node, edge, mask, kernel: as `log_partition` takes them.
 
     Returns:
         ``[B]`` nats, and a `Run`.
@@ -181,7 +188,8 @@ def run(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[jax.Array, R
 
     def products(prepared):
         w = scaled_exp(prepared.u)
-        n = _product_steps(w, e, prepared.mask, prepared.has_edge)
+        steps = _product_kernel if kernel else _product_steps
+        n = steps(e, w, prepared.mask, prepared.has_edge)
         parts = prepared.subtracted + safe_log(n.sum(axis=-1) / SCALE)
         total = long_sum(jnp.where(prepared.mask, parts, 0))
         return total, Run(n, w, jnp.ones((), bool))
@@ -201,20 +209,23 @@ def run(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[jax.Array, R
     return lax.cond(safe, products, checked, prepared)
 
 
-@jax.custom_vjp
-def log_partition(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Array:
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def log_partition(
+    node: jax.Array, edge: jax.Array, mask: jax.Array, kernel: bool = False
+) -> jax.Array:
     """``ln Z [B]``. Gradient: the marginals. Residuals: the arguments, and twice ``node``.
 
     Args:
         node: float ``[B, T, C]``, T at least 1.
         edge: float ``[C, C]``.
         mask: bool ``[B, T]``.
+        kernel: whether the two loops run as one kernel each.
 
     Returns:
         ``[B]`` nats in at least float32; ``-inf`` where every labelling is forbidden, 0 for a row
         without positions.
     """
-    return run(node, edge, mask)[0]
+    return run(node, edge, mask, kernel)[0]
 
 
 class _Residuals(NamedTuple):
@@ -224,13 +235,13 @@ class _Residuals(NamedTuple):
     run: Run
 
 
-def _fwd(node, edge, mask) -> tuple[jax.Array, _Residuals]:
-    total, ran = run(node, edge, mask)
+def _fwd(node, edge, mask, kernel) -> tuple[jax.Array, _Residuals]:
+    total, ran = run(node, edge, mask, kernel)
     return total, _Residuals(node, edge, mask, ran)
 
 
-def _bwd(res: _Residuals, ct) -> tuple[jax.Array, jax.Array, None]:
-    d_node, d_edge = _marginals(res, ct.astype(res.run.w.dtype))
+def _bwd(kernel: bool, res: _Residuals, ct) -> tuple[jax.Array, jax.Array, None]:
+    d_node, d_edge = _marginals(res, ct.astype(res.run.w.dtype), kernel)
     return *cast_like((d_node, d_edge), (res.node, res.edge)), None
 
 
@@ -256,7 +267,20 @@ def _sum_of_products(x: jax.Array, y: jax.Array) -> jax.Array:
     return einsum("ki,kj->ij", *(z.reshape(-1, z.shape[-1]) for z in (x, y)))  # 4 % quicker
 
 
-def _marginals(res: _Residuals, ct) -> tuple[jax.Array, jax.Array]:
+def _back_steps(e, x, entered) -> jax.Array:
+    """``b [T, B, C]``."""
+
+    def step(b, inputs):
+        x, entered = inputs
+        return jnp.where(entered[:, None], matmul(x * b, e.T), b), b
+
+    return lax.scan(step, jnp.ones_like(x[0]), (x, entered), reverse=True)[1]
+
+
+_back_kernel = backward_kernel(_back_steps)
+
+
+def _marginals(res: _Residuals, ct, kernel: bool = False) -> tuple[jax.Array, jax.Array]:
     """Marginals times ``ct [B]``, those of edges summed ``[C, C]``; without it ``[B, C, C]``."""
     states, w, products = res.run
     mask, entered = res.mask.T, has_edge(res.mask).T
@@ -267,12 +291,7 @@ def _marginals(res: _Residuals, ct) -> tuple[jax.Array, jax.Array]:
     def by_products():
         e, r = jnp.exp(edge), divide_by_sum(1.0, states)
         x = jnp.where(mask[..., None] & (states != 0), w * r, 0)
-
-        def step(b, inputs):
-            x, entered = inputs
-            return jnp.where(entered[:, None], matmul(x * b, e.T), b), b
-
-        _, b = lax.scan(step, jnp.ones_like(x[0]), (x, entered), reverse=True)
+        b = (_back_kernel if kernel else _back_steps)(e, x, entered)
         g = states * b * r
         # Rounding errors of 100,000 steps add up: what should sum to 1 is divided by its sum.
         total = g.sum(axis=-1)
