@@ -1,4 +1,4 @@
-"""Training data of the dependency parser, `rntn_jax.annotate`'s: for parsing and ud_pipeline."""
+"""Training data of the dependency parsers, `rntn_jax.annotate`'s: for parsing and ud_pipeline."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from rntn_jax.annotate.dependency_parser import (
     AREA,
     DependencyParser,
     columns,
+    graph_batch,
     length_groups,
     pad_sentences,
     parse_tagged,
 )
-from rntn_jax.models import context_parser, parser
+from rntn_jax.models import context_parser, graph_parser, parser
 
-__all__ = ["batches_in_context", "evaluate", "vocabularies_of", "windows"]
+__all__ = ["batches_in_context", "evaluate", "graph_batches", "vocabularies_of", "windows"]
 
 
 def vocabularies_of(
@@ -51,6 +52,7 @@ def _gold(
     options: dict[str, Any],
     least: int,
     area: int,
+    projective: bool = True,
 ) -> Iterator[Gold]:
     number = {relation: r for r, relation in enumerate(relations)}
     lengths = [len(sentence.forms) for sentence in sentences]
@@ -59,10 +61,12 @@ def _gold(
         heads = np.full((rows, words + 2), -1, np.int32)
         labels, lifted = heads.copy(), 0
         for row, sentence in enumerate(group):
-            projective, lifts = data.dependencies.projectivise(sentence.heads)
+            own, lifts = np.asarray(sentence.heads), 0
+            if projective:
+                own, lifts = data.dependencies.projectivise(own)
             lifted += lifts
-            heads[row, 1 : len(projective) + 1] = projective
-            labels[row, 1 : len(projective) + 1] = [number[r] for r in sentence.relations]
+            heads[row, 1 : len(own) + 1] = own
+            labels[row, 1 : len(own) + 1] = [number[r] for r in sentence.relations]
         yield Gold(pad_sentences(group, vocabularies, options, rows, words), heads, labels, lifted)
 
 
@@ -105,6 +109,22 @@ def batches_in_context(
             parser.oracle_transitions(places, gold.heads, gold.relations, len(relations))
         )
         found.append(context_parser.Batch(gold.sentences, seen, labels, step))
+        lifted += gold.lifted
+    return found, lifted
+
+
+def graph_batches(
+    sentences: Sequence[data.ConlluSentence],
+    vocabularies: Sequence[data.Vocabulary],
+    relations: list[str],
+    options: dict[str, Any],
+    words: int,
+) -> tuple[list[graph_parser.Batch], int]:
+    """Minibatches of sentences of like length, of so many words each, and the arcs lifted."""
+    found, lifted, projective = [], 0, options["projective"]
+    for gold in _gold(sentences, vocabularies, relations, options, 16, words, projective):
+        heads, labels = (np.maximum(x[:, 1:-1], 0) for x in (gold.heads, gold.relations))
+        found.append(graph_batch(gold.sentences)._replace(heads=heads, relations=labels))
         lifted += gold.lifted
     return found, lifted
 

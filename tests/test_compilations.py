@@ -25,6 +25,7 @@ from rntn_jax.models import (
     arc_standard,
     context_parser,
     encoder,
+    graph_parser,
     layers,
     mv_rnn,
     node_classifier,
@@ -89,6 +90,7 @@ NOTHING_TO_COMPILE = {
         module.init
         for module in (
             *(rntn, rnn_lm, window, encoder, tagger, parser, context_parser, span_parser),
+            graph_parser,
             *(sparse_crf, node_classifier, tree_lstm, mv_rnn, vec_avg),
         )
     ),

@@ -10,6 +10,8 @@ from experiments.flags import check_ranges, option
 
 __all__ = ["PRESETS", "Config"]
 
+GRAPH = {"model": ("graph",)}  # settings of one model only
+
 
 @dataclass(frozen=True)
 class Config:
@@ -22,7 +24,16 @@ class Config:
     test: str | None = settings.test_file()
     max_sentences: int | None = option(None, "use only that many sentences of each split")
 
-    feats: bool = option(False, "read the column FEATS too", group="model")
+    model: str = option(
+        "transitions",
+        "transitions: greedy steps; graph: exact likelihood of trees by scores of arcs",
+        ("transitions", "graph"),
+        group="model",
+    )
+    projective: bool = option(
+        False, "only trees without crossing arcs (slower, O(T^3))", needs=GRAPH
+    )
+    feats: bool = option(False, "read the column FEATS too")
     suffixes: bool = option(True, "read the last three letters of words too")
     min_count: int = option(2, "rarer words are unknown")
     word_dim: int = option(64, "width of word vectors")
@@ -33,8 +44,14 @@ class Config:
     rnn_dim: int = option(
         100, "width of their states, of each direction", needs={"rnn_layers": range(1, 1000)}
     )
-    hidden_dim: int = option(200, "width of the hidden layer")
-    activation: str = option("relu", "activation of the hidden layer", ("relu", "cube", "tanh"))
+    hidden_dim: int = option(200, "width of the hidden layer (graph: of heads and dependents)")
+    relation_dim: int = option(100, "width of the hidden layer of relations", needs=GRAPH)
+    activation: str = option(
+        "relu",
+        "activation of the hidden layer",
+        ("relu", "cube", "tanh"),
+        needs={"model": ("transitions",)},
+    )
     word_range: float = option(0.2, "half-width of the initial vectors")
     unknown_rate: float = option(0.0, "rate at which words become unknown in training")
     input_dropout: float = option(
@@ -45,7 +62,7 @@ class Config:
     seed: int = option(0, "seed of initialisation, order and dropout", group="training")
     epochs: int = option(10, "passes over the training steps")
     batch_size: int = option(
-        1024, "steps of the parser per minibatch (with recurrent layers: at most)"
+        1024, "steps of the parser, two a word, per minibatch (with recurrent layers: at most)"
     )
     learning_rate: float = option(2e-3, "step size of Adam, falling to 0 as a cosine")
     clip_norm: float | None = option(5.0, "clip the gradient to this global norm")
@@ -64,6 +81,7 @@ class Config:
                 "column_dim",
                 "rnn_dim",
                 "hidden_dim",
+                "relation_dim",
                 "epochs",
                 "batch_size",
                 "keep_checkpoints",
@@ -73,6 +91,8 @@ class Config:
             positive=("learning_rate", "clip_norm"),
         )
         settings.check_own_files(self)
+        if self.model == "graph" and not self.rnn_layers:
+            raise ValueError("rnn_layers must be at least 1 where model is graph, got 0")
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -82,6 +102,18 @@ PRESETS: dict[str, dict[str, Any]] = {
         "corpus": "ud_ewt",
         "rnn_layers": 1,
         "rnn_dim": 125,
+        "batch_size": 2048,
+        "unknown_rate": 0.1,
+        "input_dropout": 0.3,
+        "hidden_dropout": 0.4,
+        "average": 0.998,
+    },
+    "graph": {  # trees by scores of arcs
+        "corpus": "ud_ewt",
+        "model": "graph",
+        "rnn_layers": 2,
+        "rnn_dim": 200,
+        "word_dim": 100,
         "batch_size": 2048,
         "unknown_rate": 0.1,
         "input_dropout": 0.3,

@@ -1,4 +1,4 @@
-"""Dependency parsing by transitions over a window network: train, parse, from raw text too."""
+"""Dependency parsing, by transitions or by scores of arcs: train, parse, from raw text too."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ _FORMAT = flags.DEFINE_enum(
     "format", "conllu", ["conllu", "text", "json", "svg", "html"], "what to write"
 )
 _OUTPUT = flags.DEFINE_string("output", None, "file to write (default: standard output)")
+_MARGINALS = flags.DEFINE_bool(
+    "marginals", False, "write the probability of each arc into MISC (of a run with --model=graph)"
+)  # fmt: skip
 _MODEL = flags.DEFINE_string(
-    "model", None, "model file (default of --parse: the run's; for raw text, one that "
+    "model_file", None, "model file (default of --parse: the run's; for raw text, one that "
     "./launch.sh ud_pipeline trained; default: that in the package)"
 )  # fmt: skip
 
@@ -35,15 +38,15 @@ COMMAND = Command(
     about=__doc__ or "",
     examples=(
         ("", "train on the embedded treebank: seconds"),
-        ("--train=train.conllu --dev=dev.conllu", "train on CoNLL-U files of your own"),
+        ("--preset=graph --train=train.conllu", "by scores of arcs, on CoNLL-U files of your own"),
         ("--parse=tagged.conllu", "parse with the model that was trained so"),
         ('--text "The dog ate my homework."', "raw text, or that of a file"),
     ),
     settings=Config,
     verbs={
-        "parse": ("model", "workdir", "preset", "train"),
-        "text": ("model", "format", "output"),
-        "evaluate_text": ("model", "output"),
+        "parse": ("model_file", "marginals", "workdir", "preset", "train"),
+        "text": ("model_file", "format", "output"),
+        "evaluate_text": ("model_file", "output"),
     },
     run=("preset", "workdir", "fresh"),
     for_text="--text {}",
@@ -60,10 +63,10 @@ def _main() -> None:
     preset = str(flags.FLAGS["preset"].value)
     workdir = Path(_WORKDIR.value or default_folder("parsing", preset, config.train))
     if _PARSE.value is not None:
-        path = model_file(COMMAND, _MODEL.value, workdir)
+        path = model_file(COMMAND, _MODEL.value, workdir, "model_file")
         from experiments.parsing import predict
 
-        predict.parse(path, _PARSE.value)
+        predict.parse(path, _PARSE.value, marginals=_MARGINALS.value)
         return
     if verbs:
         from rntn_jax.cli import parse
@@ -83,6 +86,13 @@ def _main() -> None:
             continue
         uas, las, clas = (100 * result[f"{split}_{name}"] for name in ("uas", "las", "clas"))
         print(f"{split}: UAS {uas:.2f}  LAS {las:.2f}  CLAS {clas:.2f}")
+        if (count := result.get(f"{split}_nonprojective_sentences")) is not None:
+            error = 100 * result[f"{split}_calibration_error"]
+            said = f"calibration error of the arcs {error:.2f} %"
+            if count:
+                uas, las = (100 * result[f"{split}_nonprojective_{s}"] for s in ("uas", "las"))
+                said += f"; {count} sentences with crossing arcs: UAS {uas:.2f}  LAS {las:.2f}"
+            print(f"{split}: {said}")
     print(f"report: {result['report']}")
     print(f"parse a file by this model: {use_model(COMMAND.name, workdir, '--parse=FILE')}")
 

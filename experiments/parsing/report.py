@@ -49,8 +49,11 @@ def write(
     }
     figures["parameters"] = f"{result['parameters']:,}"
     answers = parse_tagged(model, sentences)
+    graph = config.model == "graph"
+    unit = "nats a word" if graph else "nats a step"
+    title = "A graph-based parser" if graph else "A transition parser"
     page = plots.report_html(
-        title="A transition parser",
+        title=title,
         summary=f"Corpus {config.train or config.corpus}, model chosen on dev after epoch "
         f"{result['epoch']} of {result['epochs_run']}; {result['seconds']:.0f} s of training; "
         f"{result['parameters']:,} parameters.",
@@ -60,11 +63,12 @@ def write(
         decimals=2,
         history=history,
         curves=[
-            plots.Curves("Loss", "epoch", ["train_nll"], "nats a step"),
+            plots.Curves("Loss", "epoch", ["train_nll"], unit),
             plots.Curves("Dev", "epoch", ["dev_uas", "dev_las"], "fraction", result["epoch"]),
         ],
         sections=[
             plots.Section("By relation", _by_relation(sentences, answers)),
+            *([plots.Section("Calibration", _calibration(result, last))] if graph else []),
             plots.Section("Sentences", _sentences(sentences, answers)),
         ],
         config=dataclasses.asdict(config),
@@ -89,6 +93,19 @@ def _by_relation(gold: Sequence[data.ConlluSentence], answers: Sequence[Any]) ->
             for kind, n in counts.most_common(25)
         }
     )
+
+
+def _calibration(result: dict[str, Any], split: str) -> str:
+    """How often arcs are right, by their probability."""
+    rows = [
+        f"<tr><td>{low:.1f}-{low + 0.1:.1f}</td><td>{n:,}</td><td>{p:.3f}</td>"
+        f"<td>{right:.3f}</td></tr>"
+        for low, n, p, right in result[f"{split}_calibration"]
+    ]
+    head = "<tr><th>probability</th><th>arcs</th><th>mean of it</th><th>right</th></tr>"
+    error = 100 * result[f"{split}_calibration_error"]
+    note = f"<p>Mean distance of the last two columns: {error:.2f} %.</p>"
+    return scroll_html("Calibration", f"<table>{head}{''.join(rows)}</table>") + note
 
 
 def _sentences(gold: Sequence[data.ConlluSentence], answers: Sequence[Any]) -> str:

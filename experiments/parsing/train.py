@@ -1,4 +1,4 @@
-"""Training of the transition parser: the readable loop."""
+"""Training of the parsers, of transitions and of arcs: the readable loop."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from experiments import loop, optimizers
 from experiments.parser_data import (
     batches_in_context,
     evaluate,
+    graph_batches,
     vocabularies_of,
     windows,
 )
@@ -26,8 +27,12 @@ from experiments.settings import dropout_rates
 from experiments.splits import load_conllu
 from experiments.workdir import run_once, write_json
 from rntn_jax import data
-from rntn_jax.annotate.dependency_parser import DependencyParser, save_dependency_parser
-from rntn_jax.models import context_parser, encoder, parser
+from rntn_jax.annotate.dependency_parser import (
+    DependencyParser,
+    parse_with_marginals,
+    save_dependency_parser,
+)
+from rntn_jax.models import context_parser, encoder, graph_parser, parser
 from rntn_jax.training import NotFiniteError, make_train_step
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
@@ -109,20 +114,47 @@ class InContext:
         )
 
 
+class Graphs(InContext):
+    """Minibatches of sentences and their trees: those of the scores of arcs."""
+
+    def __init__(self, config: Config, sentences, vocabularies, relations, options):
+        self._batches, self.lifted = graph_batches(
+            sentences, vocabularies, relations, options, config.batch_size // 2
+        )
+        self._steps = [2 * int(batch.length.sum()) for batch in self._batches]
+        self.steps, self.updates, self._config = sum(self._steps), len(self._batches), config
+
+    def loss(self, params, batch, key):
+        """``-ln P`` of the trees with their relations, a word."""
+        config = self._config
+        rates = dropout_rates(config)
+        return graph_parser.loss(params, batch, projective=config.projective, **rates, key=key)
+
+
 def make_model(config: Config, vocabularies, relations, options) -> DependencyParser:
     """Random parameters, and what goes with them."""
     key = jax.random.split(jax.random.key(config.seed))[0]
     words = tuple(len(v) + 1 for v in vocabularies)  # and the root
     columns = (config.column_dim,) * (len(vocabularies) - 1)
     if config.rnn_layers:
+        reader = encoder.Config(
+            words,
+            (config.word_dim, *columns),
+            rnn_layers=config.rnn_layers,
+            rnn_dim=config.rnn_dim,
+            word_range=config.word_range,
+        )
+    if config.model == "graph":
+        sizes = graph_parser.Config(
+            reader,
+            num_relations=len(relations),
+            arc_dim=config.hidden_dim,
+            relation_dim=config.relation_dim,
+        )
+        params = graph_parser.init(key, sizes)
+    elif config.rnn_layers:
         sizes = context_parser.Config(
-            encoder.Config(
-                words,
-                (config.word_dim, *columns),
-                rnn_layers=config.rnn_layers,
-                rnn_dim=config.rnn_dim,
-                word_range=config.word_range,
-            ),
+            reader,
             num_relations=len(relations),
             relation_dim=config.column_dim,
             hidden_dim=config.hidden_dim,
@@ -151,14 +183,12 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
 
 def _run(config: Config, workdir: Path, splits: dict[str, Sentences]) -> dict[str, Any]:
     """`run` in a folder that is held."""
-    options = {
-        "feats": config.feats,
-        "suffixes": config.suffixes,
-        "activation": config.activation,
-    }
+    graph = config.model == "graph"
+    options: dict[str, Any] = {"feats": config.feats, "suffixes": config.suffixes}
+    options |= {"projective": config.projective} if graph else {"activation": config.activation}
     relations = sorted({r for sentence in splits["train"] for r in sentence.relations})
     vocabularies = vocabularies_of(splits["train"], options, config.min_count)
-    loader = (InContext if config.rnn_layers else Windows)(
+    loader = (Graphs if graph else InContext if config.rnn_layers else Windows)(
         config, splits["train"], vocabularies, relations, options
     )
     model = make_model(config, vocabularies, relations, options)
@@ -199,7 +229,7 @@ def _run(config: Config, workdir: Path, splits: dict[str, Sentences]) -> dict[st
             metrics.write(run_state.step, **row)
             better = run_state.finish_epoch(scores.las, metrics.rows[-1])
             bar.say(
-                f"epoch {epoch}: {row['train_nll']:.4f} nats a step, dev UAS "
+                f"epoch {epoch}: {row['train_nll']:.4f} nats, dev UAS "
                 f"{100 * scores.uas:.2f} LAS {100 * scores.las:.2f}, {seconds:.1f} s"
                 + (" *" if better else "")
             )
@@ -218,10 +248,43 @@ def _run(config: Config, workdir: Path, splits: dict[str, Sentences]) -> dict[st
         scores = evaluate(model, splits[split])
         result |= {f"{split}_uas": scores.uas, f"{split}_las": scores.las}
         result[f"{split}_clas"] = scores.clas
+        if graph:
+            found = of_arcs(model, splits[split])
+            result |= {f"{split}_{name}": value for name, value in found.items()}
     result["report"] = str(workdir / "report.html")
     report.write(workdir, config, result, metrics.rows, model, splits)
     write_json(workdir / "result.json", result)
     return result
+
+
+def of_arcs(model: DependencyParser, sentences: Sentences) -> dict[str, Any]:
+    """Scores of the sentences whose trees are not projective, and calibration of the marginals.
+
+    Returns:
+        ``nonprojective_sentences``, their ``nonprojective_uas`` and ``nonprojective_las``;
+        ``calibration``, of each tenth of probabilities with arcs in it where it begins, their
+        number, mean probability and the share that is right; and ``calibration_error``, the mean
+        distance of the last two, weighted by numbers.
+    """
+    answers = parse_with_marginals(model, sentences)
+    crossing = [not data.dependencies.is_projective(s.heads) for s in sentences]
+    own = [(s, a[:2]) for s, a, is_one in zip(sentences, answers, crossing) if is_one]
+    scores = data.dependencies.attachment_scores(*zip(*own)) if own else None
+    p = np.concatenate([np.zeros(0), *(answer[2] for answer in answers)])
+    right = np.concatenate([np.zeros(0), *(a[0] == s.heads for s, a in zip(sentences, answers))])
+    tenth = np.minimum((10 * p).astype(int), 9)
+    rows = []
+    for k in np.unique(tenth):
+        own_p, own_right = p[tenth == k], right[tenth == k]
+        rows.append((k / 10, len(own_p), float(own_p.mean()), float(own_right.mean())))
+    error = sum(n * abs(mean - share) for _, n, mean, share in rows) / max(len(p), 1)
+    return {
+        "nonprojective_sentences": len(own),
+        "nonprojective_uas": scores.uas if scores else None,
+        "nonprojective_las": scores.las if scores else None,
+        "calibration": rows,
+        "calibration_error": error,
+    }
 
 
 def _which(epoch: int, first: int, at: int) -> str:

@@ -24,7 +24,7 @@ COMMAND = Command(
     ),
     settings=Config,
     run=("preset", "workdir", "fresh"),
-    notes="To use a model: ./launch.sh parsing --text=FILE --model=RUN/model.safetensors",
+    notes="To use a model: ./launch.sh parsing --text=FILE --model_file=RUN/model.safetensors",
 )
 
 
@@ -42,7 +42,7 @@ def _main() -> None:
             shown = "  ".join(f"{n} {100 * result[f'{split}_{n}']:.2f}" for n in names)
             print(f"{split}, F1 from raw text: {shown}")
     model = workdir / "model.safetensors"
-    print(f"parse a text by this model: ./launch.sh parsing --text=FILE --model={model}")
+    print(f"parse a text by this model: ./launch.sh parsing --text=FILE --model_file={model}")
 
 
 main = entry_point(_main, COMMAND)

@@ -1,4 +1,4 @@
-"""Dependency trees over tagged sentences, by a trained transition parser."""
+"""Dependency trees over tagged sentences, by a trained parser, of transitions or of arcs."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ import numpy as np
 
 from rntn_jax import sequences
 from rntn_jax.data import ConlluSentence, Vocabulary
-from rntn_jax.models import context_parser, encoder, parser
+from rntn_jax.models import context_parser, encoder, graph_parser, parser
 from rntn_jax.shapes import shapes_repr
 from rntn_jax.training import load_record, require, save_pytree, shapes_of, texts, tuples
 
 __all__ = [
     "DependencyParser",
     "columns",
+    "graph_batch",
     "length_groups",
     "load_dependency_parser",
     "pad_sentences",
     "parse_tagged",
+    "parse_with_marginals",
     "save_dependency_parser",
 ]
 
@@ -34,11 +36,11 @@ AREA = 1 << 14  # words parsed at a time, with padding
 class DependencyParser(NamedTuple):
     """Everything needed to parse a tagged sentence."""
 
-    params: parser.Params | context_parser.Params
+    params: parser.Params | context_parser.Params | graph_parser.Params
     vocabularies: tuple[Vocabulary, ...]  # of the columns
     relations: list[str]
-    config: parser.Config | context_parser.Config
-    options: dict[str, Any]  # feats, suffixes, activation
+    config: parser.Config | context_parser.Config | graph_parser.Config
+    options: dict[str, Any]  # feats, suffixes; activation, or of graphs projective
 
     __repr__ = shapes_repr
 
@@ -135,6 +137,8 @@ def parse_tagged(
     Returns:
         Heads int32 ``[T]``, 0 for the root, and relations, of each sentence.
     """
+    if isinstance(model.config, graph_parser.Config):
+        return [answer[:2] for answer in parse_with_marginals(model, sentences)]
     root, activation = model.relations.index("root"), model.options["activation"]
     if isinstance(model.config, context_parser.Config):
         run = partial(_decode_in_context, model.params, root=root, activation=activation)
@@ -153,6 +157,45 @@ def parse_tagged(
             names = [model.relations[r] for r in labels[row, 1:end]]
             answers[member] = heads[row, 1:end], names
     return answers
+
+
+def parse_with_marginals(
+    model: DependencyParser, sentences: Sequence[ConlluSentence]
+) -> list[tuple[np.ndarray, list[str], np.ndarray]]:
+    """`parse_tagged` of a graph-based parser, with the probability of each arc.
+
+    Args:
+        model: the parser.
+        sentences: forms and tags are read, trees are not.
+
+    Returns:
+        Heads int32 ``[T]``, relations, and the probability of each word's head ``[T]``, whatever
+        the relation, of each sentence.
+
+    Raises:
+        ValueError: for a parser by transitions, which has no such probability.
+    """
+    if not isinstance(model.config, graph_parser.Config):
+        raise ValueError("a parser by transitions has no marginals of arcs")
+    root, projective = model.relations.index("root"), model.options["projective"]
+    answers: list[Any] = [None] * len(sentences)
+    for members, rows, words in length_groups([len(s.forms) for s in sentences], 16, AREA // 4):
+        group = [sentences[m] for m in members]
+        padded = pad_sentences(group, model.vocabularies, model.options, rows, words)
+        batch = graph_batch(padded)
+        found = graph_parser.decode(model.params, batch, root, projective=projective)
+        heads, labels, probability = jax.device_get(tuple(found))
+        for row, member in enumerate(members):
+            end = len(sentences[member].forms)
+            names = [model.relations[r] for r in labels[row, :end]]
+            answers[member] = heads[row, :end], names, probability[row, :end]
+    return answers
+
+
+def graph_batch(sentences: parser.Sentences) -> graph_parser.Batch:
+    """Sentences of `pad_sentences` without the ids of root and end, as graphs take them."""
+    ids = np.stack(sentences.ids, axis=-1)[:, 1:-1]
+    return graph_parser.Batch(ids, np.asarray(sentences.length))
 
 
 def info_of(model: DependencyParser) -> dict[str, Any]:
@@ -175,7 +218,11 @@ def from_info(info: dict[str, Any]) -> DependencyParser:
     sizes, options = tuples(info["config"]), info["options"]
     relations = texts(info["relations"], "relations", sizes["num_relations"])
     require("root" in relations, "there is no relation root")
-    if "encoder" in sizes:
+    if "arc_dim" in sizes:
+        reader = encoder.Config(**sizes["encoder"])
+        config = graph_parser.Config(**sizes | {"encoder": reader})
+        like, words = shapes_of(graph_parser.init, config), reader.vocab_sizes
+    elif "encoder" in sizes:
         reader = encoder.Config(**sizes["encoder"])
         config = context_parser.Config(**sizes | {"encoder": reader})
         like, words = shapes_of(context_parser.init, config), reader.vocab_sizes
@@ -185,11 +232,15 @@ def from_info(info: dict[str, Any]) -> DependencyParser:
     vocabularies = tuple(Vocabulary.from_json(json.dumps(v)) for v in info["vocabularies"])
     found = tuple(len(v) + 1 for v in vocabularies)  # and the root
     require(found == words, f"the vocabularies have {found} words, the model {words}")
-    require(set(options) == {"feats", "suffixes", "activation"}, f"the options are {options}")
+    own = "projective" if "arc_dim" in sizes else "activation"
+    require(set(options) == {"feats", "suffixes", own}, f"the options are {options}")
     columns = 2 + sum(map(_flag, (options["feats"], options["suffixes"])))
     require(
         columns == len(words), f"the options make {columns} columns, the model has {len(words)}"
     )
+    if own == "projective":
+        _flag(options["projective"])
+        return DependencyParser(like, vocabularies, relations, config, options)
     activation = options["activation"]
     require(activation in ("relu", "cube", "tanh"), f"activation is {activation!r:.40}")
     return DependencyParser(like, vocabularies, relations, config, options)

@@ -6,11 +6,13 @@
 - `constituency`: binary trees over sentences, by scores of spans, exact.
 - `semi_markov`: sequences cut into segments with labels, exact.
 - `ctc`: targets aligned with the frames of a sequence, exact.
+- `alignment`: monotone alignments of two sequences, exact.
 - `graph`: any graph, exact where it is narrow.
 - `enumerate`: any small graph, by brute force.
 """
 
 from rntn_jax.crf import (
+    alignment,
     chain,
     constituency,
     ctc,
@@ -22,6 +24,7 @@ from rntn_jax.crf import (
 )
 
 __all__ = [
+    "alignment",
     "chain",
     "constituency",
     "ctc",

@@ -12,6 +12,7 @@ from rntn_jax.models import (
     arc_standard,
     context_parser,
     encoder,
+    graph_parser,
     mv_rnn,
     node_classifier,
     parser,
@@ -63,6 +64,7 @@ READER = parameters(encoder, (V, V), (2, 2), rnn_dim=D)
 TAGGER = parameters(tagger, (V, V), (2, 2), C, windows=(3,), rnn_layers=1, hidden_dim=D)
 PARSER = parameters(parser, (V,), num_relations=C, embed_dims=D, hidden_dim=3)
 CONTEXT = parameters(context_parser, ENCODER, num_relations=C, relation_dim=2, hidden_dim=3)
+ARCS = parameters(graph_parser, ENCODER, num_relations=C, arc_dim=3, relation_dim=2)
 SPANNER = parameters(span_parser, ENCODER, hidden_dim=3)
 LENGTH = np.array([3, 2])
 RATES = {"input_dropout": 0.2, "hidden_dropout": 0.2, "key": KEY}
@@ -103,6 +105,12 @@ def in_states(rng):
 
 def spans(rng):
     return span_parser.Batch(ints(V, B, T, 2)(rng), LENGTH, SPANS)
+
+
+def arcs(rng):
+    return graph_parser.Batch(
+        ints(V, B, T, 2)(rng), LENGTH, np.array([[2, 0, 2], [0, 1, 0]]), ints(C, B, T)(rng)
+    )
 
 
 def state(rng):
@@ -205,6 +213,9 @@ MODELS = [
     Example(context_parser.in_context, args(CONTEXT, sentences(2)), vmap=False),
     Example(context_parser.loss, args(CONTEXT, in_states), vmap=False),
     Example(context_parser.decode, args(CONTEXT, sentences(2), 1), gradient=False, vmap=False),
+    Example(graph_parser.apply, args(ARCS, arcs)),
+    Example(graph_parser.loss, args(ARCS, arcs), slow=True),
+    Example(graph_parser.decode, args(ARCS, arcs, 1), gradient=False, vmap=False, slow=True),
     Example(span_parser.apply, args(SPANNER, spans)),
     Example(span_parser.loss, args(SPANNER, spans)),
     Example(span_parser.decode, args(SPANNER, spans), gradient=False, vmap=False),

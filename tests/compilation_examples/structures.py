@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rntn_jax.crf import chain, ctc, dependency, nats, semi_markov
+from rntn_jax.crf import alignment, chain, ctc, dependency, nats, semi_markov
 from tests.compilation_examples.calls import KEY, MASK, B, C, Example, T, V, args, draw, ints
 from tests.compilation_examples.crf import CHAINS
 
@@ -90,8 +90,29 @@ SEMI_MARKOV = [
     Example(semi_markov.kl, args(segment_scores, segment_scores), slow=True),
     Example(semi_markov.expected_score, args(segment_scores, segment_scores), slow=True),
 ]
+
+
+def moves(rng):
+    return alignment.Scores(*draw(3, B, 2, T)(rng), np.array([[2, 3], [1, 2]]))
+
+
+WAYS = np.array([[[1, 3, 0], [0, 0, 1]], [[1, 3, 0], [0, 0, 0]]])
+ALIGNMENT = [
+    Example(alignment.log_partition, args(moves)),
+    Example(alignment.score, args(moves, WAYS)),
+    Example(alignment.log_prob, args(moves, WAYS)),
+    Example(alignment.constrain, args(moves, np.ones((B, 2, T), bool))),
+    Example(alignment.with_gaps, args(draw(B, 2, T), draw(B))),
+    Example(alignment.marginals, args(moves), slow=True),
+    Example(alignment.argmax, args(moves), gradient=False, slow=True),
+    Example(alignment.top_k, args(moves, 2), gradient=False, slow=True),
+    Example(alignment.sample, args(KEY, moves, 2), gradient=False, vmap=False, slow=True),
+    Example(alignment.entropy, args(moves), slow=True),
+    Example(alignment.kl, args(moves, moves), slow=True),
+    Example(alignment.expected_score, args(moves, moves), slow=True),
+]
 NATS = [
     Example(nats.to_nats, args(draw(3))),
     Example(nats.log_sum, args(in_nats)),
 ]
-STRUCTURES = [*HMMS, *DEPENDENCY, *SEMI_MARKOV, *CTC, *NATS]
+STRUCTURES = [*HMMS, *DEPENDENCY, *SEMI_MARKOV, *CTC, *ALIGNMENT, *NATS]

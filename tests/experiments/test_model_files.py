@@ -67,6 +67,16 @@ def _parser(rnn_layers: int) -> DependencyParser:
     return make_model(config, words, ["dep", "root"], options)
 
 
+def _arcs() -> DependencyParser:
+    words = data.Vocabulary.build("a b".split()), data.Vocabulary.build(["X"])
+    config = ParsingConfig(
+        model="graph", rnn_layers=1, rnn_dim=2, hidden_dim=3, relation_dim=2, word_dim=2,
+        column_dim=2,
+    )  # fmt: skip
+    options = {"feats": False, "suffixes": False, "projective": False}
+    return make_model(config, words, ["dep", "root"], options)
+
+
 def _tagger() -> column_tagger.Neural:
     described = column_features.columns([("a", "X")])[0]
     words = tuple(data.Vocabulary.build([word]) for word in described)
@@ -120,6 +130,9 @@ KINDS = {
     ),
     "parser in context": Kind(
         lambda path: save_dependency_parser(path, _parser(1)), load_dependency_parser, _parse
+    ),
+    "parser by arcs": Kind(
+        lambda path: save_dependency_parser(path, _arcs()), load_dependency_parser, _parse
     ),
     "tagger": Kind(
         lambda path: column_tagger.save_model(path, _tagger()), column_tagger.load_model, _tag

@@ -14,7 +14,11 @@ from experiments.parsing import predict, train
 from experiments.parsing.config import PRESETS, Config
 from experiments.workdir import read_json
 from rntn_jax import data
-from rntn_jax.annotate.dependency_parser import load_dependency_parser, parse_tagged
+from rntn_jax.annotate.dependency_parser import (
+    load_dependency_parser,
+    parse_tagged,
+    parse_with_marginals,
+)
 from rntn_jax.training import CheckpointError, MetricsWriter, read_metrics, save_pytree
 from tests.helpers import enable_x64
 
@@ -101,6 +105,36 @@ def test_parsing_a_file(trained, tmp_path, capsys):
     assert all((a.heads == b.heads).all() for a, b in zip(again, parsed))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("projective", [False, True])
+def test_trees_by_scores_of_arcs(tmp_path, capsys, projective):
+    config = dataclasses.replace(
+        CONFIG, model="graph", rnn_layers=1, rnn_dim=12, batch_size=128, projective=projective
+    )
+    result = train.run(config, tmp_path)
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    assert rows[-1]["train_nll"] < rows[0]["train_nll"] / 2
+    assert result["test_uas"] > 0.75 and result["test_nonprojective_sentences"] == 0
+    counts = [row[1] for row in result["test_calibration"]]
+    gold = data.demo_dependencies.splits()["test"][:40]
+    assert sum(counts) == sum(len(s.forms) for s in gold)
+    assert 0 <= result["test_calibration_error"] < 0.3
+    assert "Calibration" in (tmp_path / "report.html").read_text()
+    file, model = tmp_path / "in.conllu", load_dependency_parser(tmp_path / "model.safetensors")
+    data.write_conllu(file, gold[:3])
+    predict.parse(tmp_path / "model.safetensors", str(file), marginals=True)
+    parsed = data.read_conllu(io.StringIO(capsys.readouterr().out))
+    for sentence, (heads, _, p) in zip(parsed, parse_with_marginals(model, gold[:3])):
+        np.testing.assert_array_equal(sentence.heads, heads)
+        assert [row[9] for row in sentence.rows] == [f"ArcProbability={x:.4f}" for x in p]
+
+
+def test_transitions_have_no_marginals(trained):
+    model = load_dependency_parser(trained / "model.safetensors")
+    with pytest.raises(ValueError, match="no marginals of arcs"):
+        parse_with_marginals(model, [])
+
+
 def test_other_tags_words_and_lengths(trained):
     tagger = load_dependency_parser(trained / "model.safetensors")
     rows = [(str(n), "ü", "_", "ZZ", "_", "A=b", "_", "_", "_", "_") for n in range(1, 71)]
@@ -131,6 +165,7 @@ def test_presets_and_bad_settings():
     for options, message in (
         ({"dev": "x"}, "dev needs train"),
         ({"activation": "swish"}, "activation must be one of"),
+        ({"model": "graph"}, "rnn_layers must be at least 1"),
         ({"hidden_dropout": 1.0}, "hidden_dropout must be in"),
         ({"epochs": 0}, "epochs must be at least 1"),
     ):
