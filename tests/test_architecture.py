@@ -234,6 +234,7 @@ COSTLY = {
     *("crf.dependency.decoding", "crf.dependency.information"),
     *("crf.semi_markov.queries", "crf.semi_markov.decoding", "crf.semi_markov.scores"),
     *("crf.alignment.queries", "crf.alignment.decoding", "crf.alignment.scores"),
+    *("crf.grammar.queries", "crf.grammar.decoding", "crf.grammar.information"),
     *("crf.ctc.queries", "crf.ctc.decoding", "crf.chain.hmm"),
     *("crf.constituency.queries", "crf.chain.decoding", "crf.chain.queries", "crf.forest.queries"),
     *("crf.graph.annealing", "crf.graph.decoding", "crf.graph.learning"),

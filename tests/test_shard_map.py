@@ -145,7 +145,7 @@ class Split:
 
 
 # Their verbs share a few recursions, each traced for seconds: a few stand for all.
-MUCH_TO_TRACE = ("crf.dependency", "crf.semi_markov", "crf.ctc", "crf.alignment")
+MUCH_TO_TRACE = ("crf.dependency", "crf.semi_markov", "crf.ctc", "crf.alignment", "crf.grammar")
 
 
 def cases(*quick: str) -> list[Any]:

@@ -7,6 +7,7 @@
 - `semi_markov`: sequences cut into segments with labels, exact.
 - `ctc`: targets aligned with the frames of a sequence, exact.
 - `alignment`: monotone alignments of two sequences, exact.
+- `grammar`: parses by a (probabilistic) grammar, exact.
 - `graph`: any graph, exact where it is narrow.
 - `enumerate`: any small graph, by brute force.
 """
@@ -19,6 +20,7 @@ from rntn_jax.crf import (
     dependency,
     enumerate,
     forest,
+    grammar,
     graph,
     semi_markov,
 )
@@ -31,6 +33,7 @@ __all__ = [
     "dependency",
     "enumerate",
     "forest",
+    "grammar",
     "graph",
     "semi_markov",
 ]

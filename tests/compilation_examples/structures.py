@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rntn_jax.crf import alignment, chain, ctc, dependency, nats, semi_markov
+from rntn_jax.crf import alignment, chain, ctc, dependency, grammar, nats, semi_markov
 from tests.compilation_examples.calls import KEY, MASK, B, C, Example, T, V, args, draw, ints
 from tests.compilation_examples.crf import CHAINS
 
@@ -111,8 +111,31 @@ ALIGNMENT = [
     Example(alignment.kl, args(moves, moves), slow=True),
     Example(alignment.expected_score, args(moves, moves), slow=True),
 ]
+
+
+def rules(rng):
+    own = draw(C)(rng), draw(C, C + 1, C + 1)(rng), draw(B, T, 1)(rng)
+    return grammar.Scores(*own, np.array([3, 2]))
+
+
+PARSES = grammar.Parse(
+    np.array([[[0, 1], [3, 2]], [[0, 1], [0, 0]]]), np.zeros((B, 2), int), np.zeros((B, T), int)
+)
+GRAMMAR = [
+    Example(grammar.log_partition, args(rules)),
+    Example(grammar.score, args(rules, PARSES), slow=True),
+    Example(grammar.log_prob, args(rules, PARSES), slow=True),
+    Example(grammar.constrain, args(rules, np.ones((B, T, 1), bool))),
+    Example(grammar.marginals, args(rules), slow=True),
+    Example(grammar.argmax, args(rules), gradient=False, slow=True),
+    Example(grammar.top_k, args(rules, 2), gradient=False, slow=True),
+    Example(grammar.sample, args(KEY, rules, 2), gradient=False, vmap=False, slow=True),
+    Example(grammar.entropy, args(rules), slow=True),
+    Example(grammar.kl, args(rules, rules), slow=True),
+    Example(grammar.expected_score, args(rules, rules), slow=True),
+]
 NATS = [
     Example(nats.to_nats, args(draw(3))),
     Example(nats.log_sum, args(in_nats)),
 ]
-STRUCTURES = [*HMMS, *DEPENDENCY, *SEMI_MARKOV, *CTC, *ALIGNMENT, *NATS]
+STRUCTURES = [*HMMS, *DEPENDENCY, *SEMI_MARKOV, *CTC, *ALIGNMENT, *GRAMMAR, *NATS]
