@@ -102,7 +102,7 @@ class InContext:
                 self._steps[number],
             )
 
-    def loss(self, params, batch, key):
+    def loss(self, params, batch, key) -> Any:
         """Cross-entropy of the steps."""
         config = self._config
         return context_parser.loss(
@@ -124,7 +124,7 @@ class Graphs(InContext):
         self._steps = [2 * int(batch.length.sum()) for batch in self._batches]
         self.steps, self.updates, self._config = sum(self._steps), len(self._batches), config
 
-    def loss(self, params, batch, key):
+    def loss(self, params, batch, key) -> Any:
         """``-ln P`` of the trees with their relations, a word."""
         config = self._config
         rates = dropout_rates(config)
@@ -136,14 +136,13 @@ def make_model(config: Config, vocabularies, relations, options) -> DependencyPa
     key = jax.random.split(jax.random.key(config.seed))[0]
     words = tuple(len(v) + 1 for v in vocabularies)  # and the root
     columns = (config.column_dim,) * (len(vocabularies) - 1)
-    if config.rnn_layers:
-        reader = encoder.Config(
-            words,
-            (config.word_dim, *columns),
-            rnn_layers=config.rnn_layers,
-            rnn_dim=config.rnn_dim,
-            word_range=config.word_range,
-        )
+    reader = encoder.Config(
+        words,
+        (config.word_dim, *columns),
+        rnn_layers=config.rnn_layers,
+        rnn_dim=config.rnn_dim,
+        word_range=config.word_range,
+    )
     if config.model == "graph":
         sizes = graph_parser.Config(
             reader,

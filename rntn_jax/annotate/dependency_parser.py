@@ -178,12 +178,13 @@ def parse_with_marginals(
     if not isinstance(model.config, graph_parser.Config):
         raise ValueError("a parser by transitions has no marginals of arcs")
     root, projective = model.relations.index("root"), model.options["projective"]
+    params: Any = model.params
     answers: list[Any] = [None] * len(sentences)
     for members, rows, words in length_groups([len(s.forms) for s in sentences], 16, AREA // 4):
         group = [sentences[m] for m in members]
         padded = pad_sentences(group, model.vocabularies, model.options, rows, words)
         batch = graph_batch(padded)
-        found = graph_parser.decode(model.params, batch, root, projective=projective)
+        found = graph_parser.decode(params, batch, root, projective=projective)
         heads, labels, probability = jax.device_get(tuple(found))
         for row, member in enumerate(members):
             end = len(sentences[member].forms)

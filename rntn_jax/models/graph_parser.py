@@ -190,7 +190,9 @@ def _check(params: Params, batch: Batch) -> dict[str, int]:
 
 
 @partial(jax.jit, static_argnames=_RATES)
-def _apply(params: Params, batch: Batch, key: jax.Array | None, **rates: float):
+def _apply(
+    params: Params, batch: Batch, key: jax.Array | None, **rates: float
+) -> dependency.Scores:
     return _arcs(params, _known(params, batch, key, **rates), batch.length, key, **rates)
 
 

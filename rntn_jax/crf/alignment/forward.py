@@ -123,9 +123,14 @@ def run(parts: Parts) -> Run:
 
 
 def log_conditionals(parts: Parts, ran: Run) -> jax.Array:
-    """``ln`` of the probability of each move into a cell given the cell, ``[D, 3, B, N]``.
+    """``ln`` of the probability of each move into a cell given the cell.
 
-    ``-inf`` where the cell cannot be reached.
+    Args:
+        parts: scores, checked.
+        ran: of `run`.
+
+    Returns:
+        ``[D, 3, B, N]``, ``-inf`` where the cell cannot be reached.
     """
     a, top = ran.states, ran.subtracted
     none = Nats(jnp.full_like(a.whole[:1], -jnp.inf), jnp.zeros_like(a.fraction[:1]))

@@ -81,7 +81,7 @@ def check_scores(scores: Scores, name: str = "scores") -> Scores:
         lengths = jnp.broadcast_to(jnp.array([sizes["N"], sizes["M"]]), (sizes["B"], 2))
     else:
         lengths = check(f"{name}.lengths", scores.lengths, "int", "B 2", sizes)
-    return Scores(*own, lengths)
+    return Scores(own[0], own[1], own[2], lengths)
 
 
 @jax.jit
@@ -111,7 +111,8 @@ def constrain(scores: Scores, allowed: jax.Array) -> Scores:
     """
     scores = check_scores(scores)
     allowed = check("allowed", allowed, "bool", "B N M", dict(zip("BNM", scores.match.shape)))
-    return Scores(*(jnp.where(allowed, x, -jnp.inf) for x in scores[:3]), scores.lengths)
+    match, left, right = (jnp.where(allowed, x, -jnp.inf) for x in scores[:3])
+    return Scores(match, left, right, scores.lengths)
 
 
 @jax.jit
@@ -143,15 +144,14 @@ def with_gaps(match: jax.Array, gap: jax.Array, lengths: jax.Array | None = None
     """
     sizes: dict[str, int] = {}
     match = check("match", match, "float", "B N M", sizes)
-    if lengths is None:
-        lengths = jnp.broadcast_to(jnp.array([sizes["N"], sizes["M"]]), (sizes["B"], 2))
-    lengths = check("lengths", lengths, "int", "B 2", sizes)
+    full = jnp.broadcast_to(jnp.array([sizes["N"], sizes["M"]]), (sizes["B"], 2))
+    passed = full if lengths is None else check("lengths", lengths, "int", "B 2", sizes)
     gap = jnp.asarray(gap, match.dtype)
     if gap.ndim:
         gap = check("gap", gap, "float", "B", sizes)[:, None, None]
     match = jnp.pad(match, ((0, 0), (1, 0), (1, 0)))
     skips = jnp.broadcast_to(gap, match.shape)
-    return Scores(match, skips, skips, lengths + 1)
+    return Scores(match, skips, skips, passed + 1)
 
 
 def by_diagonal(x: jax.Array) -> jax.Array:

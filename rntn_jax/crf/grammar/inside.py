@@ -68,7 +68,10 @@ class Run(NamedTuple):
 
 def add(*every: Nats) -> Nats:
     """The sum, without carrying over."""
-    return Nats(*(sum(x[1:], x[0]) for x in zip(*every)))
+    whole, fraction = every[0]
+    for x in every[1:]:
+        whole, fraction = whole + x.whole, fraction + x.fraction
+    return Nats(whole, fraction)
 
 
 def at(x: Nats, *index: Any) -> Nats:
@@ -130,7 +133,16 @@ def project(rule: Any, side: str, symbols: Nats, first: int) -> Nats:
 
 
 def combine(rule: Any, left: Nats, right: Nats) -> Nats:
-    """Both parts of splits together, ``[.., Q]``."""
+    """Both parts of splits together.
+
+    Args:
+        rule: full, or of low rank.
+        left: ``[.., X]``, of the left part.
+        right: ``[.., X]``, of the right part.
+
+    Returns:
+        `Nats` ``[.., Q]``.
+    """
     if isinstance(rule, LowRank):
         return add(left, right)
     both = add(at(left, ..., None), at(right, ..., None, slice(None)))
@@ -161,14 +173,31 @@ def initial(parts: Parts) -> Run:
 
 
 def parts_of(ran: Run, width: jax.Array) -> tuple[Nats, Nats]:
-    """Left parts of width ``a`` of spans of a width, and their right parts, ``[a, :, i]``."""
+    """Both parts of the spans of a width, the left one of width ``a`` at ``[a, :, i]``.
+
+    Args:
+        ran: what is known of shorter spans.
+        width: int ``[]``.
+
+    Returns:
+        Left and right parts, `Nats` ``[T + 1, B, T + 1, X]``.
+    """
     size, rows, _, x = ran.left.whole.shape
     corner, shape = (size - 1 - width, 0, width, 0), (size, rows, size, x)
     return ran.left, Nats(*(lax.dynamic_slice(y, corner, shape) for y in ran.right))
 
 
 def step(parts: Parts, ran: Run, width: jax.Array) -> tuple[Nats, Nats, Nats]:
-    """Of the spans of a width: splits ``[T + 1, B, T + 1, Q]``, ``E [B, T + 1, Q]``, and ``I``."""
+    """One step of the recursion, of the spans of a width.
+
+    Args:
+        parts: scores, checked.
+        ran: what is known of shorter spans.
+        width: int ``[]``.
+
+    Returns:
+        Splits ``[T + 1, B, T + 1, Q]``, ``E [B, T + 1, Q]`` and ``I [B, T + 1, N]``.
+    """
     splits = combine(parts.rule, *parts_of(ran, width))
     e = log_sum(splits)
     return (
@@ -179,7 +208,17 @@ def step(parts: Parts, ran: Run, width: jax.Array) -> tuple[Nats, Nats, Nats]:
 
 
 def put(parts: Parts, ran: Run, width: jax.Array, own: Nats) -> Run:
-    """What is known, with the spans of one width more, whose ``I`` is given."""
+    """What is known, with the spans of one width more.
+
+    Args:
+        parts: scores, checked.
+        ran: what is known of shorter spans.
+        width: int ``[]``.
+        own: ``I [B, T + 1, N]`` of the spans of this width.
+
+    Returns:
+        `Run`.
+    """
     size = len(ran.left.whole)
     left, right = (project(parts.rule, side, own, 0) for side in ("left", "right"))
 
@@ -204,7 +243,15 @@ def run(parts: Parts) -> Run:
 
 
 def total(parts: Parts, ran: Run) -> tuple[Nats, Nats]:
-    """``root + I`` of the whole sentences, ``[B, N]``, and ``ln Z [B]``."""
+    """Sums of whole sentences.
+
+    Args:
+        parts: scores, checked.
+        ran: what is known of all spans.
+
+    Returns:
+        ``root + I [B, N]``, and ``ln Z [B]``; `Nats`.
+    """
     length, rows = parts.length, jnp.arange(len(parts.length))
     whole = add(at(ran.phrases, length, rows, 0), at(parts.root, None))
     found, empty = log_sum(whole, 1), length == 0
@@ -212,7 +259,15 @@ def total(parts: Parts, ran: Run) -> tuple[Nats, Nats]:
 
 
 def log_given(parts: Nats, whole: Nats) -> jax.Array:
-    """``ln`` of the shares of parts in their sum; ``-inf`` where the sum is."""
+    """``ln`` of the shares of parts in their sum.
+
+    Args:
+        parts: summands.
+        whole: their sum, of a shape that broadcasts.
+
+    Returns:
+        ``-inf`` where the sum is.
+    """
     dead = whole.whole == -jnp.inf
     found = parts.whole - jnp.where(dead, 0, whole.whole)
     return jnp.where(dead, -jnp.inf, found + (parts.fraction - whole.fraction))
@@ -234,11 +289,13 @@ def _log_partition_fwd(parts: Parts) -> tuple[Nats, _Residuals]:
     return total(parts, ran)[1], _Residuals(parts, ran)
 
 
-def _back_to_symbols(rule: Any, side: str, g: jax.Array, own: Nats, known: Nats, first: int):
+def _back_to_symbols(
+    rule: Any, side: str, g: jax.Array, own: Nats, known: Nats, first: int
+) -> tuple[jax.Array, Any]:
     """`project`'s gradient: of symbols ``[B, I, S]``, and of the rules ``[M, R]`` of low rank."""
     count = own.whole.shape[-1]
     if not isinstance(rule, LowRank):
-        return g[..., first : first + count], None
+        return g[..., first : first + count], 0
     factor = at(getattr(rule, side), slice(first, first + count))
     both = add(at(own, ..., None), at(factor, None, None))
     p = jnp.exp(log_given(both, at(known, ..., None, slice(None)))) * g[..., None, :]

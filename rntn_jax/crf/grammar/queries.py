@@ -218,16 +218,27 @@ def with_full_rules(parts: Parts) -> Parts:
 
 
 def alike(scores: Scores, name: str, like: Scores) -> Scores:
-    """Another grammar of the same symbols and words, with these lengths."""
+    """Another grammar of the same symbols and words, with these lengths.
+
+    Args:
+        scores: the other grammar.
+        name: of the argument, for messages.
+        like: the grammar whose lengths are taken, of `check_scores`.
+
+    Returns:
+        `Scores` of arrays.
+
+    Raises:
+        AssertionError: when shapes or dtypes do not match.
+    """
     sizes = dict(zip("BTP", like.terminal.shape))
     check(f"{name}.terminal", scores.terminal, "float", "B T P", sizes)
     check(f"{name}.root", scores.root, "float", "N", {"N": like.root.shape[0]})
     return check_scores(scores._replace(length=like.length), name)
 
 
-def _likely(parts: Parts) -> tuple[Nats, Any, jax.Array]:
+def _likely(parts: Parts) -> tuple[Nats, Any]:
     """``ln Z [B]``, expected counts of each row of root and rules, and of tags."""
-
     zero = jnp.zeros_like(parts.bad, shape=(1,))
 
     def of_row(root, rule, terminal, length):
@@ -237,7 +248,7 @@ def _likely(parts: Parts) -> tuple[Nats, Any, jax.Array]:
 
     def one(inputs):
         terminal, length = inputs
-        call = lambda *floats: of_row(*floats, length)
+        call = lambda root, rule, terminal: of_row(root, rule, terminal, length)
         total, pull = jax.vjp(call, parts.root, parts.rule, terminal)
         counts = pull(Nats(jnp.zeros_like(total.whole), jnp.ones_like(total.whole)))
         return at(total, 0), tuple(x.fraction for x in counts)
