@@ -182,6 +182,23 @@ def test_data_and_the_package_itself_run_without_jax():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+def test_what_a_first_answer_waits_for():
+    """Nothing but JAX, NumPy and safetensors is imported before a text is labelled."""
+    code = """
+import sys, rntn_jax
+rntn_jax.annotate, rntn_jax.sentiment, rntn_jax.parse
+late = "chex flax matplotlib optax orbax platformdirs pooch rich".split()
+ours = {name for name in sys.modules if name.startswith("rntn_jax.")}
+assert "rntn_jax.annotate.pipeline" in ours and "rntn_jax.training.step" not in ours
+print([name for name in late if name in sys.modules])
+import jax.numpy  # which may import parts of SciPy itself
+print([name for name in ("scipy.optimize", "scipy.sparse.csgraph") if name in sys.modules])
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.stdout == "[]\n[]\n", ran.stdout + ran.stderr
+
+
+
 def public_names(name: str) -> list[str]:
     """``__all__`` of a module."""
     return list(getattr(importlib.import_module(name), "__all__", []))

@@ -1,4 +1,7 @@
-"""Full-batch minimisation by L-BFGS, with CRFsuite's rules for when to stop."""
+"""Full-batch minimisation by L-BFGS, with CRFsuite's rules for when to stop.
+
+optax and SciPy are imported when something is minimised: whoever loads a model does without.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-import scipy.optimize
 from jax.flatten_util import ravel_pytree
 
 from rntn_jax.shapes import shapes_repr
@@ -69,6 +70,8 @@ class Lbfgs(NamedTuple):
 @partial(jax.jit, static_argnames=("memory",))
 def _direct(grad: Any, opt_state: Any, params: Any, memory: int) -> tuple[Any, Any, Any]:
     """Direction, state, and slope along the direction."""
+    import optax
+
     preconditioner = optax.scale_by_lbfgs(memory_size=memory)
     direction, opt_state = preconditioner.update(grad, opt_state, params)
     direction = optax.tree.scale(-1, direction)
@@ -80,7 +83,11 @@ def _move(params: Any, direction: Any, length: jax.Array) -> Any:
     return jax.tree.map(lambda p, d: p + length * d, params, direction)
 
 
-_slope_along = jax.jit(optax.tree.vdot)
+@jax.jit
+def _slope_along(direction: Any, grad: Any) -> Any:
+    import optax
+
+    return optax.tree.vdot(direction, grad)
 
 
 def lbfgs(
@@ -115,6 +122,8 @@ def lbfgs(
         >>> state.params.round(3).tolist()
         [1.0, 2.0]
     """
+    import optax
+
     preconditioner = optax.scale_by_lbfgs(memory_size=memory)
 
     def init(params: Any, *data) -> LbfgsState:
@@ -204,6 +213,8 @@ def minimize_l1(
             report(len(values), values[-1], grad_norm, unravel(jnp.asarray(joined(parts))))
         if stopping.done(values, grad_norm, float(np.linalg.norm(parts))):
             raise StopIteration
+
+    import scipy.optimize
 
     x = np.asarray(start, np.float64)
     result = scipy.optimize.minimize(

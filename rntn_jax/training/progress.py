@@ -6,9 +6,6 @@ import sys
 import time
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
 __all__ = ["ProgressBar"]
 
 
@@ -25,6 +22,16 @@ class ProgressBar:
     """
 
     def __init__(self, total: int, *, done: int = 0, unit: str = "items", interval: float = 10.0):
+        # Late: a tenth of a second, for nothing where nothing takes long.
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
         self._unit, self._interval, self._total, self._done = unit, interval, total, done
         self._items, self._start = 0, time.monotonic()
         self._last_line = self._start

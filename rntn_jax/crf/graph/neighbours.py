@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import minimum_spanning_tree
 
 from rntn_jax.crf.graph.plan import check_edges
 from rntn_jax.shapes import shapes_repr
@@ -146,6 +144,9 @@ def neighbours(
 
 def _appearances(edges: np.ndarray, num_nodes: int) -> np.ndarray:
     """Shares of spanning forests, each of the edges that were taken least often so far."""
+    from scipy.sparse import coo_array  # late: half a second that few need
+    from scipy.sparse.csgraph import minimum_spanning_tree
+
     count, rng, trees = np.zeros(len(edges)), np.random.default_rng(0), 0
     place = {pair: e for e, pair in enumerate(map(tuple, np.sort(edges, axis=1).tolist()))}
     while len(edges) and (trees < _TREES or not count.all()):

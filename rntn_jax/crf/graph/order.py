@@ -12,8 +12,6 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 __all__ = ["TooWide", "best_order", "eliminate", "neighbours"]
 
@@ -141,6 +139,9 @@ def _front(edges, around, widest) -> list[int]:
 
 def _from_an_end(edges, count) -> list[int]:
     """The nodes, one far from the others first; by reverse Cuthill-McKee."""
+    from scipy.sparse import coo_array  # late: half a second that few need
+    from scipy.sparse.csgraph import reverse_cuthill_mckee
+
     if not count:
         return []
     ones = np.ones(2 * len(edges), np.int8)
