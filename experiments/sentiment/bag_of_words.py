@@ -1,7 +1,8 @@
 """Baselines that know the words of a phrase and not their order: Naive Bayes, bigrams, an SVM.
 
-Every labelled node of a tree is a training example, its features the words that it spans (and,
-with bigrams, the pairs of neighbours among them).
+Every labelled node of a tree is a training example. Its features are the words that it spans (with
+bigrams the pairs of neighbours among them too), and the group of lengths that it is of: most short
+phrases are neutral, few sentences are.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from rntn_jax.data import Tree, Vocabulary
 
 __all__ = ["Predict", "fit"]
 
+# Words of the shortest phrase of each group of lengths.
+_GROUPS = np.array([1, 2, 3, 4, 6, 8, 11, 15, 20, 27, 37, 49])
+
 Predict = Callable[[Sequence[Tree]], list[np.ndarray]]
 
 
@@ -28,6 +32,11 @@ class _Phrases(NamedTuple):
     ends: np.ndarray  # int [nodes]
     labels: np.ndarray  # int [nodes], -1: none
     sizes: list[int]  # nodes of each tree
+
+    @property
+    def group(self) -> np.ndarray:
+        """The group of lengths of each node, counted from 0."""
+        return np.searchsorted(_GROUPS, self.ends - self.begins, side="right") - 1
 
 
 def _phrases(forest: Sequence[Tree], vocabulary: Vocabulary) -> _Phrases:
@@ -45,7 +54,8 @@ def fit(config: Config, forest: Sequence[Tree], vocabulary: Vocabulary) -> Predi
     """Trains a baseline.
 
     Args:
-        config: ``model`` (nb, binb or svm), ``num_classes``, ``smoothing``, ``svm_c``, ``seed``.
+        config: ``model`` (nb, binb or svm), ``num_classes``, ``smoothing``, ``length_weight``,
+            ``svm_c``, ``seed``.
         forest: training trees.
         vocabulary: of their words.
 
@@ -63,9 +73,12 @@ def fit(config: Config, forest: Sequence[Tree], vocabulary: Vocabulary) -> Predi
 
 
 def _naive_bayes(config: Config, train: _Phrases, vocabulary: Vocabulary) -> Predict:
-    """``p(c | phrase)`` is proportional to ``p(c) prod_f p(f | c)``, over known words (and pairs).
+    """``p(c | phrase)``, proportional to ``p(c, g) prod_f p(f | c)``: known words (and pairs) f.
 
-    Nothing is stored for a phrase. How often a word is met in phrases of a class is the number of
+    ``g`` is the phrase's group of lengths. In the counts of words a phrase of n words weighs
+    ``n^-length_weight``: a word of a long sentence is in dozens of its phrases.
+
+    Nothing is stored for a phrase. How often a word is met in phrases of a class is the weight of
     such phrases that span it, at all of its places; and a phrase's sum of ``log p(f | c)`` is a
     difference of running sums over the text.
     """
@@ -77,11 +90,14 @@ def _naive_bayes(config: Config, train: _Phrases, vocabulary: Vocabulary) -> Pre
         known, pairs = _pairs(train, size)
         tables.append(_log_probabilities(config, train, pairs, len(known) + 1, 2))
         tables[1][0] = 0
-    prior = np.log(np.bincount(train.labels[train.labels >= 0], minlength=classes) + 1.0)
+    labelled = train.labels >= 0
+    counts = np.ones((len(_GROUPS), classes))
+    np.add.at(counts, (train.group[labelled], train.labels[labelled]), 1)
+    prior = np.log(counts)
 
     def predict(forest: Sequence[Tree]) -> list[np.ndarray]:
         phrases = _phrases(forest, vocabulary)
-        found = np.tile(prior, (len(phrases.labels), 1))
+        found = prior[phrases.group]
         found += _sums(tables[0][phrases.words], phrases, 1)
         if config.model == "binb":
             found += _sums(tables[1][_pairs(phrases, size, known)[1]], phrases, 2)
@@ -112,14 +128,15 @@ def _log_probabilities(
 ) -> np.ndarray:
     """``log p(f | c)`` as ``[size, C]``, with additive smoothing."""
     counts = np.zeros((size, config.num_classes))
+    weights = (train.ends - train.begins) ** -float(config.length_weight)
     last = train.ends - (length - 1)  # features that begin in begins .. last-1 are in the phrase
     for c in range(config.num_classes):
         own = (train.labels == c) & (last > train.begins)
         edges = np.zeros(len(features) + 1)
-        np.add.at(edges, train.begins[own], 1)
-        np.add.at(edges, last[own], -1)
+        np.add.at(edges, train.begins[own], weights[own])
+        np.add.at(edges, last[own], -weights[own])
         counts[:, c] = np.bincount(features, np.cumsum(edges)[:-1], minlength=size)
-    counts += config.smoothing
+    counts = np.maximum(counts, 0) + config.smoothing  # a difference of sums may be -1e-12
     return np.log(counts / counts.sum(axis=0))
 
 
@@ -139,7 +156,13 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def _svm(config: Config, train: _Phrases, vocabulary: Vocabulary) -> Predict:
-    """Linear SVMs of bags of words, one class against the rest."""
+    """Linear SVMs of sets of words, one class against the rest.
+
+    Phrases of the same words and label are one example, which weighs the square root of how many
+    they are, times ``n^-length_weight`` if of n words. LIBLINEAR's dual coordinate descent needs
+    a few dozen passes over the treebank's 157,401 examples; its primal method takes many times as
+    long.
+    """
     try:
         import scipy.sparse as sp  # pyright: ignore[reportMissingImports]
         from sklearn.svm import LinearSVC  # pyright: ignore[reportMissingImports]
@@ -152,12 +175,24 @@ def _svm(config: Config, train: _Phrases, vocabulary: Vocabulary) -> Predict:
         begins, counts = phrases.begins[rows], (phrases.ends - phrases.begins)[rows]
         ends = np.cumsum(counts)
         words = phrases.words[np.arange(ends[-1]) + np.repeat(begins - (ends - counts), counts)]
-        shape = len(rows), len(vocabulary)
-        return sp.csr_matrix((np.ones(len(words)), words, np.append(0, ends)), shape=shape)
+        size, groups = len(vocabulary), len(_GROUPS)
+        found = sp.csr_matrix((np.ones(len(words)), words, np.append(0, ends)), (len(rows), size))
+        found.sum_duplicates()
+        found.data[:] = 1
+        lengths = sp.csr_matrix(np.eye(groups))[phrases.group[rows]]
+        return sp.hstack([found, lengths], format="csr")
 
     rows, weights = _unique(train)
-    model = LinearSVC(C=config.svm_c, dual="auto", random_state=config.seed)
-    model.fit(bags(train, rows), train.labels[rows], sample_weight=weights)
+    model = LinearSVC(
+        C=config.svm_c,
+        dual=True,  # pyright: ignore[reportArgumentType]
+        tol=0.05,
+        max_iter=1000,
+        random_state=config.seed,
+    )
+    lengths = (train.ends - train.begins)[rows]
+    weights = np.sqrt(weights) * lengths ** -float(config.length_weight)
+    model.fit(bags(train, rows), train.labels[rows], sample_weight=weights / weights.mean())
 
     def predict(forest: Sequence[Tree]) -> list[np.ndarray]:
         phrases = _phrases(forest, vocabulary)

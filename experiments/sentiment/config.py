@@ -70,6 +70,11 @@ class Config:
         needs=COMPOSED,
     )  # fmt: skip
     smoothing: float = option(1.0, "added to every count", needs={"model": ("nb", "binb")})
+    length_weight: float = option(
+        0.0,
+        "a phrase of n words weighs n to the minus this in the counts, or as an example",
+        needs={"model": BAGS},
+    )
     svm_c: float = option(0.1, "C of the SVM: weight of its errors", needs={"model": ("svm",)})
     leaf_dropout: float = option(0.0, "dropout rate on the leaves' states")
     hidden_dropout: float = option(0.0, "dropout rate on all states before the classifier")
@@ -129,6 +134,7 @@ class Config:
                 "tensor_learning_rate",
                 "word_learning_rate",
                 "tensor_scale",
+                "length_weight",
                 "word_scale",
                 "initial_accumulator",
                 "l2_tensor",

@@ -46,9 +46,9 @@ NEGATION = {
 # What differs from the paper preset of the sentiment experiment: of the Naive Bayes models chosen
 # on dev, of the others first guesses.
 _OWN: dict[str, dict[str, Any]] = {
-    "nb": {"smoothing": 0.5},
-    "binb": {"smoothing": 1.0},
-    "svm": {"svm_c": 0.1},
+    "nb": {"smoothing": 0.5, "length_weight": 0.1},
+    "binb": {"smoothing": 0.2, "length_weight": 0.2},
+    "svm": {"svm_c": 0.03, "length_weight": 0.25},
     "vec_avg": {"dim": 50, "l2_words": 1e-4},
     "rnn": {},
     "mv_rnn": {"dim": 25, "rank": 3, "tensor_learning_rate": 0.1},

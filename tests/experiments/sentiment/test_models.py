@@ -93,9 +93,10 @@ def bags(tree: data.Tree, pairs: bool) -> list[list[Any]]:
     return found
 
 
-@pytest.mark.parametrize("pairs", [False, True])
-def test_naive_bayes_is_that_of_counts_written_down(pairs: bool):
-    config = Config(model="binb" if pairs else "nb", smoothing=0.5)
+@pytest.mark.parametrize(("pairs", "weight"), [(False, 0.0), (True, 0.5)])
+def test_naive_bayes_is_that_of_counts_written_down(pairs: bool, weight: float):
+    model = "binb" if pairs else "nb"
+    config = Config(model=model, smoothing=0.5, length_weight=weight)
     train_trees, other = TREES[:30], TREES[30:]
     predict = bag_of_words.fit(config, train_trees, VOCABULARY)
     examples = [
@@ -104,18 +105,27 @@ def test_naive_bayes_is_that_of_counts_written_down(pairs: bool):
         for bag, label in zip(bags(tree, pairs), tree.labels)
         if label >= 0
     ]
+
+    def words_in(bag: list[Any]) -> int:
+        return sum(isinstance(f, str) for f in bag)
+
+    def group(bag: list[Any]) -> int:
+        return max(
+            i for i, n in enumerate([1, 2, 3, 4, 6, 8, 11, 15, 20, 27]) if n <= words_in(bag)
+        )
+
     known = {f for bag, _ in examples for f in bag if isinstance(f, tuple)}
     sizes = {str: len(VOCABULARY), tuple: len(known) + 1}
     counts = {kind: np.full((5,), 0.5 * size) for kind, size in sizes.items()}
     each: dict[Any, np.ndarray] = {}
     for bag, label in examples:
         for f in bag:
-            each.setdefault(f, np.full(5, 0.5))[label] += 1
-            counts[type(f)][label] += 1
-    prior = np.log(np.bincount([label for _, label in examples], minlength=5) + 1.0)
+            each.setdefault(f, np.full(5, 0.5))[label] += words_in(bag) ** -weight
+            counts[type(f)][label] += words_in(bag) ** -weight
     for tree, found in zip(other, predict(other)):
         for bag, p in zip(bags(tree, pairs), found):
-            scores = prior + sum(
+            alike = [label for other_bag, label in examples if group(other_bag) == group(bag)]
+            scores = np.log(np.bincount(alike, minlength=5) + 1.0) + sum(
                 np.log(each.get(f, np.full(5, 0.5)) / counts[type(f)])
                 for f in bag
                 if isinstance(f, str) or f in known
