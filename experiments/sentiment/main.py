@@ -18,6 +18,14 @@ _PREDICT = flags.DEFINE_string(
     "input; see the end)"
 )  # fmt: skip
 _EVALUATE = flags.DEFINE_string("evaluate", None, "score a treebank file with the trained model")
+_EVALUATE_TEXT = flags.DEFINE_string(
+    "evaluate_text", None, "how many of the sentences in this file come out on the right side: "
+    "lines of group, label and sentence, with tabs between (the group may be left out)"
+)  # fmt: skip
+_ENSEMBLE = flags.DEFINE_string(
+    "ensemble", None, "answer by the mean of all models whose files, or folders of runs, match "
+    "this pattern"
+)  # fmt: skip
 _LABEL = flags.DEFINE_string(
     "label", None, "make training trees (--output) of a file of labelled sentences and phrases"
 )
@@ -66,6 +74,7 @@ _BRACKETS = flags.DEFINE_enum(
 )
 _TRAIN = "./launch.sh sentiment --train={}"
 _CHOICE = ("model_file", "builder", "workdir", "preset", "train")  # which model answers
+_CHOICES = (*_CHOICE, "ensemble")
 
 COMMAND = Command(
     name="sentiment",
@@ -81,12 +90,13 @@ COMMAND = Command(
     ),
     settings=Config,
     verbs={
-        "predict": ("format", "output", "input", *_CHOICE),
-        "evaluate": ("brackets", *_CHOICE),
+        "predict": ("format", "output", "input", *_CHOICES),
+        "evaluate": ("brackets", *_CHOICES),
+        "evaluate_text": _CHOICES,
         "label": ("output", *_CHOICE),
         "export": _CHOICE,
         "summary": (),
-        "serve": ("port", "open", "corrections", *_CHOICE),
+        "serve": ("port", "open", "corrections", *_CHOICES),
     },
     run=("preset", "workdir", "fresh"),
     for_text="--predict {}",
@@ -108,7 +118,11 @@ COMMAND = Command(
 def _answer(workdir: Path) -> None:
     """What a trained model does."""
     model = None
-    if any(flags.FLAGS[name].present for name in ("model_file", "workdir", "preset", "train")):
+    if _ENSEMBLE.value is not None and _MODEL.value is not None:
+        raise ValueError("--ensemble and --model_file name different models: give one")
+    if _ENSEMBLE.value is None and any(
+        flags.FLAGS[name].present for name in ("model_file", "workdir", "preset", "train")
+    ):
         model = model_file(COMMAND, _MODEL.value, workdir, "model_file")
     if _LABEL.value is not None or _FORMAT.value != "svg":  # a folder for pictures is made
         check_output(_OUTPUT.value)
@@ -116,11 +130,17 @@ def _answer(workdir: Path) -> None:
     from experiments.sentiment import predict
     from rntn_jax.cli import label, sentiment
 
-    annotator = sentiment.load(model, _BUILDER.value)
+    if _ENSEMBLE.value is None:
+        annotator = sentiment.load(model, _BUILDER.value)
+    else:
+        first, *others = predict.model_files(_ENSEMBLE.value)
+        annotator = sentiment.load(first, _BUILDER.value, *others)
     if _PREDICT.value is not None:
         sentiment.predict(annotator, _PREDICT.value, _INPUT.value, _FORMAT.value, _OUTPUT.value)
     if _EVALUATE.value is not None:
         predict.evaluate(annotator, _EVALUATE.value, _BRACKETS.value)
+    if _EVALUATE_TEXT.value is not None:
+        predict.evaluate_text(annotator, _EVALUATE_TEXT.value)
     if _LABEL.value is not None:
         label.label(annotator, _LABEL.value, _OUTPUT.value)
     if _EXPORT.value is not None:

@@ -48,12 +48,12 @@ NEGATION = {
 _OWN: dict[str, dict[str, Any]] = {
     "nb": {"smoothing": 0.5, "length_weight": 0.1},
     "binb": {"smoothing": 0.2, "length_weight": 0.2},
-    "svm": {"svm_c": 0.03, "length_weight": 0.25},
+    "svm": {"svm_c": 0.05, "length_weight": 0.25},
     "vec_avg": {"dim": 50, "l2_words": 1e-4},
     "rnn": {},
     "mv_rnn": {"dim": 25, "rank": 3, "tensor_learning_rate": 0.1},
     "rntn": {},
-    "tree_lstm": {"dim": 50, "l2_weights": 1e-3},
+    "tree_lstm": {"dim": 50, "l2_weights": 1e-3, "epochs": 12},
 }
 
 

@@ -3,7 +3,7 @@
 - `sentiment`: answers for texts (also `rntn_jax.sentiment`); `Sentiment`, `SentimentTree`.
 - `build_trees`: tokens to binary trees, by a `BinaryParser`.
 - `label_trees`: class probabilities of all nodes of trees, by a `SentimentClassifier`, any of the
-  recursive models.
+  recursive models, or by several together: `ensemble`, an `Ensemble`.
 - `Pipeline`: both; `annotate` for texts, `predict` for trees; `default_model` is in the package.
 - `load_parser`, `load_classifier`, `load_pipeline` and their `save_...`: one safetensors file each.
 - `parse`: Universal Dependencies of raw text (also `rntn_jax.parse`), by a `UDParser`: sentences,
@@ -22,10 +22,13 @@ from rntn_jax.annotate.binary_parser import (
 )
 from rntn_jax.annotate.classifier import (
     CLASS_NAMES,
+    Ensemble,
     SentimentClassifier,
     class_probabilities,
+    ensemble,
     label_trees,
     load_classifier,
+    num_classes,
     save_classifier,
     two_classes,
 )
@@ -63,6 +66,7 @@ __all__ = [
     "CLASS_NAMES",
     "BinaryParser",
     "DependencyParser",
+    "Ensemble",
     "Morphology",
     "ParsedSentence",
     "ParsedText",
@@ -77,6 +81,7 @@ __all__ = [
     "class_probabilities",
     "default_model",
     "default_ud_parser",
+    "ensemble",
     "evaluate_text",
     "label_trees",
     "load_classifier",
@@ -84,6 +89,7 @@ __all__ = [
     "load_parser",
     "load_pipeline",
     "load_ud_parser",
+    "num_classes",
     "pad",
     "parse",
     "parse_tagged",

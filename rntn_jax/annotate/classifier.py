@@ -18,11 +18,14 @@ from rntn_jax.training import load_record, require, save_pytree, shapes_of
 __all__ = [
     "CLASS_NAMES",
     "MODELS",
+    "Ensemble",
     "SentimentClassifier",
     "class_probabilities",
+    "ensemble",
     "label_trees",
     "load_classifier",
     "model_of",
+    "num_classes",
     "save_classifier",
     "two_classes",
 ]
@@ -93,6 +96,48 @@ class SentimentClassifier(NamedTuple):
     info: dict[str, Any]  # how it was trained
 
     __repr__ = shapes_repr
+
+
+class Ensemble(NamedTuple):
+    """Classifiers that answer together: the mean of their probabilities at each node."""
+
+    members: tuple[SentimentClassifier, ...]
+    vocabulary: data.Vocabulary  # the words that one of them knows
+
+    __repr__ = shapes_repr
+
+
+def ensemble(members: Sequence[SentimentClassifier]) -> Ensemble:
+    """Classifiers as one: seeds of a model, or different models.
+
+    Args:
+        members: of the same classes.
+
+    Returns:
+        What `label_trees`, `predict` and a `Pipeline` take in place of a single classifier.
+
+    Raises:
+        ValueError: for none, or for different numbers of classes.
+    """
+    classes = {num_classes(member) for member in members}
+    if len(classes) != 1:
+        raise ValueError(f"members must have the same classes, got numbers {sorted(classes)}")
+    known = dict.fromkeys(word for member in members for word in member.vocabulary.words)
+    lowercase = all(member.vocabulary.lowercase for member in members)
+    return Ensemble(tuple(members), data.Vocabulary(tuple(known), lowercase))
+
+
+def num_classes(classifier: SentimentClassifier | Ensemble) -> int:
+    """How many classes a classifier, or several together, tells apart.
+
+    Args:
+        classifier: what answers.
+
+    Returns:
+        2 or 5.
+    """
+    one = classifier.members[0] if isinstance(classifier, Ensemble) else classifier
+    return int(one.params.head.b.shape[0])
 
 
 def info_of(classifier: SentimentClassifier) -> dict[str, Any]:
@@ -180,13 +225,15 @@ def class_probabilities(
     return found
 
 
-def label_trees(classifier: SentimentClassifier, forest: Sequence[data.Tree]) -> list[np.ndarray]:
+def label_trees(
+    classifier: SentimentClassifier | Ensemble, forest: Sequence[data.Tree]
+) -> list[np.ndarray]:
     """Class probabilities ``[2L-1, C]`` for every node of every tree, in the order given.
 
     A few trees share a few compiled programs, whatever their sizes.
 
     Args:
-        classifier: vocabulary and network.
+        classifier: vocabulary and network, or several whose mean is taken.
         forest: the trees; their labels are not read.
 
     Returns:
@@ -195,6 +242,9 @@ def label_trees(classifier: SentimentClassifier, forest: Sequence[data.Tree]) ->
     Raises:
         ValueError: when there is no tree.
     """
+    if isinstance(classifier, Ensemble):
+        answers = zip(*(label_trees(member, forest) for member in classifier.members))
+        return [np.mean(own, axis=0) for own in answers]
     bank = trees.encode(forest, classifier.vocabulary)
     if len(forest) > FEW:
         return class_probabilities(classifier.params, bank, classifier.options)

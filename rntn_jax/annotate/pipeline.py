@@ -13,7 +13,7 @@ import numpy as np
 from rntn_jax import plots
 from rntn_jax.annotate import binary_parser, classifier
 from rntn_jax.annotate.binary_parser import BinaryParser, build_trees
-from rntn_jax.annotate.classifier import CLASS_NAMES, SentimentClassifier, label_trees
+from rntn_jax.annotate.classifier import CLASS_NAMES, Ensemble, SentimentClassifier, label_trees
 from rntn_jax.compilation import cached
 from rntn_jax.data import DataError, Tree, tokenize
 from rntn_jax.shapes import shapes_repr
@@ -106,16 +106,16 @@ class Pipeline(NamedTuple):
     """What it takes to answer for raw text."""
 
     parser: BinaryParser
-    classifier: SentimentClassifier
+    classifier: SentimentClassifier | Ensemble
 
     __repr__ = shapes_repr
 
 
-def predict(model: SentimentClassifier, trees: Sequence[Tree]) -> list[Sentiment]:
+def predict(model: SentimentClassifier | Ensemble, trees: Sequence[Tree]) -> list[Sentiment]:
     """Labels for trees that are there already.
 
     Args:
-        model: of `default_model` or `load_classifier`.
+        model: of `default_model` or `load_classifier`, or an `Ensemble` of several.
         trees: binary trees; their labels are not read.
 
     Returns:
@@ -201,7 +201,12 @@ def save_pipeline(path: str | os.PathLike[str], model: Pipeline) -> None:
     Args:
         path: the file; it is replaced if it exists.
         model: what is written.
+
+    Raises:
+        ValueError: for an ensemble, whose members are files of their own.
     """
+    if isinstance(model.classifier, Ensemble):
+        raise ValueError(f"a file holds one classifier, got {len(model.classifier.members)}")
     info = {
         "kind": "annotator",
         "builder": binary_parser.info_of(model.parser),

@@ -20,7 +20,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from rntn_jax.annotate import live
+from rntn_jax.annotate import classifier, live
 from rntn_jax.annotate.corrections import Corrections
 from rntn_jax.annotate.pipeline import Pipeline
 from rntn_jax.data import DataError, Tree, parse_tree
@@ -142,7 +142,7 @@ def serve(
 
 def num_classes(model: Pipeline) -> int:
     """The number of the model's classes."""
-    return int(model.classifier.params.head.b.shape[0])
+    return classifier.num_classes(model.classifier)
 
 
 def warm(model: Pipeline, sizes: tuple[int, ...]) -> None:

@@ -9,10 +9,14 @@ import argparse
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import rntn_jax
 from rntn_jax.cli.process import check_output, messages
 from rntn_jax.compilation import cached
+
+if TYPE_CHECKING:
+    from rntn_jax.annotate import Pipeline
 
 __all__ = ["main"]
 
@@ -80,10 +84,17 @@ def _add(
 
 
 def _add_models(command: argparse.ArgumentParser) -> None:
-    for name, what in (("model", "sentiment model"), ("builder", "tree builder")):
-        command.add_argument(
-            f"--{name}", metavar="FILE", help=f"file of another {what} than that in the package"
-        )
+    command.add_argument(
+        "--model",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="file of another sentiment model than that in the package; given several times, the "
+        "mean of all answers",
+    )
+    command.add_argument(
+        "--builder", metavar="FILE", help="file of another tree builder than that in the package"
+    )
 
 
 def _add_sentiment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -126,12 +137,20 @@ def _add_sentiment(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     _add_models(command)
 
 
+def _load(given: argparse.Namespace) -> Pipeline:
+    """The models that were named."""
+    from rntn_jax.cli import sentiment
+
+    first = given.model[0] if given.model else None
+    return sentiment.load(first, given.builder, *given.model[1:])
+
+
 def _sentiment(given: argparse.Namespace) -> None:
     if given.serve == bool(given.text):
         raise ValueError("sentiment takes either a text or --serve")
     from rntn_jax.cli import sentiment
 
-    annotator = sentiment.load(given.model, given.builder)
+    annotator = _load(given)
     if given.serve:
         from rntn_jax.annotate.serve import serve
 
@@ -162,9 +181,9 @@ def _add_label(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _label(given: argparse.Namespace) -> None:
-    from rntn_jax.cli import label, sentiment
+    from rntn_jax.cli import label
 
-    label.label(sentiment.load(given.model, given.builder), given.file, given.output)
+    label.label(_load(given), given.file, given.output)
 
 
 def _add_tag(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

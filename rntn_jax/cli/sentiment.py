@@ -20,8 +20,10 @@ from rntn_jax import data, plots
 from rntn_jax.annotate import (
     Pipeline,
     Sentiment,
+    SentimentClassifier,
     build_trees,
     default_model,
+    ensemble,
     load_classifier,
     load_parser,
     load_pipeline,
@@ -38,12 +40,13 @@ CHUNK = 2048  # sentences that are labelled, and written, at a time
 _KINDS = 5  # unknown words that are told
 
 
-def load(model: str | Path | None, builder: str | Path | None) -> Pipeline:
+def load(model: str | Path | None, builder: str | Path | None, *others: str | Path) -> Pipeline:
     """The named files, and the model in the package for what is not named.
 
     Args:
         model: file of a classifier, or of a whole pipeline.
         builder: file of a parser of binary trees.
+        others: files as ``model``, whose classifiers answer together with that one's.
 
     Returns:
         a pipeline.
@@ -58,6 +61,12 @@ def load(model: str | Path | None, builder: str | Path | None) -> Pipeline:
         annotator = load_pipeline(model)
     else:
         annotator = default_model()._replace(classifier=load_classifier(model))
+    if others:
+        rest = [load(other, None).classifier for other in others]
+        members = [annotator.classifier, *rest]
+        annotator = annotator._replace(
+            classifier=ensemble([one for one in members if isinstance(one, SentimentClassifier)])
+        )
     if builder is not None:
         annotator = annotator._replace(parser=load_parser(builder))
     return annotator

@@ -14,6 +14,7 @@ from experiments.benchmark.rntn import run as rntn
 ARGUMENTS: dict[str, Any] = {
     "corpus": "demo",
     "data_dir": None,
+    "cell": "rntn",
     "dims": [4],
     "batch_sizes": [128],
     "rounds": 2,
@@ -50,3 +51,25 @@ def test_a_worker_that_fails_says_why(tmp_path: Path):
 def test_unknown_words(what, value):
     with pytest.raises(ValueError, match=value[0]):
         rntn.run(**ARGUMENTS | {what: value})
+
+
+@pytest.mark.slow
+def test_tree_lstms_take_turns_and_agree():
+    systems = ["ours", "autodiff"]
+    figures = rntn.run(**ARGUMENTS | {"cell": "tree_lstm", "systems": systems, "rounds": 1})
+    ours, autodiff = (row["losses"] for row in figures["speed"])
+    np.testing.assert_allclose(ours, autodiff, rtol=1e-4)
+    assert ours[-1] < ours[0]
+
+
+@pytest.mark.parametrize("cell", ["mv_rnn", pytest.param("child_sum", marks=pytest.mark.slow)])
+def test_rules_of_cells_are_measured_against_autodiff(cell: str):
+    figures = rntn.run(
+        **ARGUMENTS | {"cell": cell, "systems": [], "parts": ["rule"], "batch_sizes": [3]}
+    )
+    rule, autodiff = figures["rule"]
+    assert (rule["gradient"], autodiff["gradient"]) == ("rule", "autodiff")
+    assert rule["ratio"] == 1 and autodiff["ms"] > 0 < autodiff["temp_mb"]
+    assert autodiff["difference"] < 1e-4
+    with pytest.raises(ValueError, match="'speed'"):
+        rntn.run(**ARGUMENTS | {"cell": cell, "systems": []})

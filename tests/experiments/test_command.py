@@ -87,7 +87,11 @@ MISTAKES: dict[str, list[tuple[list[str], str]]] = {
         (["--input=text"], "--input does nothing without --predict"),
         (["--brackets=built"], "--brackets does nothing without --evaluate"),
         (["--output=x"], "--output does nothing without --predict or --label"),
-        (["--model_file=x"], "without --predict, --evaluate, --label, --export or --serve"),
+        (
+            ["--model_file=x"],
+            "without --predict, --evaluate, --evaluate_text, --label, --export or",
+        ),
+        (["--ensemble=x"], "without --predict, --evaluate, --evaluate_text or --serve"),
         (["--port=1"], "--port does nothing without --serve"),
         (
             ["--serve", "--format=json"],

@@ -19,24 +19,19 @@ Train = Callable[[], list[float]]  # one pass over all minibatches; returns thei
 PYTORCH = {"torch_hand": "LevelHand", "torch_levels": "LevelAutograd", "torch_nodes": "NodeByNode"}
 
 
-def jax_train(problem: other_baselines.Problem, autodiff: bool, threads: int) -> tuple[Train, str]:
-    """Our train step; ``autodiff`` differentiates the same forward sweep by JAX instead."""
+def jax_train(
+    problem: other_baselines.Problem, params: Any, loss: Callable[..., Any], threads: int
+) -> tuple[Train, str]:
+    """Our train step with the loss of a tree model."""
     import jax
-    import jax.numpy as jnp
     import optax
 
     from rntn_jax import trees
-    from rntn_jax.models import rntn
     from rntn_jax.training import RowBatch, init_state, make_train_step
 
-    p = {name: jnp.asarray(value) for name, value in problem.params.items()}
-    params = rntn.Params(
-        p["embedding"], rntn.Cell(p["v"], p["w"], p["b"]), rntn.Head(p["head_w"], p["head_b"])
-    )
     optimizer = optax.adagrad(
         problem.learning_rate, initial_accumulator_value=problem.initial_accumulator
     )
-    loss = _autodiff_loss if autodiff else rntn.loss
     step = make_train_step(loss, optimizer, several=True)
     state = init_state(params, optimizer, jax.random.key(0))
 
@@ -73,6 +68,19 @@ def jax_train(problem: other_baselines.Problem, autodiff: bool, threads: int) ->
     return train, jax.__version__
 
 
+def _ours(problem: other_baselines.Problem, autodiff: bool, threads: int) -> tuple[Train, str]:
+    """``autodiff`` differentiates the same forward sweep by JAX instead."""
+    import jax.numpy as jnp
+
+    from rntn_jax.models import rntn
+
+    p = {name: jnp.asarray(value) for name, value in problem.params.items()}
+    params = rntn.Params(
+        p["embedding"], rntn.Cell(p["v"], p["w"], p["b"]), rntn.Head(p["head_w"], p["head_b"])
+    )
+    return jax_train(problem, params, _autodiff_loss if autodiff else rntn.loss, threads)
+
+
 def _autodiff_loss(params: Any, forest: Any) -> tuple[Any, None]:
     """The loss with the same fast forward sweep, left to autodiff: a scan that can be reversed."""
     import jax
@@ -106,7 +114,7 @@ def make(system: str, path: Path, threads: int) -> tuple[Train, dict[str, Any]]:
     if system == "torch_nodes":  # takes a hundred times longer: one minibatch says as much
         problem = problem._replace(batches=problem.batches[:1])
     if system in ("ours", "autodiff"):
-        train, version = jax_train(problem, system == "autodiff", threads)
+        train, version = _ours(problem, system == "autodiff", threads)
         return train, {"version": version}
     rates = problem.learning_rate, problem.initial_accumulator
     if system in PYTORCH:

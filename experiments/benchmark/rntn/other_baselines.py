@@ -22,7 +22,6 @@ import numpy as np
 Batch = Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]
 Step = Callable[[Batch], float]
 EPSILON = 1e-7
-PARAMS = ("embedding", "v", "w", "b", "head_w", "head_b")
 
 
 class Problem(NamedTuple):
@@ -63,8 +62,9 @@ def load_problem(path: pathlib.Path) -> Problem:
             (ids[lo:hi], children[lo - i : hi - i - 1], labels[2 * lo - i : 2 * hi - i - 1])
         )
     batches: list[Batch] = [trees[lo:hi] for lo, hi in itertools.pairwise(arrays["batches"])]
-    params = {name: arrays[name] for name in PARAMS}
-    rates = float(arrays["learning_rate"]), float(arrays["initial_accumulator"])
+    rates = float(arrays.pop("learning_rate")), float(arrays.pop("initial_accumulator"))
+    others = ("ids", "children", "labels", "offsets", "batches")
+    params = {name: array for name, array in arrays.items() if name not in others}
     return Problem(batches, params, *rates)
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmark import interleave
-from experiments.benchmark.rntn import other_baselines
+from experiments.benchmark.rntn import other_baselines, tree_lstm_baselines
+from experiments.benchmark.rntn.parts import CELLS
 from rntn_jax import data
 
 __all__ = ["run"]
@@ -66,6 +67,7 @@ def run(
     *,
     corpus: str,
     data_dir: str | None,
+    cell: str,
     dims: list[int],
     batch_sizes: list[int],
     rounds: int,
@@ -80,8 +82,9 @@ def run(
     Raises:
         ValueError: for an unknown system or part, or when a worker failed.
     """
-    interleave.check_words(systems, list(SYSTEMS))
-    interleave.check_words(parts, ("speed", "epoch", "growth"))
+    known = {"rntn": SYSTEMS, "tree_lstm": tree_lstm_baselines.SYSTEMS}.get(cell, {})
+    interleave.check_words(parts, CELLS[cell])
+    interleave.check_words(systems, list(known))
     corpus_trees, vocab_size = _load(corpus, data_dir)
     figures: dict[str, Any] = {
         "corpus": corpus,
@@ -95,14 +98,21 @@ def run(
                 # Enough minibatches for their shapes to differ as in training; few of the costly.
                 count = max(2, min(20, 540 // size) * 50**2 // max(50, dim) ** 2)
                 batches = _minibatches(corpus_trees, size, count)
-                problem = other_baselines.Problem(
-                    batches, _initial(vocab_size, dim), LEARNING_RATE, initial_accumulator=0.1
+                initial = (
+                    _initial(vocab_size, dim)
+                    if cell == "rntn"
+                    else tree_lstm_baselines.initial(vocab_size, 2 * dim, dim)  # as Tai et al.
                 )
-                rows = _speed(problem, rounds, threads, systems or list(SYSTEMS), pythons)
+                problem = other_baselines.Problem(
+                    batches, initial, LEARNING_RATE, initial_accumulator=0.1
+                )
+                rows = _speed(cell, problem, rounds, threads, systems or list(known), pythons)
                 rows = [{"dim": dim, "batch_size": size, **row} for row in rows]
                 figures["speed"] += rows
-                _print_speed(rows)
+                _print_speed(rows, known)
                 interleave.write(output, figures)
+    if "rule" in parts:
+        figures["rule"] = _rule(cell, corpus_trees, dims, batch_sizes, rounds)
     if "epoch" in parts:
         figures["epoch"] = _epoch(corpus_trees, vocab_size)
     if "growth" in parts:
@@ -119,7 +129,30 @@ def _minibatches(corpus_trees: list[Any], size: int, count: int) -> list[other_b
     ]
 
 
+def _rule(
+    cell: str, corpus_trees: list[Any], dims: list[int], batch_sizes: list[int], rounds: int
+) -> list[dict[str, Any]]:
+    """The hand rule against autodiff, gradients of one sweep."""
+    from experiments.benchmark.rntn import cells
+
+    found: list[dict[str, Any]] = []
+    print(f"\ngradient of one sweep, {cell}")
+    print(f"{'d':>5}{'trees':>7}  {'':10}{'ms':>9}{'ratio':>8}{'MB':>9}  difference")
+    for dim in dims:
+        for size in batch_sizes:
+            rows = cells.measure(cell, _minibatches(corpus_trees, size, 1)[0], dim, rounds)
+            found += rows
+            for row in rows:
+                print(
+                    f"{dim:>5}{size:>7}  {row['gradient']:10}{row['ms']:9.2f}{row['ratio']:8.2f}"
+                    f"{row['temp_mb']:9.2f}  {row['difference']:.1e}",
+                    flush=True,
+                )
+    return found
+
+
 def _speed(
+    cell: str,
     problem: other_baselines.Problem,
     rounds: int,
     threads: int,
@@ -131,7 +164,7 @@ def _speed(
         path = Path(folder) / "problem.npz"
         other_baselines.save_problem(path, problem)
         rows = interleave.take_turns(
-            "experiments.benchmark.rntn.baselines",
+            f"experiments.benchmark.rntn.{'tree_lstm_' if cell == 'tree_lstm' else ''}baselines",
             systems,
             path,
             rounds=rounds,
@@ -144,7 +177,7 @@ def _speed(
     return rows
 
 
-def _print_speed(rows: list[dict[str, Any]]) -> None:
+def _print_speed(rows: list[dict[str, Any]], titles: dict[str, str]) -> None:
     print(f"\nd = {rows[0]['dim']}, {rows[0]['batch_size']} trees a minibatch")
     columns: list[interleave.Column] = [
         ("ms", "9.2f", "ms"),
@@ -155,7 +188,7 @@ def _print_speed(rows: list[dict[str, Any]]) -> None:
         ("peak MB", "9.0f", "peak_mb"),
         ("more", "7.0f", "more_mb"),
     ]
-    interleave.print_table(rows, SYSTEMS, columns)
+    interleave.print_table(rows, titles, columns)
 
 
 def _epoch(corpus_trees: list[Any], vocab_size: int) -> dict[str, Any]:
