@@ -18,6 +18,7 @@ import numpy as np
 
 from rntn_jax import data, plots
 from rntn_jax.annotate import (
+    Ensemble,
     Pipeline,
     Sentiment,
     SentimentClassifier,
@@ -223,7 +224,10 @@ def _draw(annotator: Pipeline, found: Sequence[Any], form: str, output: str | No
 def _digest(annotator: Pipeline) -> str:
     """A checksum of all parameters."""
     sha = hashlib.sha256()
-    for leaf in jax.tree.leaves((annotator.parser.params, annotator.classifier.params)):
+    own = annotator.classifier
+    members = own.members if isinstance(own, Ensemble) else (own,)
+    params = annotator.parser.params, [member.params for member in members]
+    for leaf in jax.tree.leaves(params):
         sha.update(np.asarray(leaf).tobytes())
     return sha.hexdigest()
 

@@ -96,7 +96,8 @@ def run(
         for dim in dims:
             for size in batch_sizes:
                 # Enough minibatches for their shapes to differ as in training; few of the costly.
-                count = max(2, min(20, 540 // size) * 50**2 // max(50, dim) ** 2)
+                least = 2 if cell == "rntn" else 8  # as many as a call of the device trains on
+                count = max(least, min(20, 540 // size) * 50**2 // max(50, dim) ** 2)
                 batches = _minibatches(corpus_trees, size, count)
                 initial = (
                     _initial(vocab_size, dim)
