@@ -198,7 +198,6 @@ print([name for name in ("scipy.optimize", "scipy.sparse.csgraph") if name in sy
     assert ran.stdout == "[]\n[]\n", ran.stdout + ran.stderr
 
 
-
 def public_names(name: str) -> list[str]:
     """``__all__`` of a module."""
     return list(getattr(importlib.import_module(name), "__all__", []))

@@ -127,7 +127,7 @@ def apply(
         key: PRNG key, needed when a rate is not 0.
 
     Returns:
-        `crf.constituency.Scores` of the batch. Cost O(B T^2 H).
+        `crf.constituency.Scores` of the batch, 0 where ``j <= i``. Cost O(B T^2 H).
 
     Raises:
         AssertionError: when shapes or dtypes do not match.
@@ -206,7 +206,7 @@ def _apply(
     # Hidden units are dropped for all spans of a sentence together.
     head = jnp.broadcast_to(params.head[None], (len(length), len(params.head)))
     head = dropout(key, 2 + len(params.encoder.cells), head, hidden_dropout)
-    return constituency.Scores(pair_scores(begin, end, head), length), words
+    return constituency.Scores(pair_scores(begin, end, head, above=True), length), words
 
 
 def loss(

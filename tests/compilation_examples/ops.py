@@ -90,6 +90,12 @@ OPS = [
     Example(ops.outer_sum, args(ROWS, draw(4, 3))),
     Example(ops.outer_sum, args(ROWS, draw(4, 3), np.int32(2))),
     Example(ops.pair_scores, args(draw(B, 2, D), draw(B, 3, D), draw(B, D))),
+    Example(
+        ops.pair_scores,
+        args(draw(B, 2, D), draw(B, 3, D), draw(B, D)),
+        options={"above": True},
+        slow=True,
+    ),
     Example(ops.side_by_side, lambda rng: ([draw(V, D)(rng)], [ints(V, 4, 2)(rng)])),
     Example(ops.slice_products, args(draw(4, 3), draw(3, 2 * 3))),
     Example(ops.softmax_cross_entropy, args(draw(4, C), ints(C, 4))),

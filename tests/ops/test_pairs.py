@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from rntn_jax.ops import pair_scores
+from rntn_jax.ops import pair_scores, pairs
 
 
 def arguments(dtype=np.float64):
@@ -22,15 +24,23 @@ def plain(left, right, head):
     return jnp.einsum("bijh,bh->bij", h, head)
 
 
-def test_value_and_gradient_are_those_of_the_plain_form():
+@pytest.mark.parametrize("longest", [128, 0], ids=["by sentence", "by row"])
+@pytest.mark.parametrize("above", [False, True])
+def test_value_and_gradient_are_those_of_the_plain_form(above, longest, monkeypatch):
+    monkeypatch.setattr(pairs, "_LONGEST", longest)
+    monkeypatch.setattr(pairs, "_BLOCK", 3)
+    pair_scores.clear_cache()
     args = arguments()
     g = np.random.default_rng(1).normal(size=(3, 4, 2))
-    value, back = jax.vjp(pair_scores, *args)
-    expected, plain_back = jax.vjp(plain, *args)
+    wanted = np.triu(np.ones((4, 2), bool), 1) if above else np.ones((4, 2), bool)
+    scores = partial(pair_scores, above=above)
+    value, back = jax.vjp(scores, *args)
+    expected, plain_back = jax.vjp(lambda *args: jnp.where(wanted[None], plain(*args), 0), *args)
     np.testing.assert_allclose(value, expected, rtol=1e-12)
     for found, right in zip(back(g), plain_back(g), strict=True):
         np.testing.assert_allclose(found, right, rtol=1e-10, atol=1e-12)
-    check_grads(pair_scores, args, order=2, modes=("rev",))
+    check_grads(scores, args, order=2, modes=("rev",))
+    pair_scores.clear_cache()
 
 
 def test_a_loop_over_all_pairs_agrees():
