@@ -9,7 +9,9 @@ import json
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -163,10 +165,9 @@ def _lines(
     given = found.after(state.lines) if isinstance(found, TextFile) else enumerate(found, 1)
     with contextlib.ExitStack() as stack:
         bar = None
-        while chunk := list(itertools.islice(given, CHUNK)):
+        for chunk, answers in _side_by_side(annotator, given):
             if bar is None and (len(chunk) == CHUNK or state.lines):
                 bar = stack.enter_context(ProgressBar(total, done=state.lines, unit="sentences"))
-            answers = annotate(annotator, [item for _, item in chunk])
             rows = [
                 _row(annotator, form, n, item, answer)
                 for n, ((_, item), answer) in enumerate(zip(chunk, answers), state.texts + 1)
@@ -176,6 +177,27 @@ def _lines(
             if bar is not None:
                 bar.advance(state.lines - before, len(chunk), "labelling")
     _tell_unknown(state)
+
+
+def _side_by_side(
+    annotator: Pipeline, given: Iterator[tuple[int, Any]]
+) -> Iterator[tuple[list[tuple[int, Any]], list[Sentiment]]]:
+    """Chunks and their answers, in order; two at work while a third is read and one written."""
+    chunks = iter(lambda: list(itertools.islice(given, CHUNK)), [])
+    waiting: deque[tuple[list[tuple[int, Any]], Future[list[Sentiment]]]] = deque()
+    pool = ThreadPoolExecutor(2, thread_name_prefix="labelling")
+    try:
+        for chunk in chunks:
+            items = [item for _, item in chunk]
+            waiting.append((chunk, pool.submit(annotate, annotator, items)))
+            if len(waiting) > 2:
+                chunk, answers = waiting.popleft()
+                yield chunk, answers.result()
+        while waiting:
+            chunk, answers = waiting.popleft()
+            yield chunk, answers.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _row(annotator: Pipeline, form: str, number: int, given: Any, answer: Sentiment) -> str:

@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 
 from rntn_jax.cli import sentiment
+from rntn_jax.cli.inputs import read
 from rntn_jax.cli.unfinished import Unfinished
 
 WORDS = "not good bad a film is the very and but dull funny zyx Wow it".split()
 CHILD = """
 import sys
 from pathlib import Path
+from rntn_jax.cli.inputs import read
 from rntn_jax.cli.unfinished import Unfinished
 out = Unfinished(sys.argv[1], {"input": sys.argv[2]}, 0)
 print("begun", flush=True)
@@ -56,24 +58,27 @@ def test_a_stopped_run_is_gone_on_with(annotator, texts, tmp_path, form, monkeyp
         assert [row["text"] for row in rows] == texts.read_text().split("\n")[:3] + [
             line for line in texts.read_text().split("\n")[5:] if line
         ]
-    calls = []
+    labelled, stop_at = [], [0]
     real = sentiment.annotate
+    first = {tuple(text): n for n, text in enumerate(read(str(texts), "text"))}
 
-    def stops(*args):
-        calls.append(args)
-        if len(calls) in (3, 5):
+    def stops(annotator, found):
+        at = first[tuple(found[0])]
+        if at == stop_at[0]:
             raise KeyboardInterrupt
-        return real(*args)
+        labelled.append(at)
+        return real(annotator, found)
 
     monkeypatch.setattr(sentiment, "annotate", stops)
-    for done in (18, 26):  # two lines are blank
+    for stop_at[0], done in ((16, 18), (24, 26)):  # texts before, and lines, of which two are blank
         with pytest.raises(KeyboardInterrupt, match=f"{done} of 62 lines are done"):
             sentiment.predict(annotator, str(texts), "text", form, str(other))
         assert not other.exists()
+    stop_at[0] = -1
     sentiment.predict(annotator, str(texts), "text", form, str(other))
     assert other.read_bytes() == whole.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "texts", "whole"]
-    assert len(calls) == 2 + 1 + 1 + 1 + 5  # no piece was labelled twice but those that stopped
+    assert labelled.count(0) == labelled.count(8) == 1  # what was written is not done again
     assert capsys.readouterr().err.splitlines()[-2:] == told
 
 
