@@ -67,6 +67,7 @@ from rntn_jax.ops.logspace import (
 __all__ = ["MAX_LOG_RANGE", "Run", "log_partition", "reference", "row_marginals", "run"]
 
 MAX_LOG_RANGE = 35.0  # nats
+FEW_LABELS = 16  # up to which a CPU sums products over rows instead of multiplying matrices
 
 
 def reference(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Array:
@@ -140,7 +141,12 @@ def _reachable_only(prepared: _Prepared) -> _Prepared:
 
 def _product_steps(e, w, mask, entered) -> jax.Array:
     """States ``n_t [T, B, C]``."""
+    if len(e) > FEW_LABELS:
+        return _steps_by_rows(e, w, mask, entered)
+    return lax.platform_dependent(e, w, mask, entered, cpu=_steps_by_labels, default=_steps_by_rows)
 
+
+def _steps_by_rows(e, w, mask, entered) -> jax.Array:
     def step(before, inputs):
         w, mask, entered = inputs
         q = divide_by_sum(matmul(before, e), before)
@@ -148,6 +154,20 @@ def _product_steps(e, w, mask, entered) -> jax.Array:
         return n, n
 
     return lax.scan(step, jnp.ones_like(w[0]), (w, mask, entered))[1]
+
+
+def _steps_by_labels(e, w, mask, entered) -> jax.Array:
+    """The same with rows last: sums of products over them, where matrices are small."""
+
+    def step(before, inputs):
+        w, mask, entered = inputs
+        total = before.sum(axis=0, keepdims=True)
+        q = (before[:, None] * e[..., None]).sum(axis=0) / jnp.where(total == 0, 1, total)
+        n = jnp.where(mask[None], w * jnp.where(entered[None], q, 1), before)
+        return n, n
+
+    w = w.swapaxes(1, 2)
+    return lax.scan(step, jnp.ones_like(w[0]), (w, mask, entered))[1].swapaxes(1, 2)
 
 
 _product_kernel = forward_kernel(_product_steps)
@@ -206,7 +226,8 @@ def run(
         return lax.cond(lost, logs, lambda _, out: out, prepared, out)
 
     safe = (prepared.edge >= -MAX_LOG_RANGE).all()
-    return lax.cond(safe, products, checked, prepared)
+    out = products(prepared)  # not within a branch: there XLA compiles slower loops for CPUs
+    return lax.cond(safe, lambda _, out: out, lambda p, _: checked(p), prepared, out)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -269,12 +290,26 @@ def _sum_of_products(x: jax.Array, y: jax.Array) -> jax.Array:
 
 def _back_steps(e, x, entered) -> jax.Array:
     """``b [T, B, C]``."""
+    if len(e) > FEW_LABELS:
+        return _back_by_rows(e, x, entered)
+    return lax.platform_dependent(e, x, entered, cpu=_back_by_labels, default=_back_by_rows)
 
+
+def _back_by_rows(e, x, entered) -> jax.Array:
     def step(b, inputs):
         x, entered = inputs
         return jnp.where(entered[:, None], matmul(x * b, e.T), b), b
 
     return lax.scan(step, jnp.ones_like(x[0]), (x, entered), reverse=True)[1]
+
+
+def _back_by_labels(e, x, entered) -> jax.Array:
+    def step(b, inputs):
+        x, entered = inputs
+        return jnp.where(entered[None], ((x * b)[None] * e[..., None]).sum(axis=1), b), b
+
+    x = x.swapaxes(1, 2)
+    return lax.scan(step, jnp.ones_like(x[0]), (x, entered), reverse=True)[1].swapaxes(1, 2)
 
 
 _back_kernel = backward_kernel(_back_steps)
