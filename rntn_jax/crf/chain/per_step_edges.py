@@ -240,7 +240,8 @@ def _by_logs(res: _Residuals, ct) -> tuple[jax.Array, jax.Array]:
 
 def _marginals_fast(res: _Residuals, ct) -> tuple[jax.Array, jax.Array]:
     ct = ct.astype(res.run.states.dtype)
-    g, d_edge = lax.cond(res.run.products, _by_products, _by_logs, res, ct)
+    out = _by_products(res, ct)
+    g, d_edge = lax.cond(res.run.products, lambda out: out, lambda _: _by_logs(res, ct), out)
     return masked(g, res.mask.T).swapaxes(0, 1), d_edge
 
 

@@ -323,7 +323,7 @@ def _marginals(res: _Residuals, ct, kernel: bool = False) -> tuple[jax.Array, ja
     edge = columns.T
     scale = jnp.ones(len(res.mask), w.dtype) if ct is None else ct
 
-    def by_products():
+    def by_products(states):
         e, r = jnp.exp(edge), divide_by_sum(1.0, states)
         x = jnp.where(mask[..., None] & (states != 0), w * r, 0)
         b = (_back_kernel if kernel else _back_steps)(e, x, entered)
@@ -358,5 +358,7 @@ def _marginals(res: _Residuals, ct, kernel: bool = False) -> tuple[jax.Array, ja
         counts = counts if ct is None else einsum("bij,b->ij", counts, ct)
         return g * scale[None, :, None], counts
 
-    g, counts = lax.cond(products, by_products, by_logs)
+    # Not within a branch, see `run`; logarithms must not make NaN there.
+    out = by_products(jnp.where(products, states, 1))
+    g, counts = lax.cond(products, lambda out: out, lambda _: by_logs(), out)
     return masked(g, mask).swapaxes(0, 1), counts
