@@ -1,17 +1,20 @@
 """Checkpoints: one self-checking safetensors file each, written atomically, never unpickled.
 
-A file holds the leaves of a pytree by their paths, a JSON object of your own, and a SHA-256 over
-both. A file that was cut short, or in which one bit has flipped, is noticed; a file of other
-shapes, dtypes or names is refused with what differs. Equal content makes equal files.
+A file holds the leaves of a pytree by their paths, a JSON object of your own, and a manifest: shape,
+dtype and SHA-256 of every array, with a SHA-256 over manifest and object. A file that was cut short,
+or in which one bit has flipped, is noticed, and the array is named; a file of other shapes, dtypes
+or names is refused with what differs. Equal content makes equal files. Files of before the manifest,
+with one SHA-256 over everything, are still read.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +34,7 @@ _NATIVE = {"bool": "BOOL", "bfloat16": "BF16"}
 _NATIVE |= {f"float{bits}": f"F{bits}" for bits in (16, 32, 64)}
 _NATIVE |= {f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)}
 _NATIVE |= {f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)}
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 class CheckpointError(DamagedFileError):
@@ -77,12 +81,37 @@ def _stored(name: str, leaf: Any) -> tuple[np.ndarray, list[Any] | None]:
 
 
 def _digest(arrays: dict[str, np.ndarray], info: str, notes: str) -> str:
+    """The one checksum of files without a manifest."""
     sha = hashlib.sha256((info + notes).encode())
     for name in sorted(arrays):
         array = arrays[name]
         sha.update(f"{name} {array.dtype} {array.shape}".encode())
         sha.update(array.tobytes())
     return sha.hexdigest()
+
+
+def _manifest(arrays: dict[str, np.ndarray]) -> str:
+    """Dtype, shape and checksum of every array, as JSON."""
+    return json.dumps(
+        {
+            name: [str(x.dtype), list(x.shape), hashlib.sha256(x.tobytes()).hexdigest()]
+            for name, x in sorted(arrays.items())
+        }
+    )
+
+
+def _faults(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> str:
+    """What of a file does not match its checksums; empty: nothing."""
+    info, notes = metadata["info"], metadata.get("notes", "")
+    if "manifest" not in metadata:
+        whole = _digest(arrays, info, notes)
+        return "" if whole == metadata["sha256"] else "its checksum does not match its content"
+    text = metadata["manifest"]
+    if hashlib.sha256((info + notes + text).encode()).hexdigest() != metadata["sha256"]:
+        return "its checksum does not match its content"
+    wanted, found = json.loads(text), json.loads(_manifest(arrays))
+    wrong = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
+    return f"the checksum of {', '.join(wrong[:5])} does not match" if wrong else ""
 
 
 def _parts(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> Iterator[bytes]:
@@ -133,7 +162,9 @@ def save_pytree(path: str | os.PathLike[str], tree: Any, info: dict[str, Any]) -
     noted = {name: note for name, (_, note) in stored.items() if note is not None}
     text = json.dumps(info, sort_keys=True)
     notes = json.dumps(noted, sort_keys=True) if noted else ""
-    metadata = {"info": text, "sha256": _digest(arrays, text, notes)}
+    manifest = _manifest(arrays)
+    sha = hashlib.sha256((text + notes + manifest).encode()).hexdigest()
+    metadata = {"info": text, "manifest": manifest, "sha256": sha}
     write_whole(path, _parts(arrays, metadata | ({"notes": notes} if noted else {})))
 
 
@@ -149,12 +180,11 @@ def _read(path: Path) -> tuple[dict[str, tuple[np.ndarray, str]], dict[str, Any]
         raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
     if "info" not in metadata or "sha256" not in metadata:
         raise CheckpointError(f"{path} was not written by rntn_jax: it has no checksum")
-    notes = metadata.get("notes", "")
-    if _digest(arrays, metadata["info"], notes) != metadata["sha256"]:
-        raise CheckpointError(f"{path} is damaged: its checksum does not match its content")
+    if fault := _faults(arrays, metadata):
+        raise CheckpointError(f"{path} is damaged: {fault}")
     try:
         info = json.loads(metadata["info"])
-        noted = json.loads(notes or "{}")
+        noted = json.loads(metadata.get("notes", "") or "{}")
         found = {name: _restored(array, noted.get(name)) for name, array in arrays.items()}
     except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise CheckpointError(f"{path} holds what cannot be read: {error}") from None
@@ -259,19 +289,43 @@ class Checkpointer:
             if re.fullmatch(r"step-\d{10}\.safetensors", path.name)
         )
 
-    def save(self, step: int, tree: Any, info: dict[str, Any]) -> Path:
+    def path(self, step: int) -> Path:
+        """The file of a step."""
+        return self.folder / f"step-{step:010d}.safetensors"
+
+    def save(self, step: int, tree: Any, info: dict[str, Any], drop: Sequence[int] = ()) -> Path:
         """Writes a checkpoint and deletes those beyond ``keep``.
+
+        Where the disk is full, older checkpoints than the newest make room, the oldest first.
 
         Args:
             step: number of updates so far.
             tree: a pytree of arrays.
             info: anything JSON can hold.
+            drop: steps whose checkpoints this one replaces.
 
         Returns:
             The file.
+
+        Raises:
+            OSError: when it cannot be written; the newest checkpoint before it is as it was.
         """
-        path = self.folder / f"step-{step:010d}.safetensors"
-        save_pytree(path, tree, info)
+        path = self.path(step)
+        while True:
+            try:
+                save_pytree(path, tree, info)
+                break
+            except OSError as error:
+                older = [old for old in self.paths() if old != path]
+                if error.errno not in _FULL or len(older) < 2:
+                    kept = older[-1] if older else "none was written before"
+                    raise OSError(
+                        error.errno, f"{error.strerror}; the last checkpoint: {kept}", str(path)
+                    ) from error
+                older[0].unlink()
+        for step_before in drop:
+            if step_before != step:
+                self.path(step_before).unlink(missing_ok=True)
         for old in self.paths()[: -self.keep]:
             if old != path:
                 old.unlink()
