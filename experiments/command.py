@@ -13,12 +13,14 @@ import re
 import shlex
 import sys
 import textwrap
+import traceback
 from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from absl import app, flags
 
+from experiments import processes
 from rntn_jax.cli.process import check_output
 
 __all__ = ["Command", "check_flags", "check_output", "help_text", "model_file", "run", "slip"]
@@ -231,9 +233,22 @@ def run(main: Callable[[list[str]], Any], command: Command) -> None:
     try:
         app.run(main, flags_parser=parse)
     except SystemExit as stop:
-        if stop.code not in (130, 143):
-            raise
         # Stopped from outside: a thread that compiles or packs can crash where it outlives JAX.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(stop.code)
+        # And who refuses does not wait for the other processes, which wait for it.
+        worker = processes.is_worker() and stop.code not in (None, 0)
+        if stop.code not in (130, 143) and not worker:
+            raise
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+        _leave(stop.code if isinstance(stop.code, int) else 1)
+    except Exception:
+        if not processes.is_worker():
+            raise
+        traceback.print_exc()
+        _leave(processes.CRASHED)
+
+
+def _leave(status: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

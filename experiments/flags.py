@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from absl import flags
 
+from experiments import processes
 from experiments.command import Command, slip
 from rntn_jax.cli.process import messages
 
@@ -51,6 +52,7 @@ def option(
     *,
     group: str | None = None,
     needs: Mapping[str, Container[Any]] | None = None,
+    free: bool = False,
 ) -> Any:
     """A dataclass field that becomes a flag.
 
@@ -60,8 +62,9 @@ def option(
         choices: the values it may take.
         group: heading in the help of this field and those after it.
         needs: of other fields, the values without which this one does nothing.
+        free: whether a run may go on with another value.
     """
-    metadata = {"help": help, "choices": choices, "group": group, "needs": needs}
+    metadata = {"help": help, "choices": choices, "group": group, "needs": needs, "free": free}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -142,11 +145,12 @@ def check_ranges(
 
 
 def define_run_flags(folder: str) -> tuple[flags.FlagHolder[str | None], flags.FlagHolder[bool]]:
-    """Defines and returns ``--workdir`` and ``--fresh``.
+    """Defines and returns ``--workdir`` and ``--fresh``; and the flags of several processes.
 
     Args:
         folder: where a run lies by default, for the help.
     """
+    processes.define()
     return (
         flags.DEFINE_string(
             "workdir", None, f"folder of the run (default: {folder}); resumed if it exists"
@@ -162,6 +166,14 @@ def entry_point(body: Callable[[], None], command: Command) -> Callable[[list[st
         if len(argv) > 1:
             sys.exit(slip(command, argv[1:]))
         with messages():
+            if processes.are_several() and not hasattr(command.settings, "devices"):
+                raise ValueError(
+                    f"{command.name} trains in one process; --processes=1 starts that again when "
+                    "it dies"
+                )
+            if (count := processes.wanted()) is not None:
+                sys.exit(processes.supervise([sys.executable, *sys.orig_argv[1:]], count))
+            processes.join()
             body()
 
     return main

@@ -11,7 +11,9 @@ import jax
 import numpy as np
 import optax
 
-from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, RunState
+from rntn_jax.signals import Terminated, uninterrupted
+from rntn_jax.training import MetricsWriter, NotFiniteError, ProgressBar, RunState, processes
+from rntn_jax.training.devices import Placement, data_mesh
 
 __all__ = [
     "Training",
@@ -19,6 +21,7 @@ __all__ = [
     "logs",
     "one_behind",
     "out_of_patience",
+    "placement",
     "seconds_per_epoch",
     "start_training",
     "take_steps",
@@ -26,6 +29,7 @@ __all__ = [
 ]
 
 Item = TypeVar("Item")
+ONE_DEVICE = Placement()
 
 
 class Training(NamedTuple):
@@ -34,6 +38,18 @@ class Training(NamedTuple):
     state: RunState
     metrics: MetricsWriter
     bar: ProgressBar
+
+
+def placement(config: Any) -> Placement:
+    """Where a run lies: ``devices`` of its settings in each process; one device is no mesh.
+
+    Raises:
+        ValueError: when there are not so many devices, or minibatches cannot be shared out.
+    """
+    count = config.devices * jax.process_count()
+    if config.batch_size % count:
+        raise ValueError(f"{count} devices cannot share batch_size={config.batch_size} equally")
+    return Placement(data_mesh(config.devices) if count > 1 else None)
 
 
 @contextlib.contextmanager
@@ -46,8 +62,13 @@ def start_training(
     *,
     total: int,
     unit: str,
+    place: Placement = ONE_DEVICE,
+    carry: Any = None,
 ) -> Iterator[Training]:
     """A run from its start, or from its newest checkpoint, with its logs.
+
+    SIGTERM within it saves where the run stands. Of several processes, all but the first have
+    nothing left to do when training has ended, and leave.
 
     Args:
         config: the settings; of them ``average``, ``keep_checkpoints`` and ``tensorboard``.
@@ -57,6 +78,11 @@ def start_training(
         key: PRNG key of the updates.
         total: updates of the whole run.
         unit: what the progress bar counts.
+        place: on which devices it lies.
+        carry: what goes from update to update beside the state: see `RunState`.
+
+    Raises:
+        SystemExit: at the end, with status 0, in all processes but the first.
     """
     state = RunState(
         workdir / "checkpoints",
@@ -65,11 +91,27 @@ def start_training(
         key,
         average=config.average,
         keep=config.keep_checkpoints,
+        placement=place,
+        carry=carry,
     )
     events = workdir / "tensorboard" if config.tensorboard else None
-    with logs(workdir, state.rows, state.step, total, unit, events) as (metrics, bar):
-        state.log_resume(bar.say)
-        yield Training(state, metrics, bar)
+    with contextlib.closing(state), saved_when_terminated(state):
+        with logs(workdir, state.rows, state.step, total, unit, events) as (metrics, bar):
+            state.log_resume(bar.say)
+            yield Training(state, metrics, bar)
+    if not processes.is_first():
+        raise SystemExit(0)
+
+
+@contextlib.contextmanager
+def saved_when_terminated(state: RunState) -> Iterator[None]:
+    """SIGTERM saves where the epoch stands; several processes leave together."""
+    try:
+        yield
+    except Terminated:
+        state.save_within_epoch()
+        processes.from_first(True)  # the first process has written
+        raise
 
 
 @contextlib.contextmanager
@@ -81,9 +123,14 @@ def logs(
     unit: str,
     tensorboard: Path | None = None,
 ) -> Iterator[tuple[MetricsWriter, ProgressBar]]:
-    """``metrics.jsonl``, with the rows that the checkpoints hold, and a progress bar."""
-    metrics = MetricsWriter(workdir / "metrics.jsonl", step, tensorboard, known)
-    with metrics, ProgressBar(total, done=step, unit=unit) as bar:
+    """``metrics.jsonl``, with the rows that the checkpoints hold, and a progress bar.
+
+    Of several processes, the first one's alone are to be seen.
+    """
+    first = processes.is_first()
+    path = workdir / "metrics.jsonl" if first else None
+    metrics = MetricsWriter(path, step, tensorboard if first else None, known)
+    with metrics, ProgressBar(total, done=step, unit=unit, quiet=not first) as bar:
         if metrics.fault is not None:
             bar.say(metrics.fault)
         yield metrics, bar
@@ -119,25 +166,42 @@ def take_steps(
     state: RunState,
     step: Callable[[Any, Any], tuple[Any, dict[str, Any]]],
     minibatches: Iterable[tuple[Any, int, Item]],
+    *,
+    also: Sequence[str] = (),
 ) -> Iterator[tuple[Item, dict[str, Any]]]:
     """Takes a train step with each minibatch; yields what it returned, one call late.
+
+    Where an epoch was stopped within, its first minibatches have been taken: what they returned is
+    yielded again, without a step.
 
     Args:
         state: of the run; it goes on.
         step: of `make_train_step`.
         minibatches: each with the number of its updates, and anything to be handed on.
+        also: which of the step's metrics to yield besides ``loss``, ``grad_norm`` and ``finite``.
 
     Yields:
-        What was to be handed on, and the step's metrics.
+        What was to be handed on, and the step's metrics as NumPy arrays.
+
+    Raises:
+        Terminated: when one of several processes was sent SIGTERM, between two steps.
     """
+    names = ("loss", "grad_norm", "finite", *also)
+    taken = len(state.outputs)
 
-    def calls() -> Iterator[tuple[Item, dict[str, Any]]]:
-        for batch, updates, item in minibatches:
-            state.state, out = step(state.state, batch)
-            state.advance(updates)
-            yield item, out
+    def calls() -> Iterator[tuple[Item, int]]:
+        for number, (batch, updates, item) in enumerate(minibatches):
+            if number >= taken:
+                with uninterrupted():
+                    state.state, out = step(state.state, batch)
+                    state.advance(updates)
+                    state.outputs.append({name: out[name] for name in names})
+                if processes.stop_agreed(next(state.calls)):
+                    raise Terminated
+            yield item, number
 
-    return one_behind(calls())
+    for item, number in one_behind(calls()):
+        yield item, state.output(number)
 
 
 def check_finite(out: dict[str, Any], workdir: Path, where: str | Callable[[int], str]) -> None:

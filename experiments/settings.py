@@ -17,6 +17,7 @@ __all__ = [
     "corpus",
     "data_dir",
     "dev_file",
+    "devices",
     "dropout_rates",
     "test_file",
 ]
@@ -60,6 +61,12 @@ def dev_file(without: str = "a tenth of --train is held out", what: str = "model
 def test_file(text: str = "score this file at the end (default: only dev is scored)") -> Any:
     """``test``: a file of one's own to score at the end."""
     return option(None, text, needs=WITH_TRAIN)
+
+
+def devices(what: str) -> Any:
+    """``devices``: that share what a minibatch consists of; a run may go on with others."""
+    text = f"devices, in each process, that share the {what}; on a CPU, virtual ones"
+    return option(1, text, free=True)
 
 
 def check_own_files(config: Any) -> None:

@@ -120,6 +120,7 @@ def run_once(
 ) -> dict[str, Any]:
     """Trains, or goes on training, and reports; or answers what a run that has ended found.
 
+    Of several processes the first alone has the folder; the others leave when training has ended.
     Compiled programs are kept (`rntn_jax.compilation`); that compiling takes long is told.
 
     Args:
@@ -139,12 +140,18 @@ def run_once(
         RunMismatchError: when ``workdir`` holds a run with other settings.
         WorkdirInUseError: when another process holds it.
         NotFiniteError: when the loss stops being a number.
+        SystemExit: in the other processes, with status 0.
     """
-    workdir = Path(workdir)
-    if (done := finished(workdir, config, fresh)) is not None:
+    from rntn_jax.training import processes  # it imports JAX
+
+    workdir, first = Path(workdir), processes.is_first()
+    done = processes.from_first(finished(workdir, config, fresh) if first else None)
+    if done is not None:
+        if not first:
+            raise SystemExit(0)
         return done
     loaded = load(config)
-    with open_workdir(workdir, config, fresh), cached():
+    with open_workdir(workdir, config, fresh) if first else contextlib.nullcontext(), cached():
         return train(config, workdir, loaded)
 
 
@@ -239,9 +246,10 @@ def _checkpoints(workdir: Path) -> Iterator[Path]:
 
 def _differences(before: dict[str, Any], config: Any) -> list[str]:
     now = json.loads(json.dumps(dataclasses.asdict(config)))
+    free = {field.name for field in dataclasses.fields(config) if field.metadata.get("free")}
     return [
         f"{name} was {before.get(name)!r} and is now {now.get(name)!r}"
-        for name in sorted({*before, *now})
+        for name in sorted({*before, *now} - free)
         if before.get(name) != now.get(name)
     ]
 

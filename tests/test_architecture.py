@@ -25,6 +25,7 @@ LEVELS = {
     "data": 0,
     "schedule": 0,
     "shapes": 0,
+    "signals": 0,
     "ops": 1,
     "compilation": 1,
     "trees": 1,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from absl import flags
 
+from experiments import processes
 from experiments.chunking.config import PRESETS, Config
 from experiments.command import Command, check_flags, model_file, run
 from experiments.flags import config_from_flags, define_config_flags, define_run_flags, entry_point
@@ -28,7 +29,7 @@ COMMAND = Command(
     ),
     settings=Config,
     verbs={"tag": ("marginals", "constrained", "model_file", "workdir", "preset", "train")},
-    run=("preset", "workdir", "fresh"),
+    run=("preset", "workdir", "fresh", *processes.FLAGS),
     for_text="--tag={}",
     for_file="--tag={}",
 )

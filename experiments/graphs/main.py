@@ -6,6 +6,7 @@ from pathlib import Path
 
 from absl import flags
 
+from experiments import processes
 from experiments.command import Command, check_flags, check_output, run
 from experiments.flags import config_from_flags, define_config_flags, define_run_flags, entry_point
 from experiments.graphs.config import CHUNKING_PRESETS, PRESETS, Config
@@ -35,7 +36,7 @@ COMMAND = Command(
     ),
     settings=Config,
     verbs={"infer": ("query", "evidence", "output", "method", *_ITERATING)},
-    run=("preset", "workdir", "fresh"),
+    run=("preset", "workdir", "fresh", *processes.FLAGS),
     for_file="--infer={}",
     notes="""
     --infer reads Markov networks whose factors have one or two variables, and writes what the UAI

@@ -57,7 +57,7 @@ class Config:
     patience: int | None = option(None, "stop after that many epochs without a better dev score")
 
     chunk: int = option(160, "rows of logits that are computed at a time", group="execution")
-    devices: int = option(1, "devices that share the streams; on a CPU, virtual ones")
+    devices: int = settings.devices("streams")
     keep_checkpoints: int = option(2, "how many checkpoints to keep")
     tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")
 

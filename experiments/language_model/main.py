@@ -6,6 +6,7 @@ from pathlib import Path
 
 from absl import flags
 
+from experiments import processes
 from experiments.command import Command, check_flags, model_file, run
 from experiments.flags import config_from_flags, define_config_flags, define_run_flags, entry_point
 from experiments.folders import default_folder, use_model
@@ -42,7 +43,7 @@ COMMAND = Command(
         "score": ("format", *_CHOICE),
         "generate": ("prompt", "temperature", "top_k", "seed", *_CHOICE),
     },
-    run=("preset", "workdir", "fresh"),
+    run=("preset", "workdir", "fresh", *processes.FLAGS),
     for_text="--generate=100 --prompt {}",
     for_file="--score={}",
     notes="""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 import optax
-from jax.sharding import PartitionSpec
 
 from experiments import loop, optimizers
 from experiments.language_model import report
@@ -29,7 +27,7 @@ from experiments.splits import read_corpus
 from experiments.workdir import run_once, write_json
 from rntn_jax import data, sequences
 from rntn_jax.models import rnn_lm
-from rntn_jax.training import NotFiniteError, RunState, devices, make_train_step
+from rntn_jax.training import NotFiniteError, make_train_step
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
 
@@ -103,17 +101,30 @@ def _run(config: Config, workdir: Path, splits: dict[str, list[list[str]]]) -> d
         recurrent_scale=config.recurrent_scale,
     )
     optimizer = make_optimizer(config, total)
-    loss, mesh = make_loss(config), None
-    if config.devices > 1:
-        mesh = devices.data_mesh(config.devices)
-        loss = devices.data_parallel(loss, mesh, lambda _, aux: aux.tokens)
-    step = make_train_step(loss, optimizer, stochastic=True)
+    place = loop.placement(config)
+    loss = place.loss(make_loss(config), lambda _, aux: aux.tokens)
+    train_step = make_train_step(loss, optimizer, stochastic=True)
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
     params = rnn_lm.init(init_key, model_config)
     training = loop.start_training(
-        config, workdir, params, optimizer, train_key, total=total, unit="tokens"
+        config,
+        workdir,
+        params,
+        optimizer,
+        train_key,
+        total=total,
+        unit="tokens",
+        place=place,
+        carry=rnn_lm.initial_carry(params, len(batches[0].tokens)),
     )
     with training as (run_state, metrics, bar):
+
+        def step(state, segment):
+            """A train step, the carry handed on from one segment to the next."""
+            state, out = train_step(state, (segment, run_state.carry))
+            run_state.carry = out["aux"].carry
+            return state, out
+
         while run_state.epoch < config.epochs and not loop.out_of_patience(
             config.patience, run_state
         ):
@@ -121,7 +132,8 @@ def _run(config: Config, workdir: Path, splits: dict[str, list[list[str]]]) -> d
             start = time.monotonic()
             losses: list[float] = []
             norms: list[float] = []
-            for number, out in loop.one_behind(_steps(run_state, step, batches, mesh)):
+            segments = ((place.rows(batch), 1, number) for number, batch in enumerate(batches))
+            for number, out in loop.take_steps(run_state, step, segments):
                 loop.check_finite(out, workdir, f"epoch {epoch}, segment {number}")
                 losses.append(float(out["loss"]))
                 norms.append(float(out["grad_norm"]))
@@ -169,24 +181,3 @@ def _run(config: Config, workdir: Path, splits: dict[str, list[list[str]]]) -> d
     report.write(workdir, config, result, metrics.rows, model, splits)
     write_json(workdir / "result.json", result)
     return result
-
-
-def _steps(
-    state: RunState,
-    step: Callable[..., Any],
-    segments: list[sequences.SequenceBatch],
-    mesh: jax.sharding.Mesh | None,
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """A train step with each segment, the carry handed on from one to the next."""
-    carry = rnn_lm.initial_carry(state.state.params, len(segments[0].tokens))
-    if mesh is not None:
-        state.state = devices.place(mesh, state.state)
-        carry = devices.split_rows(carry, mesh.size)
-    for number, segment in enumerate(segments):
-        if mesh is not None:
-            segment = devices.split_rows(segment, mesh.size)
-            segment, carry = devices.place(mesh, (segment, carry), PartitionSpec(devices.DATA))
-        state.state, out = step(state.state, (segment, carry))
-        carry = out["aux"].carry
-        state.advance(1)
-        yield number, out

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from absl import flags
 
+from experiments import processes
 from experiments.command import Command, check_flags, check_output, model_file, run
 from experiments.flags import config_from_flags, define_config_flags, define_run_flags, entry_point
 from experiments.folders import default_folder, use_model
@@ -48,7 +49,7 @@ COMMAND = Command(
         "text": ("model_file", "format", "output"),
         "evaluate_text": ("model_file", "output"),
     },
-    run=("preset", "workdir", "fresh"),
+    run=("preset", "workdir", "fresh", *processes.FLAGS),
     for_text="--text {}",
     for_file="--parse={}",
 )

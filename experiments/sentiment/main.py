@@ -6,6 +6,7 @@ from pathlib import Path
 
 from absl import flags
 
+from experiments import processes
 from experiments.command import Command, check_flags, check_output, model_file, run
 from experiments.flags import config_from_flags, define_config_flags, define_run_flags, entry_point
 from experiments.folders import default_folder, use_model
@@ -98,7 +99,7 @@ COMMAND = Command(
         "summary": (),
         "serve": ("port", "open", "corrections", *_CHOICES),
     },
-    run=("preset", "workdir", "fresh"),
+    run=("preset", "workdir", "fresh", *processes.FLAGS),
     for_text="--predict {}",
     for_file="--predict={}",
     notes="""

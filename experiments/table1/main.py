@@ -6,6 +6,7 @@ from pathlib import Path
 
 from absl import flags
 
+from experiments import processes
 from experiments.command import Command, check_flags, run
 from experiments.flags import config_from_flags, define_config_flags, define_run_flags, entry_point
 from experiments.folders import default_folder
@@ -24,7 +25,7 @@ COMMAND = Command(
         ("--rows=rnn,tree_lstm --data_dir=DIR", "two rows"),
     ),
     settings=Config,
-    run=("preset", "workdir", "fresh"),
+    run=("preset", "workdir", "fresh", *processes.FLAGS),
     notes="""
     The same command again goes on where it was stopped. Each run lies in a folder of its own below
     --workdir, table.md and report.html beside them. The row svm needs scikit-learn (the extra

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from absl import flags
 
+from experiments import processes
 from experiments.command import Command, check_flags, run
 from experiments.flags import config_from_flags, define_config_flags, define_run_flags, entry_point
 from experiments.folders import default_folder
@@ -23,7 +24,7 @@ COMMAND = Command(
         ("--preset=paper --data_dir=DIR", "UD English-EWT: the model in the package"),
     ),
     settings=Config,
-    run=("preset", "workdir", "fresh"),
+    run=("preset", "workdir", "fresh", *processes.FLAGS),
     notes="To use a model: ./launch.sh parsing --text=FILE --model_file=RUN/model.safetensors",
 )
 

@@ -10,11 +10,9 @@ import sys
 import threading
 from collections.abc import Iterator
 
+from rntn_jax.signals import Terminated
+
 __all__ = ["Terminated", "check_output", "messages"]
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: what the system sends to end a job; handled like Ctrl-C."""
 
 
 @contextlib.contextmanager

@@ -1,10 +1,10 @@
 """Checkpoints: one self-checking safetensors file each, written atomically, never unpickled.
 
-A file holds the leaves of a pytree by their paths, a JSON object of your own, and a manifest: shape,
-dtype and SHA-256 of every array, with a SHA-256 over manifest and object. A file that was cut short,
-or in which one bit has flipped, is noticed, and the array is named; a file of other shapes, dtypes
-or names is refused with what differs. Equal content makes equal files. Files of before the manifest,
-with one SHA-256 over everything, are still read.
+A file holds the leaves of a pytree by their paths, a JSON object of your own, and a manifest:
+shape, dtype and SHA-256 of every array, with a SHA-256 over manifest and object. A file that was
+cut short, or in which one bit has flipped, is noticed, and the array is named; a file of other
+shapes, dtypes or names is refused with what differs. Equal content makes equal files. Files of
+before the manifest, with one SHA-256 over everything, are still read.
 """
 
 from __future__ import annotations

@@ -14,32 +14,44 @@ of the embedding and the head that count words.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rntn_jax.ops.varying import vary_like
 
-__all__ = ["DATA", "data_mesh", "data_parallel", "place", "side_by_side", "split_rows"]
+__all__ = [
+    "DATA",
+    "Placement",
+    "data_mesh",
+    "data_parallel",
+    "on_host",
+    "place",
+    "side_by_side",
+    "split_rows",
+]
 
 DATA = "data"  # the mesh axis along which minibatches are cut
 
 
 def data_mesh(count: int, vocabulary: int = 1) -> Mesh:
-    """The first devices as a mesh.
+    """The first devices as a mesh; of several processes, the first devices of each.
 
     Args:
-        count: devices along the axis ``data``.
+        count: devices along the axis ``data``, in each process.
         vocabulary: devices along a second axis of that name, over which `place` may shard
             parameters; 1: there is no such axis.
 
     Returns:
-        A mesh of ``count`` times ``vocabulary`` devices.
+        A mesh of ``count`` times ``vocabulary`` devices of each process.
 
     Raises:
         ValueError: when there are not so many devices.
@@ -48,16 +60,17 @@ def data_mesh(count: int, vocabulary: int = 1) -> Mesh:
         >>> data_mesh(1).axis_names
         ('data',)
     """
-    needed, devices = count * vocabulary, jax.devices()
+    needed, devices = count * vocabulary, jax.local_devices()
     if not 1 <= needed <= len(devices):
         raise ValueError(
             f"{needed} devices asked for, there are {len(devices)} ({devices[0].platform}); on a "
             "CPU, XLA_FLAGS=--xla_force_host_platform_device_count=N makes N of it"
         )
-    chosen = np.array(devices[:needed])
+    everyone = range(jax.process_count())
+    chosen = np.array([d for p in everyone for d in jax.local_devices(process_index=p)[:needed]])
     if vocabulary == 1:
         return Mesh(chosen, (DATA,))
-    return Mesh(chosen.reshape(count, vocabulary), (DATA, "vocabulary"))
+    return Mesh(chosen.reshape(-1, vocabulary), (DATA, "vocabulary"))
 
 
 def split_rows(batch: Any, count: int) -> Any:
@@ -112,11 +125,103 @@ def place(mesh: Mesh, tree: Any, spec: Any = None) -> Any:
         The pytree of `jax.Array`.
     """
     if spec is None or isinstance(spec, PartitionSpec):
-        spec = spec or PartitionSpec()
-        return jax.device_put(tree, NamedSharding(mesh, spec))
+        sharding = NamedSharding(mesh, spec or PartitionSpec())
+        return jax.tree.map(lambda x: _put(x, sharding), tree)
     is_spec = lambda x: isinstance(x, PartitionSpec)
     shardings = jax.tree.map(lambda s: NamedSharding(mesh, s), spec, is_leaf=is_spec)
-    return jax.device_put(tree, shardings)
+    return jax.tree.map(_put, tree, shardings)
+
+
+def _put(x: Any, sharding: NamedSharding) -> Any:
+    """An array on the devices of several processes, all of which have it."""
+    if sharding.is_fully_addressable or not getattr(x, "is_fully_addressable", True):
+        return jax.device_put(x, sharding)
+    if _is_key(x):
+        data = _put(jax.random.key_data(x), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+    array = np.asarray(x)
+    array = array.astype(jax.dtypes.canonicalize_dtype(array.dtype))
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def _is_key(x: Any) -> bool:
+    return isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def on_host(tree: Any) -> Any:
+    """Copies of arrays, wherever they lie, as NumPy arrays; keys stay keys.
+
+    Where parts lie with other processes, all processes must ask.
+
+    Args:
+        tree: a pytree of arrays.
+
+    Returns:
+        The pytree; what becomes of the arrays, donation for example, is nothing to it.
+
+    Example:
+        >>> on_host({"w": jnp.ones(2)})
+        {'w': array([1., 1.], dtype=float32)}
+    """
+
+    def copied(x: Any) -> Any:
+        if not isinstance(x, jax.Array):
+            return x
+        if _is_key(x):
+            data = copied(jax.random.key_data(x))
+            return jax.random.wrap_key_data(jnp.asarray(data), impl=jax.random.key_impl(x))
+        if x.is_fully_addressable or x.is_fully_replicated:
+            return np.array(x)
+        return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+
+    return jax.tree.map(copied, tree)
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """Where the arrays of a run lie: on one device, as they come, or on those of a mesh.
+
+    Attributes:
+        mesh: of `data_mesh`, or None.
+
+    Example:
+        >>> Placement(data_mesh(1)).rows(np.arange(2)).shape
+        (1, 2)
+    """
+
+    mesh: Mesh | None = None
+
+    @property
+    def count(self) -> int:
+        """Pieces that a minibatch is cut into."""
+        return 1 if self.mesh is None else self.mesh.shape[DATA]
+
+    def loss(
+        self, loss: Callable[..., tuple[jax.Array, Any]], count: Callable[[Any, Any], Any]
+    ) -> Callable[..., tuple[jax.Array, Any]]:
+        """`data_parallel` of a loss; on one device the loss itself."""
+        return loss if self.mesh is None else data_parallel(loss, self.mesh, count)
+
+    def whole(self, tree: Any) -> Any:
+        """Arrays, whole, on every device."""
+        return jax.device_put(tree) if self.mesh is None else place(self.mesh, tree)
+
+    def rows(self, batch: Any) -> Any:
+        """A minibatch, its rows shared out to the devices."""
+        if self.mesh is None:
+            return batch
+        return place(self.mesh, split_rows(batch, self.count), PartitionSpec(DATA))
+
+    def joined(self, tree: Any) -> Any:
+        """The inverse of `rows`, on the host."""
+        tree = on_host(tree)
+        return (
+            tree if self.mesh is None else jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
+        )
+
+    def local(self, tree: Any) -> Any:
+        """Arrays as this process's first device has them, for what it computes by itself."""
+        return tree if self.mesh is None else jax.device_put(on_host(tree), jax.local_devices()[0])
 
 
 def data_parallel(
@@ -128,7 +233,8 @@ def data_parallel(
 
     Computes ``sum_d n_d loss_d / sum_d n_d`` over the devices, ``n_d`` being what the loss of piece
     ``d`` is the mean over: the loss of the whole minibatch. Its gradient with respect to the
-    parameters is summed once, after all sweeps.
+    parameters is that sum's; each device sweeps its piece both ways by itself, and one all-reduce
+    adds up losses, counts and gradients.
 
     Args:
         loss: ``loss(params, batch) -> (mean, aux)``, with ``key=`` too if it is given one.
@@ -138,7 +244,8 @@ def data_parallel(
     Returns:
         ``parallel(params, pieces, key=None) -> (mean, aux)``, to be used as ``loss`` is, by
         `make_train_step` for example. ``pieces`` and ``aux`` have a first axis of devices; each
-        device draws random numbers of its own, from ``fold_in(key, device)``.
+        device draws random numbers of its own, from ``fold_in(key, device)``. Of the mean alone
+        there is a gradient, with respect to the parameters alone.
 
     Example:
         >>> def loss(w, x):
@@ -148,27 +255,49 @@ def data_parallel(
         >>> float(value), sums.tolist()
         (1.5, [6.0])
     """
-
-    def on_one(params, piece, key):
-        device = lax.axis_index(DATA)
-        params = vary_like(params, device)  # so that nothing is summed before the end
-        options = {} if key is None else {"key": jax.random.fold_in(key, device)}
-        mean, aux = loss(params, jax.tree.map(lambda x: x[0], piece), **options)
-        weight = jnp.asarray(count(jax.tree.map(lambda x: x[0], piece), aux), mean.dtype)
-        total, weights = lax.psum((weight * mean, vary_like(weight, device)), DATA)
-        aux = jax.tree.map(lambda x: jnp.asarray(x)[None], aux)
-        return total / jnp.maximum(weights, 1), vary_like(aux, device)
-
     split, whole = PartitionSpec(DATA), PartitionSpec()
 
-    def parallel(params, pieces, key=None):
-        on_all = jax.shard_map(
-            on_one,
+    def on_one(differentiated, params, piece, key):
+        device = lax.axis_index(DATA)
+        params = vary_like(params, device)  # so that nothing is summed before the end
+        piece = jax.tree.map(lambda x: x[0], piece)
+        options = {} if key is None else {"key": jax.random.fold_in(key, device)}
+
+        def weighted(params):
+            mean, aux = loss(params, piece, **options)
+            weight = jnp.asarray(count(piece, aux), mean.dtype)
+            return weight * mean, (weight, aux)
+
+        if differentiated:
+            (total, (weight, aux)), grads = jax.value_and_grad(weighted, has_aux=True)(params)
+        else:
+            (total, (weight, aux)), grads = weighted(params), None
+        total, weight, grads = lax.psum((total, vary_like(weight, device), grads), DATA)
+        scale = 1 / jnp.maximum(weight, 1)
+        grads = jax.tree.map(lambda g: (g * scale).astype(g.dtype), grads)
+        aux = jax.tree.map(lambda x: jnp.asarray(x)[None], aux)
+        return total * scale, vary_like(aux, device), grads
+
+    def on_all(differentiated, params, pieces, key):
+        return jax.shard_map(
+            partial(on_one, differentiated),
             mesh=mesh,
             in_specs=(whole, split, whole),
-            out_specs=(whole, split),
+            out_specs=(whole, split, whole),
             axis_names={DATA},
-        )
-        return on_all(params, pieces, key)
+        )(params, pieces, key)
 
-    return parallel
+    @jax.custom_vjp
+    def valued(params, pieces, key):
+        mean, aux, _ = on_all(False, params, pieces, key)
+        return mean, aux
+
+    def forward(params, pieces, key):
+        mean, aux, grads = on_all(True, params, pieces, key)
+        return (mean, aux), grads
+
+    def backward(grads, cotangents):
+        return jax.tree.map(lambda g: (g * cotangents[0]).astype(g.dtype), grads), None, None
+
+    valued.defvjp(forward, backward)
+    return lambda params, pieces, key=None: valued(params, pieces, key)

@@ -85,7 +85,7 @@ class MetricsWriter:
     """Appends rows to ``metrics.jsonl``; every row is on the disk when `write` returns.
 
     Args:
-        path: the file.
+        path: the file; None: rows are kept, and not written.
         step: rows after this step are of a run that was killed: they are cut off, because the
             resumed run will write them again.
         tensorboard: a folder for TensorBoard events (needs the ``tensorboard`` extra), or None.
@@ -111,13 +111,12 @@ class MetricsWriter:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None,
         step: int = 0,
         tensorboard: str | os.PathLike[str] | None = None,
         known: Sequence[Row] | None = None,
     ):
-        path = Path(path)
-        self._events = None
+        self._events, self._file = None, None
         if tensorboard is not None:
             try:
                 from tensorboardX import SummaryWriter
@@ -127,6 +126,11 @@ class MetricsWriter:
                 ) from None
             self._events = SummaryWriter(str(tensorboard), purge_step=step + 1)
         self.fault: str | None = None
+        if path is None:
+            self.rows = [dict(row) for row in known or ()]
+            self._check = ""
+            return
+        path = Path(path)
         if known is None:
             self.rows = [row for row in read_metrics(path) if row["step"] <= step]
         else:
@@ -162,9 +166,10 @@ class MetricsWriter:
         row = {"step": step, **values}
         line, self._check = _line(row, self._check)
         self.rows.append(row)
-        self._file.write(line)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        if self._file is not None:
+            self._file.write(line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
         if self._events is not None:
             for name, value in values.items():
                 if isinstance(value, int | float):
@@ -172,7 +177,8 @@ class MetricsWriter:
 
     def close(self) -> None:
         """Closes the file, and that of the events."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._events is not None:
             self._events.close()
 

@@ -19,9 +19,18 @@ class ProgressBar:
         done: steps made before (a resumed run).
         unit: what is counted in the rate, such as ``trees``.
         interval: seconds between lines without a terminal.
+        quiet: show nothing.
     """
 
-    def __init__(self, total: int, *, done: int = 0, unit: str = "items", interval: float = 10.0):
+    def __init__(
+        self,
+        total: int,
+        *,
+        done: int = 0,
+        unit: str = "items",
+        interval: float = 10.0,
+        quiet: bool = False,
+    ):
         # Late: a tenth of a second, for nothing where nothing takes long.
         from rich.console import Console
         from rich.progress import (
@@ -36,7 +45,7 @@ class ProgressBar:
         self._items, self._start = 0, time.monotonic()
         self._last_line = self._start
         console = Console(file=sys.stderr)
-        self._live = console.is_terminal
+        self._quiet, self._live = quiet, console.is_terminal and not quiet
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -72,6 +81,8 @@ class ProgressBar:
 
     def say(self, text: str) -> None:
         """Prints a line above the bar."""
+        if self._quiet:
+            return
         if self._live:
             self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
         else:

@@ -1,0 +1,182 @@
+"""Processes that train together, struck again and again, end as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors
+
+from experiments.workdir import read_json
+from rntn_jax.training import read_metrics
+
+ROOT = Path(__file__).resolve().parents[2]
+ROUNDS = int(os.environ.get("RNTN_JAX_FAULTS", "20"))
+FLAGS = (
+    "--preset=smoke", "--max_sentences=40", "--embed_dim=6", "--hidden_dim=8", "--batch_size=4",
+    "--steps=12", "--epochs=50", "--output_dropout=0.1", "--average=0.9", "--processes=2",
+    "--heartbeat=10", f"--restarts={2 * ROUNDS}",
+)  # fmt: skip
+PATIENCE = 600  # seconds that a run may take between two faults before it counts as hanging
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(3 * 3600),
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc"),
+]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> dict[str, str]:
+    """Programs are compiled once for all runs."""
+    return os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("programs")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "XLA_FLAGS": "",
+    }
+
+
+def start(workdir: Path, environment: dict[str, str], *flags: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "experiments.language_model.main", *FLAGS, *flags]
+    return subprocess.Popen(
+        [*command, f"--workdir={workdir}"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    printed, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, printed
+    return printed
+
+
+def outcome(workdir: Path) -> dict[str, Any]:
+    """All that a run has to reproduce."""
+    rows = read_metrics(workdir / "metrics.jsonl")
+    result = read_json(workdir / "result.json")
+    for name in ("seconds_per_epoch", "report"):
+        del result[name]
+    for row in rows:
+        row.pop("seconds", None)
+    digests = {}
+    for path in (workdir / "model.safetensors", *(workdir / "checkpoints").iterdir()):
+        with safetensors.safe_open(path, "numpy") as file:
+            digests[path.name] = file.metadata()["sha256"]
+    return {"rows": rows, "result": result, "digests": digests}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, environment) -> dict[str, Any]:
+    """What an undisturbed run ends with; and so does the next one, bit for bit."""
+    found = []
+    for _ in range(2):
+        workdir = tmp_path_factory.mktemp("whole") / "run"
+        finish(start(workdir, environment))
+        found.append(outcome(workdir))
+    assert found[0] == found[1]
+    return found[0]
+
+
+def workers(supervisor: int) -> list[int]:
+    """Process ids of the workers, in their order; empty while they begin or end."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        try:
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            arguments = (entry / "cmdline").read_bytes().decode().split("\0")
+        except (OSError, ValueError, IndexError):
+            continue
+        if parent == supervisor:
+            found |= {a: int(entry.name) for a in arguments if a.startswith("--process_id=")}
+    return [found[name] for name in sorted(found)] if len(found) == 2 else []
+
+
+def newest(workdir: Path) -> str:
+    return max((path.name for path in workdir.glob("checkpoints/step-*")), default="")
+
+
+def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str]) -> bool:
+    """Waits; whether the process still runs then."""
+    end = time.monotonic() + PATIENCE
+    while not condition() and process.poll() is None:
+        assert time.monotonic() < end, "it hangs"
+        time.sleep(0.01)
+    return process.poll() is None
+
+
+STRIKES: dict[str, tuple[int, signal.Signals]] = {
+    "a worker is killed": (1, signal.SIGKILL),
+    "the coordinator is killed": (0, signal.SIGKILL),
+    "a worker is stopped": (1, signal.SIGSTOP),
+    "the coordinator is stopped": (0, signal.SIGSTOP),
+}
+
+
+@pytest.mark.parametrize("name", STRIKES)
+def test_a_run_that_is_struck_ends_as_if_it_had_not_been(name, tmp_path, environment, whole):
+    number, what = STRIKES[name]
+    chance, struck, seen = random.Random(name), 0, ""
+    workdir = tmp_path / "run"
+    process = start(workdir, environment)
+    try:
+        for round_ in range(ROUNDS):
+            # Mostly in training; each fourth one whenever, before there is anything to go on from.
+            condition = lambda: round_ % 4 == 3 or newest(workdir) > seen  # noqa: B023
+            if not wait_for(lambda: condition() and workers(process.pid), process):  # noqa: B023
+                break
+            time.sleep(chance.uniform(0, 0.5 if round_ % 4 != 3 else 10.0))
+            seen = newest(workdir)
+            if pids := workers(process.pid):
+                os.kill(pids[number], what)
+                struck += 1
+                gone = lambda: pids[number] not in workers(process.pid)
+                wait_for(gone, process)
+        finish(process)
+    finally:
+        process.kill()
+    print(json.dumps({"fault": name, "struck": struck}))
+    assert struck >= min(ROUNDS, 3)
+    assert outcome(workdir) == whole
+
+
+def test_sigterm_saves_within_the_epoch_and_the_run_goes_on(tmp_path, environment, whole):
+    chance, struck, within = random.Random(0), 0, 0
+    workdir = tmp_path / "run"
+    for round_ in range(ROUNDS):
+        seen = newest(workdir)
+        process = start(workdir, environment)
+        try:
+            ready = lambda: newest(workdir) > seen and workers(process.pid)  # noqa: B023
+            running = wait_for(ready, process)
+            time.sleep(chance.uniform(0, 0.5))
+            if not running or process.poll() is not None:
+                break
+            # To the supervisor, or to one process, as a cluster does.
+            target = [process.pid, *workers(process.pid)][round_ % 3 :][:1]
+            if target:
+                os.kill(target[0], signal.SIGTERM)
+            printed, _ = process.communicate(timeout=PATIENCE)
+            assert process.returncode in (0, 143), printed
+            struck += process.returncode == 143
+            within += "and" in printed.partition("resuming")[2].partition("\n")[0]
+        finally:
+            process.kill()
+    if not (workdir / "result.json").exists():
+        finish(start(workdir, environment))
+    print(json.dumps({"fault": "SIGTERM", "struck": struck, "within an epoch": within}))
+    assert struck >= min(ROUNDS, 3)
+    assert outcome(workdir) == whole
