@@ -18,6 +18,7 @@ from rntn_jax.training.devices import Placement, data_mesh
 __all__ = [
     "Training",
     "check_finite",
+    "kept",
     "logs",
     "one_behind",
     "out_of_patience",
@@ -95,7 +96,7 @@ def start_training(
         carry=carry,
     )
     events = workdir / "tensorboard" if config.tensorboard else None
-    with contextlib.closing(state), saved_when_terminated(state):
+    with kept(state):
         with logs(workdir, state.rows, state.step, total, unit, events) as (metrics, bar):
             state.log_resume(bar.say)
             yield Training(state, metrics, bar)
@@ -104,14 +105,21 @@ def start_training(
 
 
 @contextlib.contextmanager
-def saved_when_terminated(state: RunState) -> Iterator[None]:
-    """SIGTERM saves where the epoch stands; several processes leave together."""
-    try:
-        yield
-    except Terminated:
-        state.save_within_epoch()
-        processes.from_first(True)  # the first process has written
-        raise
+def kept(*states: RunState) -> Iterator[None]:
+    """Waits for the checkpoints of runs; SIGTERM saves where their epochs stand.
+
+    Several processes then leave together.
+    """
+    with contextlib.ExitStack() as stack:
+        for state in states:
+            stack.callback(state.close)
+        try:
+            yield
+        except Terminated:
+            for state in states:
+                state.save_within_epoch()
+            processes.from_first(True)  # the first process has written
+            raise
 
 
 @contextlib.contextmanager

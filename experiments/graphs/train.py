@@ -17,7 +17,7 @@ from experiments.graphs.chunking import Chunking
 from experiments.graphs.config import Config
 from experiments.graphs.denoising import Denoising
 from experiments.graphs.task import Task, TrainedModel
-from experiments.loop import check_finite, logs, seconds_per_epoch, take_steps, total_seconds
+from experiments.loop import check_finite, kept, logs, seconds_per_epoch, take_steps, total_seconds
 from experiments.workdir import run_once, write_json
 from rntn_jax.training import (
     MetricsWriter,
@@ -76,7 +76,8 @@ def _train_models(config: Config, workdir: Path, task: Task) -> dict[str, Traine
     # Models are trained one after the other, so that this is how far the run had come.
     done = sum(state.step for state in states.values())
     known = [row for state in states.values() for row in state.rows]
-    with logs(workdir, known, done, len(states) * total, task.unit) as (metrics, bar):
+    running = logs(workdir, known, done, len(states) * total, task.unit)
+    with kept(*states.values()), running as (metrics, bar):
         if done:
             bar.say(f"resuming after {done} of {len(states) * total} updates")
         for place, (method, state) in enumerate(states.items()):

@@ -154,9 +154,9 @@ def _train(
             dispatches = loader.epoch(epoch, last=epoch == config.epochs)
             minibatches = ((own.batch, len(own.members), own) for own in dispatches)
             losses: list[float] = []
-            for dispatch, out in loop.take_steps(run_state, step, minibatches):
+            for dispatch, out in loop.take_steps(run_state, step, minibatches, also=("aux",)):
                 loop.check_finite(out, workdir, partial(_which, epoch, dispatch))
-                losses += np.asarray(out["aux"]).tolist()
+                losses += out["aux"].tolist()
                 count = sum(len(members) for members in dispatch.members)
                 nats = float(np.mean(losses[-len(dispatch.members) :]))
                 bar.advance(len(dispatch.members), count, f"epoch {epoch}", loss=nats)

@@ -63,7 +63,8 @@ def fit(
         average=config.average,
         keep=config.keep_checkpoints,
     )
-    with ProgressBar(total, done=state.step, unit="minibatches") as bar:
+    bar = ProgressBar(total, done=state.step, unit="minibatches")
+    with loop.kept(state), bar:
         state.log_resume(bar.say)
         while state.epoch < epochs:
             epoch, begun = state.epoch + 1, time.monotonic()

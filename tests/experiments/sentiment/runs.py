@@ -68,10 +68,10 @@ def run_until(config: Config, workdir: Path, epoch: int, *, saved: bool = True) 
     """Runs, and stops just after (or just before) the checkpoint of an epoch is written."""
 
     class Stopping(Checkpointer):
-        def save(self, step: int, tree: Any, info: dict[str, Any]) -> Path:
+        def save(self, step: int, tree: Any, info: dict[str, Any], drop: Any = ()) -> Path:
             if info["epoch"] == epoch and not saved:
                 raise Stop
-            path = super().save(step, tree, info)
+            path = super().save(step, tree, info, drop)
             if info["epoch"] == epoch:
                 raise Stop
             return path

@@ -33,9 +33,10 @@ def test_half_and_half_is_the_whole(base: Path, halfway: Path, capsys):
 
 def test_stopped_before_a_checkpoint_the_epoch_is_done_again(base: Path, halfway: Path):
     run_until(CONFIG, halfway, 3, saved=False)
-    # The row was written, the checkpoint was not; and the next row was cut short.
+    # The row was written, the checkpoint was not, which is noticed an epoch later; and the next row
+    # was cut short.
     metrics = halfway / "metrics.jsonl"
-    assert [row["epoch"] for row in read_metrics(metrics)] == [1, 2, 3]
+    assert [row["epoch"] for row in read_metrics(metrics)] == [1, 2, 3, 4]
     with metrics.open("a") as file:
         file.write('{"step": 20, "epo')
     train.run(CONFIG, halfway)
