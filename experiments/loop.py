@@ -45,11 +45,9 @@ def placement(config: Any) -> Placement:
     """Where a run lies: ``devices`` of its settings in each process; one device is no mesh.
 
     Raises:
-        ValueError: when there are not so many devices, or minibatches cannot be shared out.
+        ValueError: when there are not so many devices.
     """
     count = config.devices * jax.process_count()
-    if config.batch_size % count:
-        raise ValueError(f"{count} devices cannot share batch_size={config.batch_size} equally")
     return Placement(data_mesh(config.devices) if count > 1 else None)
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "DATA_DIR",
     "WITHOUT_TRAIN",
     "WITH_TRAIN",
+    "check_devices",
     "check_own_files",
     "corpus",
     "data_dir",
@@ -63,10 +64,22 @@ def test_file(text: str = "score this file at the end (default: only dev is scor
     return option(None, text, needs=WITH_TRAIN)
 
 
-def devices(what: str) -> Any:
+def devices(what: str, **options: Any) -> Any:
     """``devices``: that share what a minibatch consists of; a run may go on with others."""
     text = f"devices, in each process, that share the {what}; on a CPU, virtual ones"
-    return option(1, text, free=True)
+    return option(1, text, free=True, **options)
+
+
+def check_devices(config: Any) -> None:
+    """Checks that rows of minibatches can be shared out equally.
+
+    Raises:
+        ValueError: naming both settings.
+    """
+    if config.batch_size % config.devices:
+        raise ValueError(
+            f"devices={config.devices} cannot share batch_size={config.batch_size} equally"
+        )
 
 
 def check_own_files(config: Any) -> None:

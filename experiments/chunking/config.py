@@ -85,6 +85,7 @@ class Config:
         group="execution",
         needs=NEURAL,
     )
+    devices: int = settings.devices("sentences of a minibatch", needs=NEURAL)
     keep_checkpoints: int = option(2, "how many checkpoints to keep", needs=NEURAL)
     tensorboard: bool = option(
         False, "also write TensorBoard events (needs the extra)", needs=NEURAL
@@ -103,6 +104,7 @@ class Config:
                 "epochs",
                 "batch_size",
                 "granularity",
+                "devices",
                 "keep_checkpoints",
             ),
             not_negative=(
@@ -118,6 +120,7 @@ class Config:
             positive=("learning_rate", "clip_norm"),
         )
         settings.check_own_files(self)
+        settings.check_devices(self)
         if self.inner is not None and self.scheme == "none":
             raise ValueError("inner needs a scheme to translate from")
         self.window_sizes()

@@ -148,7 +148,9 @@ def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str,
     def loss(params, batch, key):
         return tagger.loss(params, batch, **dropout_rates(config), key=key)
 
-    step = make_train_step(loss, optimizer, stochastic=True)
+    place = loop.placement(config)
+    of_pieces = place.loss(loss, lambda batch, _: batch.mask.any(axis=1).sum())
+    step = make_train_step(of_pieces, optimizer, stochastic=True)
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
     params = tagger.init(init_key, model_config)
 
@@ -156,7 +158,7 @@ def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str,
         return Neural(jax.device_get(params), vocabularies, labels, model_config, info)
 
     training = loop.start_training(
-        config, workdir, params, optimizer, train_key, total=total, unit="sentences"
+        config, workdir, params, optimizer, train_key, total=total, unit="sentences", place=place
     )
     with training as (run_state, metrics, bar):
         while run_state.epoch < config.epochs:
@@ -164,7 +166,7 @@ def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str,
             start = time.monotonic()
             seed = config.seed * config.epochs + epoch
             shuffled = batches(ids, tags, seed=seed, **shape)
-            minibatches = ((batch, 1, len(members)) for members, batch in shuffled)
+            minibatches = ((place.rows(batch), 1, len(members)) for members, batch in shuffled)
             nats: list[float] = []
             for count, out in loop.take_steps(run_state, step, minibatches):
                 loop.check_finite(out, workdir, f"epoch {epoch}, minibatch {len(nats)}")

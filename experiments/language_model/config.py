@@ -92,10 +92,7 @@ class Config:
             raise ValueError(
                 f"tied needs embed_dim = hidden_dim, got {self.embed_dim} and {self.hidden_dim}"
             )
-        if self.batch_size % self.devices:
-            raise ValueError(
-                f"devices={self.devices} cannot share batch_size={self.batch_size} streams equally"
-            )
+        settings.check_devices(self)
         settings.check_own_files(self)
 
 

@@ -111,6 +111,7 @@ class Config:
 
     lanes: int = option(16, "internal nodes per step", group="execution")
     updates_per_dispatch: int = option(8, "minibatches in one call of the device")
+    devices: int = settings.devices("trees of a minibatch")
     keep_checkpoints: int = option(2, "how many checkpoints to keep")
     tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")
 
@@ -125,6 +126,7 @@ class Config:
                 "batch_size",
                 "lanes",
                 "updates_per_dispatch",
+                "devices",
                 "keep_checkpoints",
                 "patience",
                 "max_trees",

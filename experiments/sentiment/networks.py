@@ -8,10 +8,13 @@ import jax.numpy as jnp
 import optax
 
 from experiments import optimizers
+from experiments.loop import ONE_DEVICE
+from experiments.sentiment.batches import Pieces
 from experiments.sentiment.config import Config
 from rntn_jax import data
 from rntn_jax.annotate.classifier import MODELS
 from rntn_jax.models import node_classifier, rntn
+from rntn_jax.training.devices import Placement
 
 __all__ = ["init", "init_words", "make_loss", "make_optimizer", "model_options"]
 
@@ -60,7 +63,7 @@ def model_options(config: Config) -> dict[str, Any]:
     return {"activation": config.activation, "leaf_activation": config.leaf_activation}
 
 
-def make_loss(config: Config):
+def make_loss(config: Config, place: Placement = ONE_DEVICE):
     """Cross-entropy plus L2; the cross-entropy alone is what is reported."""
     model = MODELS["rntn" if config.model == "rnn" else config.model]
     weights = {"weights": config.l2_weights, "head": config.l2_head, "words": config.l2_words}
@@ -68,8 +71,8 @@ def make_loss(config: Config):
     if model is rntn:
         penalty, weights = rntn.l2_penalty, weights | {"tensor": config.l2_tensor}
 
-    def loss(params, forest, key):
-        nats, _ = model.loss(
+    def nats_of(params, forest, key):
+        return model.loss(
             params,
             forest,
             leaf_dropout=config.leaf_dropout,
@@ -77,6 +80,16 @@ def make_loss(config: Config):
             key=key,
             **model_options(config),
         )
+
+    of_pieces = place.loss(nats_of, lambda forest, _: forest.num_trees)
+
+    def loss(params, batch, key):
+        forest = batch
+        if isinstance(batch, Pieces):  # whose words count once, wherever they are
+            forest = batch.forest._replace(tokens=batch.seen)
+            nats, _ = of_pieces(params, batch.forest, key)
+        else:
+            nats, _ = nats_of(params, forest, key)
         return nats + penalty(params, forest, **weights), nats
 
     return loss

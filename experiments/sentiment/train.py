@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments import loop
 from experiments.sentiment import bag_of_words, networks, report, scores
-from experiments.sentiment.batches import Dispatch, EpochLoader
+from experiments.sentiment.batches import Dispatch, EpochLoader, placed
 from experiments.sentiment.config import BAGS, Config
 from experiments.sentiment.networks import make_loss, make_optimizer, model_options
 from experiments.splits import read_corpus
@@ -131,11 +131,17 @@ def _train(
 ) -> tuple[SentimentClassifier, dict[str, Any], list[dict[str, Any]]]:
     """Trains a network: the model, when it was best, and the metrics of each epoch."""
     banks = {name: trees.encode(splits[name], vocabulary) for name in ("train", "dev")}
+    place = loop.placement(config)
     loader = EpochLoader(
-        banks["train"], config.batch_size, config.lanes, config.updates_per_dispatch, config.seed
+        banks["train"],
+        config.batch_size,
+        config.lanes,
+        config.updates_per_dispatch,
+        config.seed,
+        place.count,
     )
     optimizer = make_optimizer(config, config.epochs * loader.num_batches)
-    step = make_train_step(make_loss(config), optimizer, stochastic=True, several=True)
+    step = make_train_step(make_loss(config, place), optimizer, stochastic=True, several=True)
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
     params = networks.init(init_key, config, len(vocabulary))
     if known is not None:
@@ -143,7 +149,7 @@ def _train(
     options = model_options(config)
     total = config.epochs * loader.num_batches
     training = loop.start_training(
-        config, workdir, params, optimizer, train_key, total=total, unit="trees"
+        config, workdir, params, optimizer, train_key, total=total, unit="trees", place=place
     )
     with closing(loader), training as (run_state, metrics, bar):
         while run_state.epoch < config.epochs and not loop.out_of_patience(
@@ -152,7 +158,7 @@ def _train(
             epoch = run_state.epoch + 1
             start = time.monotonic()
             dispatches = loader.epoch(epoch, last=epoch == config.epochs)
-            minibatches = ((own.batch, len(own.members), own) for own in dispatches)
+            minibatches = ((placed(place, own.batch), len(own.members), own) for own in dispatches)
             losses: list[float] = []
             for dispatch, out in loop.take_steps(run_state, step, minibatches, also=("aux",)):
                 loop.check_finite(out, workdir, partial(_which, epoch, dispatch))

@@ -51,7 +51,8 @@ class Config:
         0.998, "decay per update of the running mean of the weights; 0: no mean"
     )
 
-    keep_checkpoints: int = option(2, "how many checkpoints to keep", group="execution")
+    devices: int = settings.devices("trees of a minibatch", group="execution")
+    keep_checkpoints: int = option(2, "how many checkpoints to keep")
     tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")
 
     def __post_init__(self) -> None:
@@ -67,6 +68,7 @@ class Config:
                 "hidden_dim",
                 "epochs",
                 "batch_size",
+                "devices",
                 "keep_checkpoints",
             ),
             not_negative=("seed", "phrase_epochs"),
@@ -74,6 +76,7 @@ class Config:
             positive=("learning_rate", "clip_norm", "phrase_weight", "tag_weight"),
         )
         settings.check_own_files(self)
+        settings.check_devices(self)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -220,7 +220,9 @@ def _train(
     total = sum(loader.batches(epoch < config.phrase_epochs) for epoch in range(config.epochs))
     rate = optimizers.warmup_cosine(config.learning_rate, total, longest=100)
     optimizer = optax.chain(optimizers.clip(config.clip_norm), optax.adam(rate, b2=0.99))
-    step = make_train_step(make_loss(config), optimizer, stochastic=True)
+    place = loop.placement(config)
+    loss = place.loss(make_loss(config), lambda own, _: (own.batch.length > 1).sum())
+    step = make_train_step(loss, optimizer, stochastic=True)
     # The generator of the hardware: it compiles and runs quicker than the default.
     init_key, train_key = jax.random.split(jax.random.key(config.seed, impl="rbg"))
     tags = len(loader.tags)
@@ -233,13 +235,13 @@ def _train(
         return BinaryParser((jax.device_get(params.parser),), vocabularies, sizes)
 
     training = loop.start_training(
-        config, workdir, params, optimizer, train_key, total=total, unit="trees"
+        config, workdir, params, optimizer, train_key, total=total, unit="trees", place=place
     )
     with training as (run_state, metrics, bar):
         while run_state.epoch < config.epochs:
             epoch, begun = run_state.epoch + 1, time.monotonic()
             minibatches = (
-                (own, 1, (own.tags is None, count))
+                (place.rows(own), 1, (own.tags is None, count))
                 for own, count in loader.epoch(epoch, epoch <= config.phrase_epochs)
             )
             nats: list[float] = []

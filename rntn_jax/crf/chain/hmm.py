@@ -19,6 +19,7 @@ from rntn_jax.crf.chain.scores import Scores, complete
 from rntn_jax.ops import masked
 from rntn_jax.ops.checks import check
 from rntn_jax.ops.logspace import einsum, log_normalize, logsumexp, normalize, safe_log
+from rntn_jax.ops.varying import vary_like
 from rntn_jax.shapes import shapes_repr
 
 __all__ = ["HMM", "em_step", "filtered", "from_hmm", "predicted", "smoothed"]
@@ -222,7 +223,8 @@ def em_step(hmm: HMM, symbols: jax.Array, mask: jax.Array | None = None) -> tupl
         likelihood = log_partition(from_hmm(hmm.initial, hmm.transition, observed, real))
         return likelihood.sum(), likelihood
 
-    counts, likelihood = jax.grad(total, has_aux=True)(HMM(*map(jnp.asarray, hmm)))
+    hmm = vary_like(HMM(*map(jnp.asarray, hmm)), symbols, real)  # each device's own counts
+    counts, likelihood = jax.grad(total, has_aux=True)(hmm)
 
     def normalized(counts: jax.Array, before: jax.Array) -> jax.Array:
         some = counts.sum(axis=-1, keepdims=True) > 0

@@ -44,6 +44,7 @@ from rntn_jax.ops.logspace import (
     safe_log,
     subtract_max,
 )
+from rntn_jax.ops.varying import vary_like
 
 __all__ = ["Run", "log_partition", "reference", "row_marginals", "run"]
 
@@ -192,7 +193,7 @@ def row_marginals(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[ja
         ``[B, T, C]`` and ``[B, T-1, C, C]``, in at least float32; 0 where masked.
     """
     dtype = accumulator(node, edge)
-    parts = node.astype(dtype), edge.astype(dtype)
+    parts = vary_like((node.astype(dtype), edge.astype(dtype)), mask)
     total, pull = jax.vjp(lambda n, e: log_partition(n, e, mask), *parts)
     return pull(jnp.ones_like(total))
 

@@ -22,6 +22,7 @@ from rntn_jax.crf.chain.scores import Scores, check_labels, complete
 from rntn_jax.ops import accumulator, masked
 from rntn_jax.ops.checks import check
 from rntn_jax.ops.logspace import long_sum
+from rntn_jax.ops.varying import vary_like
 
 __all__ = [
     "entropy",
@@ -206,7 +207,8 @@ def marginals(scores: Scores, *, method: str = "scan") -> Scores:
     def total(parts: Scores) -> jax.Array:
         return log_partition(parts._replace(mask=mask), method=method).sum()
 
-    return jax.grad(total)(jax.tree.map(jnp.asarray, parts))._replace(mask=mask)
+    parts = vary_like(jax.tree.map(jnp.asarray, parts), mask)  # each device's own counts
+    return jax.grad(total)(parts)._replace(mask=mask)
 
 
 @jax.jit

@@ -28,6 +28,7 @@ from rntn_jax.crf.constituency.scores import (
 )
 from rntn_jax.ops.checks import check
 from rntn_jax.ops.logspace import kl_terms
+from rntn_jax.ops.varying import vary_like
 
 __all__ = [
     "argmax",
@@ -153,7 +154,8 @@ def marginals(scores: Scores) -> Scores:
         [0.5, 0.5, 1.0]
     """
     span, length, _ = check_scores(scores)
-    return Scores(jax.grad(lambda span: log_partition(Scores(span, length)).sum())(span), length)
+    total = lambda span: log_partition(Scores(span, length)).sum()
+    return Scores(jax.grad(total)(vary_like(span, length)), length)
 
 
 @jax.jit
@@ -278,7 +280,7 @@ def expected_score(scores: Scores, values: Scores) -> jax.Array:
     sizes = {"B": len(span), "T": words}
     v = check("values.span", values.span, "float", "B T+1 T+1", sizes)
     wide = span.astype(jnp.promote_types(span.dtype, jnp.float32))
-    total, pull = jax.vjp(lambda span: log_partition(Scores(span, length)), wide)
+    total, pull = jax.vjp(lambda span: log_partition(Scores(span, length)), vary_like(wide, length))
     (p,) = pull(jnp.ones_like(total))
     return jnp.where(total == -jnp.inf, jnp.nan, expectations.weighted_sum(p, v, (1, 2)))
 
@@ -368,7 +370,7 @@ def _tabled(scores: Scores, name: str = "scores") -> tuple[jax.Array, jax.Array]
 
 def _span_probabilities(s: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
     """``ln Z [B]`` in whole nats, and marginals by width and begin."""
-    total, pull = jax.vjp(lambda s: inside.log_partition(s, length), s)
+    total, pull = jax.vjp(lambda s: inside.log_partition(s, length), vary_like(s, length))
     return total.whole, pull(jax.tree.map(jnp.ones_like, total))[0]
 
 

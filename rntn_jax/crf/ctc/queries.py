@@ -16,6 +16,7 @@ from rntn_jax.crf.ctc import forward
 from rntn_jax.crf.ctc.scores import Scores, check_scores, complete
 from rntn_jax.ops import accumulator
 from rntn_jax.ops.checks import check
+from rntn_jax.ops.varying import vary_like
 
 __all__ = ["log_prob", "loss", "marginals"]
 
@@ -72,7 +73,7 @@ def marginals(scores: Scores) -> Scores:
         [0.33, 0.67]
     """
     total = lambda node: log_prob(scores._replace(node=node)).sum()
-    return scores._replace(node=jax.grad(total)(jnp.asarray(scores.node)))
+    return scores._replace(node=jax.grad(total)(vary_like(jnp.asarray(scores.node), scores)))
 
 
 @jax.jit

@@ -12,6 +12,7 @@ from rntn_jax.crf import expectations
 from rntn_jax.crf.dependency.queries import alike, of_a_kind, rule
 from rntn_jax.crf.dependency.scores import Scores, check_scores, readable, without_labels
 from rntn_jax.crf.nats import Nats
+from rntn_jax.ops.varying import vary_like
 
 __all__ = ["entropy", "kl"]
 
@@ -101,7 +102,7 @@ def kl(p: Scores, q: Scores, *, projective: bool = True, single_root: bool = Tru
 def _likely(arc: Nats, length: jax.Array, projective: bool, single_root: bool) -> Any:
     """``ln Z [B]``, marginals ``[B, T + 1, T + 1, R]``, and each word's likeliest arc, of these."""
     of_arcs = lambda arc: rule(without_labels(arc), length, projective, single_root)
-    total, pull = jax.vjp(of_arcs, arc)
+    total, pull = jax.vjp(of_arcs, vary_like(arc, length))
     p = pull(Nats(jnp.zeros_like(total.whole), jnp.ones_like(total.whole)))[0].fraction
     p = jnp.where(arc.whole == -jnp.inf, 0, p)
     by_word = p.swapaxes(1, 2).reshape(*p.shape[:2], -1)

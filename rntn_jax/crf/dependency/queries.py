@@ -34,6 +34,7 @@ from rntn_jax.crf.dependency.scores import (
 from rntn_jax.crf.nats import Nats
 from rntn_jax.ops import accumulator
 from rntn_jax.ops.checks import check
+from rntn_jax.ops.varying import vary_like
 
 __all__ = [
     "expected_score",
@@ -190,7 +191,7 @@ def marginals(scores: Scores, *, projective: bool = True, single_root: bool = Tr
     arc, length, _ = check_scores(scores)
     kind = {"projective": projective, "single_root": single_root}
     total = lambda arc: log_partition(Scores(arc, length), **kind).sum()
-    return Scores(jax.grad(total)(arc), length)
+    return Scores(jax.grad(total)(vary_like(arc, length)), length)
 
 
 @of_a_kind
@@ -228,7 +229,7 @@ def expected_score(
     v = alike(values, "values", arc)
     kind = {"projective": projective, "single_root": single_root}
     of_arcs = lambda arc: log_partition(Scores(arc, length), **kind)
-    total, pull = jax.vjp(of_arcs, arc.astype(accumulator(arc)))
+    total, pull = jax.vjp(of_arcs, vary_like(arc.astype(accumulator(arc)), length))
     (p,) = pull(jnp.ones_like(total))
     mean = expectations.weighted_sum(p, v, tuple(range(1, arc.ndim)))
     return jnp.where(total == -jnp.inf, jnp.nan, mean)

@@ -19,6 +19,7 @@ from rntn_jax.ops import accumulator, masked
 from rntn_jax.ops.checks import check
 from rntn_jax.ops.logspace import safe_log
 from rntn_jax.ops.masking import append_zeros
+from rntn_jax.ops.varying import vary_like
 
 __all__ = [
     "argmax",
@@ -179,7 +180,8 @@ def _marginals(scores: Scores, mask: jax.Array | None) -> tuple[jax.Array, jax.A
     def total(node: jax.Array, edge: jax.Array) -> jax.Array:
         return log_partition(scores._replace(node=node, edge=edge, mask=mask)).sum()
 
-    return jax.grad(total, (0, 1))(jnp.asarray(scores.node), jnp.asarray(scores.edge))
+    parts = jnp.asarray(scores.node), jnp.asarray(scores.edge)
+    return jax.grad(total, (0, 1))(*vary_like(parts, scores, mask))
 
 
 @compiled()
@@ -320,6 +322,7 @@ def expected_score(scores: Scores, values: Scores) -> jax.Array:
     node, edge = node.astype(dtype), edge.astype(dtype)
     if edge.ndim == 2:  # one a node, to be told apart
         edge, v_edge = (jnp.broadcast_to(x[None], (len(node), *x.shape)) for x in (edge, v_edge))
+    node, edge = vary_like((node, edge), mask, plan)  # each device's own
     total, pull = jax.vjp(lambda n, e: sweep.log_partition(n, e, mask, plan), node, edge)
     p_node, p_edge = pull(jnp.ones_like(total))
     over = expectations.weighted_sum

@@ -47,6 +47,7 @@ from rntn_jax.crf.graph.plan import Plan
 from rntn_jax.crf.graph.scores import Parts
 from rntn_jax.ops import accumulator, cast_like
 from rntn_jax.ops.logspace import MIN_PROB, finite_max, logsumexp
+from rntn_jax.ops.varying import vary_like
 
 __all__ = ["divergence", "divergence_reference", "log_partition", "reference"]
 
@@ -258,6 +259,8 @@ def divergence_reference(p: Parts, q: Parts | None, plan: Plan) -> jax.Array:
     Returns:
         Nats.
     """
+
+    p = vary_like(p, q, plan)  # each device's own means
 
     def total(node: jax.Array, edge: jax.Array, parts: Parts) -> jax.Array:
         return reference(node, edge, *parts[3:], plan)

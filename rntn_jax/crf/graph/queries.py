@@ -233,7 +233,7 @@ def _marginals(
         parts = complete(scores._replace(node=node, edge=edge))
         return _log_z(parts, plan, method, options)
 
-    return jax.value_and_grad(total, (0, 1))(scores.node, scores.edge)
+    return jax.value_and_grad(total, (0, 1))(*vary_like(scores[:2], scores, plan))
 
 
 def expected_score(

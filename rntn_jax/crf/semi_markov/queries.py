@@ -27,6 +27,7 @@ from rntn_jax.crf.semi_markov.scores import (
 )
 from rntn_jax.ops.checks import check
 from rntn_jax.ops.logspace import entropy_terms, kl_terms
+from rntn_jax.ops.varying import vary_like
 
 __all__ = [
     "entropy",
@@ -167,7 +168,7 @@ def marginals(scores: Scores) -> Scores:
         >>> marginals(Scores(jnp.zeros((1, 2, 2, 1)))).span[0, :, :, 0].tolist()
         [[0.5, 0.5], [0.5, 0.0]]
     """
-    length, parts = scores.length, scores._replace(length=None)
+    length, parts = scores.length, vary_like(scores._replace(length=None), scores.length)
     total = lambda parts: log_partition(parts._replace(length=length)).sum()
     return jax.grad(total)(jax.tree.map(jnp.asarray, parts))._replace(length=length)
 
@@ -178,7 +179,7 @@ def _likely(parts: Parts) -> tuple[Nats, Parts]:
     def of_floats(span, edge, start, end):
         return _rule(Parts(span, edge, start, end, parts.length))
 
-    total, pull = jax.vjp(of_floats, *parts[:4])
+    total, pull = jax.vjp(of_floats, *vary_like(parts[:4], parts.length))
     ones = Nats(jnp.zeros_like(total.whole), jnp.ones_like(total.fraction))
     span, edge, start, end = pull(ones)
     return total, Parts(span, edge, start, end, parts.length)

@@ -88,3 +88,19 @@ def test_trees_of_one_word_alone():
     (dispatch,) = loader.epoch(1, last=True)
     loader.close()
     assert int(dispatch.batch.batch.num_steps[0]) == 0
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_pieces_hold_the_trees_of_the_minibatch_and_count_its_words_together(count: int):
+    forest = data.demo_sentiment.sentiment_trees(10, seed=0)
+    loader, bank = loader_of(forest, batch_size=9, per_dispatch=1, pieces=count)
+    for dispatch in loader.epoch(1, last=True):  # nine trees, and one, so that pieces are empty
+        (members,) = dispatch.members
+        batch, words = jax.tree.map(lambda x: x[0], dispatch.batch)
+        assert batch.forest.num_trees.tolist() == [len(p) for p in np.array_split(members, count)]
+        found = words[batch.forest.tokens]
+        expected = [bank.tokens[bank.leaf_offsets[m] : bank.leaf_offsets[m + 1]] for m in members]
+        np.testing.assert_array_equal(found[found > 0], np.concatenate(expected))
+        seen = words[batch.seen]
+        assert sorted(seen[seen > 0]) == sorted({*np.concatenate(expected).tolist()})
+    loader.close()
