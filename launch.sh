@@ -41,6 +41,8 @@ usage: ./launch.sh [VERB] [FLAGS]
   list                  the experiments
   docs [FLAGS]          the reference of all public functions, as pages in runs/docs
   test [PYTEST ARGS]    the tests (-m slow: the long ones)
+  test-tpu [PYTEST ARGS]
+                        programs compiled for TPUs, in an environment of its own; no TPU is needed
   check                 ruff and types
   setup [--extras=A,B]  only make .venv; extras: cuda12, cuda13, tpu, benchmark, docs, images, baselines
   help                  this text
@@ -78,7 +80,7 @@ nearest() { # WORD CANDIDATES...
 
 # What somebody may have meant by arguments that begin with no verb.
 meant() { # ARGUMENTS
-  local name names=(benchmark docs list test check setup help)
+  local name names=(benchmark docs list test test-tpu check setup help)
   for name in "$root"/experiments/*/main.py; do names+=("$(basename "$(dirname "$name")")"); done
   name=$(nearest "$1" "${names[@]}")
   if [[ $1 == -* ]]; then
@@ -283,6 +285,13 @@ case $verb in
     cd "$root"
     # A process for each core, a file of tests at a time, in the order of their names.
     exec "$python" -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder "$@"
+    ;;
+  test-tpu)
+    venv=$root/.venv-tpu python=$root/.venv-tpu/bin/python
+    complete=$venv/.complete extras_file=$venv/.extras
+    setup tpu
+    cd "$root"
+    JAX_PLATFORMS=cpu exec "$python" -m pytest -m "tpu and not slow" tests/tpu "$@"
     ;;
   check)
     setup

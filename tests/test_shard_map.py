@@ -17,12 +17,13 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from experiments.benchmark.compiled.hlo import collectives
 from rntn_jax.crf import chain, forest, graph
 from rntn_jax.crf.chain import shared_edges
 from rntn_jax.ops.varying import vary_like
 from tests.compilation_examples.calls import KEY, C, Example, N
 from tests.compilation_examples.crf import EDGES, PARENT
-from tests.helpers import assert_close, collectives
+from tests.helpers import assert_close
 from tests.test_compilations import EXAMPLES, total
 
 # Which arrays are each device's own: of those of floating point, and the others.

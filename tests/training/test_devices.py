@@ -11,6 +11,7 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 
+from experiments.benchmark.compiled.hlo import collectives
 from rntn_jax import trees
 from rntn_jax.data import Vocabulary
 from rntn_jax.models import (
@@ -26,7 +27,7 @@ from rntn_jax.models import (
 )
 from rntn_jax.sequences import SequenceBatch
 from rntn_jax.training import TrainState, devices, init_state, make_train_step
-from tests.helpers import assert_close, collectives, random_tree
+from tests.helpers import assert_close, random_tree
 
 B, T, V, C, STEPS, PIECES = 2, 4, 7, 3, 20, 4
 VOCABULARY = Vocabulary.build([f"w{i}" for i in range(V - 2)])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import loop
+from experiments.benchmark.compiled.hlo import collectives
 from experiments.sentiment import networks, train
 from experiments.sentiment.batches import EpochLoader, placed
 from experiments.sentiment.config import Config
@@ -17,7 +18,7 @@ from experiments.sentiment.networks import make_loss, make_optimizer
 from rntn_jax import data, trees
 from rntn_jax.training import init_state, make_train_step, read_metrics
 from tests.experiments.sentiment.runs import run_until
-from tests.helpers import assert_close, collectives, enable_x64
+from tests.helpers import assert_close, enable_x64
 
 CONFIG = Config(max_trees=20, dim=3, epochs=2, batch_size=9, lanes=4, updates_per_dispatch=1)
 
