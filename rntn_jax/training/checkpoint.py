@@ -109,9 +109,15 @@ def _faults(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> str:
     text = metadata["manifest"]
     if hashlib.sha256((info + notes + text).encode()).hexdigest() != metadata["sha256"]:
         return "its checksum does not match its content"
-    wanted, found = json.loads(text), json.loads(_manifest(arrays))
+    found = _manifest(arrays)
+    if text == found:
+        return ""
+    try:
+        wanted, found = dict(json.loads(text)), json.loads(found)
+    except (ValueError, TypeError, RecursionError):
+        return "its manifest cannot be read"
     wrong = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
-    return f"the checksum of {', '.join(wrong[:5])} does not match" if wrong else ""
+    return f"the checksum of {', '.join(wrong[:5])} does not match"
 
 
 def _parts(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> Iterator[bytes]:

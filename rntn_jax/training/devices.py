@@ -199,7 +199,15 @@ class Placement:
     def loss(
         self, loss: Callable[..., tuple[jax.Array, Any]], count: Callable[[Any, Any], Any]
     ) -> Callable[..., tuple[jax.Array, Any]]:
-        """`data_parallel` of a loss; on one device the loss itself."""
+        """`data_parallel` of a loss; on one device the loss itself.
+
+        Args:
+            loss: ``loss(params, batch) -> (mean, aux)``.
+            count: ``count(batch, aux)``, what the mean is over.
+
+        Returns:
+            A loss, of what `rows` returns.
+        """
         return loss if self.mesh is None else data_parallel(loss, self.mesh, count)
 
     def whole(self, tree: Any) -> Any:
