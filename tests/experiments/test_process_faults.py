@@ -46,22 +46,26 @@ def environment(tmp_path_factory) -> dict[str, str]:
     }
 
 
-def start(workdir: Path, environment: dict[str, str], *flags: str) -> subprocess.Popen[str]:
+def start(workdir: Path, environment: dict[str, str], *flags: str) -> subprocess.Popen[bytes]:
+    """Starts a run; what it prints goes to a file: a pipe that nobody reads would stop it."""
     command = [sys.executable, "-m", "experiments.language_model.main", *FLAGS, *flags]
-    return subprocess.Popen(
-        [*command, f"--workdir={workdir}"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    with open(f"{workdir}.printed", "wb") as printed:
+        return subprocess.Popen(
+            [*command, f"--workdir={workdir}"],
+            cwd=ROOT,
+            env=environment,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+        )
 
 
-def finish(process: subprocess.Popen[str]) -> str:
-    printed, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, printed
-    return printed
+def printed(workdir: Path) -> str:
+    return Path(f"{workdir}.printed").read_text(errors="replace")
+
+
+def finish(process: subprocess.Popen[bytes], workdir: Path) -> None:
+    process.wait(timeout=PATIENCE)
+    assert process.returncode == 0, printed(workdir)[-5000:]
 
 
 def outcome(workdir: Path) -> dict[str, Any]:
@@ -85,7 +89,7 @@ def whole(tmp_path_factory, environment) -> dict[str, Any]:
     found = []
     for _ in range(2):
         workdir = tmp_path_factory.mktemp("whole") / "run"
-        finish(start(workdir, environment))
+        finish(start(workdir, environment), workdir)
         found.append(outcome(workdir))
     assert found[0] == found[1]
     return found[0]
@@ -109,7 +113,7 @@ def newest(workdir: Path) -> str:
     return max((path.name for path in workdir.glob("checkpoints/step-*")), default="")
 
 
-def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str]) -> bool:
+def wait_for(condition: Callable[[], Any], process: subprocess.Popen[bytes]) -> bool:
     """Waits; whether the process still runs then."""
     end = time.monotonic() + PATIENCE
     while not condition() and process.poll() is None:
@@ -145,7 +149,7 @@ def test_a_run_that_is_struck_ends_as_if_it_had_not_been(name, tmp_path, environ
                 struck += 1
                 gone = lambda: pids[number] not in workers(process.pid)
                 wait_for(gone, process)
-        finish(process)
+        finish(process, workdir)
     finally:
         process.kill()
     print(json.dumps({"fault": name, "struck": struck}))
@@ -169,14 +173,15 @@ def test_sigterm_saves_within_the_epoch_and_the_run_goes_on(tmp_path, environmen
             target = [process.pid, *workers(process.pid)][round_ % 3 :][:1]
             if target:
                 os.kill(target[0], signal.SIGTERM)
-            printed, _ = process.communicate(timeout=PATIENCE)
-            assert process.returncode in (0, 143), printed
+            process.wait(timeout=PATIENCE)
+            told = printed(workdir)
+            assert process.returncode in (0, 143), told[-5000:]
             struck += process.returncode == 143
-            within += "and" in printed.partition("resuming")[2].partition("\n")[0]
+            within += "and" in told.partition("resuming")[2].partition("\n")[0]
         finally:
             process.kill()
     if not (workdir / "result.json").exists():
-        finish(start(workdir, environment))
+        finish(start(workdir, environment), workdir)
     print(json.dumps({"fault": "SIGTERM", "struck": struck, "within an epoch": within}))
     assert struck >= min(ROUNDS, 3)
     assert outcome(workdir) == whole
