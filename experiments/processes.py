@@ -28,13 +28,14 @@ __all__ = [
 ]  # fmt: skip
 
 FLAGS = (
-    "processes", "restarts", "heartbeat", "distributed", "coordinator", "num_processes",
+    "processes", "restarts", "pause", "heartbeat", "distributed", "coordinator", "num_processes",
     "process_id",
 )  # fmt: skip
 CRASHED = 70  # status of a worker that an exception ended
 REFUSED = (1, 2)  # of one that said why in a line
 STOPPED = (130, 143)
-LONGEST_PAUSE, SOUND = 60.0, 600.0  # seconds; who ran that long was well
+LONGEST = 60  # pauses, of the first one
+SOUND = 300.0  # seconds; who ran that long was well
 GRACE = 60.0  # seconds from SIGTERM to SIGKILL
 _PIPE = "RNTN_JAX_SUPERVISOR"  # a descriptor that ends when the supervisor does
 
@@ -46,6 +47,9 @@ def define() -> None:
         0,
     )  # fmt: skip
     flags.DEFINE_integer("restarts", 5, "how often to start again before giving up", 0)
+    flags.DEFINE_float(
+        "pause", 1.0, "seconds before the first restart; doubled each time, sixtyfold at most", 0.0
+    )
     flags.DEFINE_integer(
         "heartbeat", 30, "seconds without a sign of life after which a process counts as dead", 1
     )
@@ -121,7 +125,7 @@ class _Worker(NamedTuple):
 def supervise(command: Sequence[str], count: int) -> int:
     """Runs a command in several processes until they have finished.
 
-    By the flags, ``restarts`` times in a row it is started again; who ran for ten minutes begins a
+    By the flags, ``restarts`` times in a row it is started again; who ran for five minutes begins a
     new count.
 
     Args:
@@ -138,7 +142,7 @@ def supervise(command: Sequence[str], count: int) -> int:
     if os.name != "posix":
         raise ValueError("--processes needs Linux or macOS")
     restarts, heartbeat = int(_value("restarts")), int(_value("heartbeat"))
-    tries, pause = 0, 1.0
+    tries, pause = 0, float(_value("pause"))
     while True:
         begun = time.monotonic()
         more = ["--nofresh"] if tries and "--fresh" in command else []
@@ -148,7 +152,7 @@ def supervise(command: Sequence[str], count: int) -> int:
                 _say(what)
             return status
         if time.monotonic() - begun > SOUND:
-            tries, pause = 0, 1.0
+            tries, pause = 0, float(_value("pause"))
         if tries == restarts:
             _say(
                 f"{what}. Given up after {tries} restarts in a row: the same command goes on from "
@@ -156,9 +160,9 @@ def supervise(command: Sequence[str], count: int) -> int:
             )
             return CRASHED
         tries += 1
-        _say(f"{what}. From the last checkpoint in {pause:.0f} s (restart {tries} of {restarts})")
+        _say(f"{what}. From the last checkpoint in {pause:g} s (restart {tries} of {restarts})")
         time.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
+        pause = min(2 * pause, LONGEST * float(_value("pause")))
 
 
 def _attempt(command: Sequence[str], count: int, heartbeat: int) -> tuple[int, str]:

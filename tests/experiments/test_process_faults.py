@@ -24,7 +24,7 @@ ROUNDS = int(os.environ.get("RNTN_JAX_FAULTS", "20"))
 FLAGS = (
     "--preset=smoke", "--max_sentences=40", "--embed_dim=6", "--hidden_dim=8", "--batch_size=4",
     "--steps=12", "--epochs=50", "--output_dropout=0.1", "--average=0.9", "--processes=2",
-    "--heartbeat=10", f"--restarts={2 * ROUNDS}",
+    "--heartbeat=10", f"--restarts={2 * ROUNDS}", "--pause=0.02",
 )  # fmt: skip
 PATIENCE = 600  # seconds that a run may take between two faults before it counts as hanging
 

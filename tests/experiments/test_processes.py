@@ -30,9 +30,8 @@ import sys
 from absl import flags
 from experiments import processes
 processes.define()
-flags.FLAGS(["main", *sys.argv[4:]])
-processes.LONGEST_PAUSE, processes.GRACE = 0.01, 5.0
-processes.time.sleep = lambda s, sleep=processes.time.sleep: sleep(min(s, 0.02))
+flags.FLAGS(["main", "--pause=0.01", *sys.argv[4:]])
+processes.GRACE = 5.0
 command = [sys.executable, "-I", "-S", "-c", sys.argv[1], f"--folder={sys.argv[2]}"]
 sys.exit(processes.supervise(command, int(sys.argv[3])))
 """
@@ -115,11 +114,11 @@ def test_who_stands_still_counts_as_dead(tmp_path: Path):
 
 @pytest.mark.parametrize("to", ["supervisor", "worker"])
 def test_sigterm_goes_to_all_and_nothing_is_begun_again(tmp_path: Path, to: str):
-    script = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
-    script += (
-        "os.rename(os.path.join(folder, f'pid-{number}'), os.path.join(folder, f'pid-{number}-'))\n"
-    )
-    script += "time.sleep(60)"
+    script = """
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+open(os.path.join(folder, f"up-{number}"), "w").close()
+time.sleep(60)
+"""
     process = supervisor(tmp_path, script)
     end = time.monotonic() + 120
     while len(list(tmp_path.glob("up-*"))) < 2 and time.monotonic() < end:

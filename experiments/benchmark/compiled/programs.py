@@ -47,7 +47,7 @@ class Program(NamedTuple):
     count: Callable[[Any, Any], Any] = lambda piece, aux: B
 
 
-def step_of(program: Program, mesh: Mesh | None) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+def step_of(program: Program, mesh: Mesh | None) -> tuple[Any, tuple[Any, ...]]:
     """The jitted training step, and shapes of its arguments, on the devices of a mesh.
 
     Args:
@@ -156,8 +156,8 @@ def _square(rng: np.random.Generator) -> Any:
 
 
 def _text(rng: np.random.Generator) -> SequenceBatch:
-    ids = rng.integers(1, V, (2, B, T), np.int32)
-    return SequenceBatch(*ids, np.ones((B, T), bool))
+    tokens, targets = rng.integers(1, V, (2, B, T), np.int32)
+    return SequenceBatch(tokens, targets, np.ones((B, T), bool))
 
 
 def _trees(rng: np.random.Generator) -> trees.Forest:
