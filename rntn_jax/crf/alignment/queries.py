@@ -29,6 +29,7 @@ from rntn_jax.crf.alignment.scores import (
 from rntn_jax.crf.nats import Nats
 from rntn_jax.ops.checks import check
 from rntn_jax.ops.logspace import entropy_terms, kl_terms
+from rntn_jax.ops.varying import vary_like
 
 __all__ = [
     "entropy",
@@ -171,7 +172,7 @@ def marginals(scores: Scores) -> Scores:
         >>> p.match[0].round(4).tolist()
         [[1.0, 0.0], [0.0, 0.33329999446868896]]
     """
-    lengths, own = scores.lengths, scores._replace(lengths=None)
+    lengths, own = scores.lengths, vary_like(scores._replace(lengths=None), scores.lengths)
     total = lambda own: log_partition(own._replace(lengths=lengths)).sum()
     return jax.grad(total)(jax.tree.map(jnp.asarray, own))._replace(lengths=lengths)
 
@@ -179,7 +180,7 @@ def marginals(scores: Scores) -> Scores:
 def _likely(parts: Parts) -> tuple[Nats, jax.Array]:
     """``ln Z [B]``, and marginals ``[D, 3, B, N]``."""
     of_moves = lambda moves: forward.log_partition(Parts(moves, parts.lengths))
-    total, pull = jax.vjp(of_moves, parts.moves)
+    total, pull = jax.vjp(of_moves, vary_like(parts.moves, parts.lengths))
     ones = Nats(jnp.zeros_like(total.whole), jnp.ones_like(total.fraction))
     return total, pull(ones)[0].fraction
 

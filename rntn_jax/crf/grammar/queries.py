@@ -31,6 +31,7 @@ from rntn_jax.crf.grammar.scores import (
 )
 from rntn_jax.crf.nats import Nats
 from rntn_jax.ops.checks import check
+from rntn_jax.ops.varying import vary_like
 
 __all__ = [
     "alike",
@@ -207,7 +208,7 @@ def marginals(scores: Scores) -> Scores:
         >>> marginals(grammar).rule.tolist()  # [[w w] w] or [w [w w]]
         [[[0.0, 0.5], [0.5, 1.0]]]
     """
-    length, own = scores.length, scores._replace(length=None)
+    length, own = scores.length, vary_like(scores._replace(length=None), scores.length)
     total = lambda own: log_partition(own._replace(length=length)).sum()
     return jax.grad(total)(jax.tree.map(jnp.asarray, own))._replace(length=length)
 
@@ -249,7 +250,7 @@ def _likely(parts: Parts) -> tuple[Nats, Any]:
     def one(inputs):
         terminal, length = inputs
         call = lambda root, rule, terminal: of_row(root, rule, terminal, length)
-        total, pull = jax.vjp(call, parts.root, parts.rule, terminal)
+        total, pull = jax.vjp(call, *vary_like((parts.root, parts.rule, terminal), length))
         counts = pull(Nats(jnp.zeros_like(total.whole), jnp.ones_like(total.whole)))
         return at(total, 0), tuple(x.fraction for x in counts)
 
