@@ -130,7 +130,10 @@ def _ctc(params: Any, piece: Any) -> tuple[jax.Array, Any]:
 
 LABEL_TREE = forest.plan(np.array([-1, *[(i - 1) // 2 for i in range(1, 255)]]))
 GRID = graph.grid_edges(6, 6)
-GRID_PLAN = graph.plan(GRID, 36, 2)
+GRID_PLANS: dict[str, Any] = {
+    "exact": graph.plan(GRID, 36, 2),
+    "loopy": graph.neighbours(GRID, 36),
+}
 
 
 def _forest(params: Any, piece: Any) -> tuple[jax.Array, Any]:
@@ -142,8 +145,7 @@ def _grid(method: str) -> Callable[[Any, Any], tuple[jax.Array, Any]]:
     def loss(params: Any, piece: Any) -> tuple[jax.Array, Any]:
         w, edge = params
         scores = graph.Scores(piece @ w, jnp.tile(edge, (len(GRID), 1, 1)), jnp.asarray(GRID))
-        plan = GRID_PLAN if method == "exact" else None
-        return graph.log_partition(scores, method=method, plan=plan), None
+        return graph.log_partition(scores, method=method, plan=GRID_PLANS[method]), None
 
     return loss
 
