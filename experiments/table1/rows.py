@@ -49,7 +49,7 @@ _OWN: dict[str, dict[str, Any]] = {
     "nb": {"smoothing": 0.5, "length_weight": 0.1},
     "binb": {"smoothing": 0.2, "length_weight": 0.2},
     "svm": {"svm_c": 0.05, "length_weight": 0.25},
-    "vec_avg": {"dim": 50, "l2_words": 1e-4},
+    "vec_avg": {"dim": 50, "epochs": 15, "l2_words": 0.0, "l2_head": 0.0, "leaf_dropout": 0.0, "hidden_dropout": 0.0, "learning_rate": 0.5},
     "rnn": {},
     "mv_rnn": {"dim": 25, "rank": 3, "tensor_learning_rate": 0.1},
     "rntn": {},
