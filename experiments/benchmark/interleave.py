@@ -104,8 +104,9 @@ def take_turns(
         pythons: interpreters of systems, by the name's part before ``_``.
 
     Returns:
-        A row a system: ``ms`` (median), ``ms_least``, ``ratio`` (median over rounds), memory, and
-        what the worker said first; only that, with ``missing``, when it cannot run here.
+        A row a system: ``ms`` (median), ``ms_least``, ``ratio`` (median over rounds), ``cpu_ms``
+        (median; what waits for a core that others use is not in it), memory, and what the worker
+        said first; only that, with ``missing``, when it cannot run here.
 
     Raises:
         ValueError: when a worker failed, with what it wrote.
@@ -135,6 +136,7 @@ def take_turns(
         rows[name] |= {
             "ms": 1e3 * float(np.median(seconds)),
             "ms_least": 1e3 * min(seconds),
+            "cpu_ms": 1e3 * float(np.median([answer["cpu_seconds"] for answer in given])),
             "peak_mb": given[-1]["peak_mb"],
             "more_mb": given[-1]["more_mb"],
             "last_loss": given[-1]["loss"],

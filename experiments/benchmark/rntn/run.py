@@ -183,6 +183,7 @@ def _print_speed(rows: list[dict[str, Any]], titles: dict[str, str]) -> None:
     columns: list[interleave.Column] = [
         ("ms", "9.2f", "ms"),
         ("least", "9.2f", "ms_least"),
+        ("CPU ms", "9.2f", "cpu_ms"),
         ("trees/s", "9.0f", "trees_per_second"),
         ("ratio", "7.2f", "ratio"),
         ("first s", "9.2f", "first_seconds"),
