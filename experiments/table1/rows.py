@@ -58,14 +58,7 @@ _OWN: dict[str, dict[str, Any]] = {
         "learning_rate": 0.5,
     },
     "rnn": {},
-    "mv_rnn": {
-        "dim": 25,
-        "rank": 2,
-        "epochs": 12,
-        "tensor_learning_rate": 0.1,
-        "leaf_dropout": 0.2,
-        "hidden_dropout": 0.3,
-    },
+    "mv_rnn": {"dim": 20, "rank": 3, "epochs": 10},
     "rntn": {},
     "tree_lstm": {"dim": 50, "l2_weights": 1e-3, "epochs": 12},
 }
