@@ -219,7 +219,7 @@ def beam_search(node: jax.Array, width: int, mask: jax.Array | None = None) -> F
         taken = (child[..., None] & again[:, None]).any(axis=2)
         longer = jnp.where(taken, -jnp.inf, longer)
         total = logsumexp(jnp.stack([blank, label]), axis=0)
-        every = jnp.concatenate([total, longer.reshape(rows, -1)], axis=1)
+        every = jnp.concatenate([total, lax.collapse(longer, 1)], axis=1)
         _, at = lax.top_k(every, width)
         grown = at >= width
         parent = jnp.where(grown, (at - width) // symbols, at)
@@ -234,7 +234,7 @@ def beam_search(node: jax.Array, width: int, mask: jax.Array | None = None) -> F
             jnp.where(grown, -jnp.inf, take(blank)),
             jnp.where(grown, jnp.take_along_axis(every, at, axis=1), take(label)),
         )
-        keep = lambda x, y: jnp.where(on.reshape(-1, *(1,) * (x.ndim - 1)), x, y)
+        keep = lambda x, y: jnp.where(on.reshape(*on.shape, *(1,) * (x.ndim - 1)), x, y)
         return jax.tree.map(keep, new, beam), None
 
     first = jnp.broadcast_to((jnp.arange(width) == 0)[None], (rows, width))

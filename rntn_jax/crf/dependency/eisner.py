@@ -133,7 +133,7 @@ def _sums(
 
     def add(first: jax.Array, second: jax.Array) -> jax.Array:
         both = first[pairs[:, 0]] + second[pairs[:, 1]] if len(pairs) > 1 else first + second
-        return both.reshape(-1, *both.shape[2:])
+        return lax.collapse(both, 0, 2)
 
     found = Nats(*(add(*parts) for parts in _parts(chart, kind, width, segment)))
     if not (single_root and kind == OPEN):

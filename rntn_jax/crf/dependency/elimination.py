@@ -264,7 +264,9 @@ def _answer(arc: Nats, single_root: bool) -> _Answer:
     def products(relative: Nats) -> tuple[_Answer, jax.Array]:
         w = jnp.exp(relative.whole + relative.fraction)
         e, pivots = _escapes(PRODUCTS, w, single_root)
-        enough = [(x >= MIN_PIVOT).reshape(-1, batch).all(axis=0) for x in pivots]
+        enough = [
+            (x >= MIN_PIVOT).reshape(x.size // max(batch, 1), batch).all(axis=0) for x in pivots
+        ]
         sure = jnp.stack(enough).all(axis=0)
         total = jnp.concatenate([safe_log(x[:, :batch]) for x in pivots]).sum(axis=0)
         p = normalize((w * _with_root(PRODUCTS, e)).swapaxes(1, 2)).swapaxes(1, 2)
@@ -287,7 +289,7 @@ def _answer(arc: Nats, single_root: bool) -> _Answer:
     fast, sure = products(relative)
 
     def guarded(relative: Nats, fast: _Answer) -> _Answer:
-        pick = lambda x, y: jnp.where(sure.reshape(-1, *(1,) * (x.ndim - 1)), x, y)
+        pick = lambda x, y: jnp.where(sure.reshape(*sure.shape, *(1,) * (x.ndim - 1)), x, y)
         return jax.tree.map(pick, fast, logs(relative))
 
     return lax.cond(sure.all(), lambda _, fast: fast, guarded, relative, fast)

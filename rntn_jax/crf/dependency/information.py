@@ -105,7 +105,7 @@ def _likely(arc: Nats, length: jax.Array, projective: bool, single_root: bool) -
     total, pull = jax.vjp(of_arcs, vary_like(arc, length))
     p = pull(Nats(jnp.zeros_like(total.whole), jnp.ones_like(total.whole)))[0].fraction
     p = jnp.where(arc.whole == -jnp.inf, 0, p)
-    by_word = p.swapaxes(1, 2).reshape(*p.shape[:2], -1)
+    by_word = lax.collapse(p.swapaxes(1, 2), 2, 4)
     best = jnp.argmax(lax.stop_gradient(by_word), axis=2)
     return total, p, best
 
@@ -114,7 +114,7 @@ def _of_best(arc: Nats, best: jax.Array) -> Nats:
     """Scores ``[B, T + 1]`` of an arc of each word, 0 where forbidden."""
     found = []
     for x in arc:
-        by_word = x.swapaxes(1, 2).reshape(*x.shape[:2], -1)
+        by_word = lax.collapse(x.swapaxes(1, 2), 2, 4)
         found.append(jnp.take_along_axis(by_word, best[..., None], axis=2)[..., 0])
     forbidden = found[0] == -jnp.inf
     return Nats(*(jnp.where(forbidden, 0, x) for x in found))

@@ -175,10 +175,10 @@ def _k_best(parts: Parts, k: int) -> tuple[Parse, jax.Array]:
         each = jax.vmap(lambda ran: inside.parts_of(ran, width))(ran)
         left, right = at(each[0], firsts), at(each[1], seconds)
         both = inside.combine(parts.rule, left, right)  # [pairs, splits, B, I, M M]
-        both = Nats(*(x.reshape(-1, *x.shape[2:]) for x in both))
+        both = Nats(*(lax.collapse(x, 0, 2) for x in both))
         e, from_split = _best(both, k)
         own = add(at(inside.factors(parts.rule), None, None, None), at(e, ..., None, slice(None)))
-        own = Nats(*(jnp.moveaxis(x, -1, 1).reshape(-1, *x.shape[1:4]) for x in own))
+        own = Nats(*(lax.collapse(jnp.moveaxis(x, -1, 1), 0, 2) for x in own))
         value, from_rule = _best(own, k)  # [k, B, I, N], of ranks and pairs of symbols
         ran = jax.vmap(lambda ran, value: inside.put(parts, ran, width, value))(ran, value)
         return ran, (from_split, from_rule)

@@ -107,7 +107,7 @@ def _sum_over_choices(f, parts: Parts, *others: Parts) -> jax.Array:
             new.append(inside.put(own, ran, width, value))
         corner = size - 1 - width, 0, width, 0
         below = lax.dynamic_slice(h_right, corner, (size, rows, size, m))
-        below = (h_left[..., :, None] + below[..., None, :]).reshape(size, rows, size, -1)
+        below = lax.collapse(h_left[..., :, None] + below[..., None, :], 3, 5)
         h = f(*of_splits).sum(axis=0) + _weighted(jnp.exp(of_splits[0]), below).sum(axis=0)
         h = f(*of_rules).sum(-1) + _weighted(jnp.exp(of_rules[0]), h[..., None, :]).sum(-1)
         h_phrases = lax.dynamic_update_slice(h_phrases, h[None], (width, 0, 0, 0))

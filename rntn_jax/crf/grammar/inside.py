@@ -146,7 +146,7 @@ def combine(rule: Any, left: Nats, right: Nats) -> Nats:
     if isinstance(rule, LowRank):
         return add(left, right)
     both = add(at(left, ..., None), at(right, ..., None, slice(None)))
-    return Nats(*(x.reshape(*x.shape[:-2], -1) for x in both))
+    return Nats(*(lax.collapse(x, x.ndim - 2) for x in both))
 
 
 def initial(parts: Parts) -> Run:

@@ -133,12 +133,12 @@ def complete(scores: Scores, whole_row: bool = True) -> Parts:
     root, rule, terminal = jax.tree.map(lambda x: x.astype(dtype), (root, rule, terminal))
     possible = (length >= 0) & (length <= words)
     length = jnp.where(possible, length, words).astype(jnp.int32)
-    some = length > 1  # others have no tree, so that nothing is read
+    some = (length > 1) & (0 not in (root.shape[0], terminal.shape[2]))  # others have no tree
     read = ((jnp.arange(words)[None] < length[:, None]) & some[:, None])[..., None]
     lost = (jnp.isnan(terminal) & read).any(axis=(1, 2))
     everything = jnp.where(read, terminal, 0).sum(axis=(1, 2))  # that a row reads
     for words_at_least, part in [(2, root), *_by_length(rule, root.shape[0])]:
-        reads = length >= words_at_least
+        reads = some & (length >= words_at_least)
         lost |= jnp.isnan(part).any() & reads
         everything = everything + jnp.where(reads, part.sum(), 0)
     lost = (lost & whole_row) | ~possible

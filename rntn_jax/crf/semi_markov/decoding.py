@@ -109,12 +109,12 @@ def _k_best(parts: Parts, k: int) -> tuple[Segments, jax.Array]:
         window, last = carry  # [B, C, K, k], [B, C, k]
         t, own = inputs
         ways = Nats(*(x + jnp.moveaxis(y, 0, 2)[..., None] for x, y in zip(window, own)))
-        a, from_width = _best(Nats(*(x.reshape(rows, classes, -1) for x in ways)), k)
+        a, from_width = _best(Nats(*(lax.collapse(x, 2, 4) for x in ways)), k)
         top = finite_max(a.whole, (1, 2))
         a = Nats(a.whole - top, a.fraction)
         window = Nats(window.whole - top[..., None], window.fraction)
         pairs = (x[:, None] + y.swapaxes(1, 2)[..., None] for x, y in zip(a, edge))
-        e, from_label = _best(Nats(*(x.reshape(rows, classes, -1) for x in pairs)), k)
+        e, from_label = _best(Nats(*(lax.collapse(x, 2, 4) for x in pairs)), k)
         final = (t == length - 1)[:, None, None]
         last = Nats(*(jnp.where(final, x, y) for x, y in zip(a, last)))
         window = Nats(
@@ -129,7 +129,7 @@ def _k_best(parts: Parts, k: int) -> tuple[Segments, jax.Array]:
     window = Nats(jnp.broadcast_to(whole, shape), jnp.broadcast_to(fraction, shape))
     last = Nats(*(jnp.zeros_like(x[:, :, 0]) for x in window))
     (_, last), (from_width, from_label) = lax.scan(step, (window, last), (jnp.arange(tokens), span))
-    ended = Nats(*((x + y[..., None]).reshape(rows, -1) for x, y in zip(last, end)))
+    ended = Nats(*(lax.collapse(x + y[..., None], 1, 3) for x, y in zip(last, end)))
     final, at = _best(ended, k)
     row = jnp.arange(rows)
 
