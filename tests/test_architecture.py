@@ -254,7 +254,7 @@ COSTLY = {
     *("crf.grammar.queries", "crf.grammar.decoding", "crf.grammar.information"),
     *("crf.ctc.queries", "crf.ctc.decoding", "crf.chain.hmm"),
     *("crf.constituency.queries", "crf.chain.decoding", "crf.chain.queries", "crf.forest.queries"),
-    *("crf.graph.annealing", "crf.graph.decoding", "crf.graph.learning"),
+    *("crf.graph.annealing", "crf.graph.decoding", "crf.graph.evidence", "crf.graph.learning"),
     *("crf.graph.queries", "crf.graph.sampling"),
     *(
         "models.context_parser",

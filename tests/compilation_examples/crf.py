@@ -105,6 +105,11 @@ GRAPH = [
     Example(graph.entropy, args(graph_scores), vmap=False, slow=True),
     Example(graph.kl, args(graph_scores, graph_scores), vmap=False, slow=True),
     Example(graph.expected_score, args(graph_scores, graph_scores), vmap=False, slow=True),
+    Example(graph.constrain, args(graph_scores, np.ones((N, C), bool)), vmap=False),
+    Example(graph.clamp, args(graph_scores, ints(C, N), np.arange(N) < 2), vmap=False),
+    Example(
+        graph.joint_marginals, args(graph_scores, (0, 2)), gradient=False, vmap=False, slow=True
+    ),
     Example(graph.pseudo_log_likelihood, args(graph_scores, ints(C, N)), vmap=False),
     *(
         Example(f, make, options, gradient=False, vmap=False)

@@ -117,3 +117,23 @@ def test_tree_crf():
         np.testing.assert_allclose(best[row], max(every), rtol=1e-10)
     marginals = np.asarray(crf.constituency.marginals(scores).span)
     np.testing.assert_allclose(marginals.sum((1, 2)), lengths - 1, rtol=1e-10)
+
+
+@pytest.mark.slow
+def test_a_grammar():
+    """`SentCFG` of torch-struct 0.5 with these scores: its partition and marginals."""
+    n, p, words = 2, 3, 4
+    wave = lambda f, *shape: f(np.arange(np.prod(shape)).reshape(shape))
+    scores = crf.grammar.Scores(
+        wave(np.cos, n), wave(np.sin, n, n + p, n + p), wave(np.cos, 1, words, p)
+    )
+    np.testing.assert_allclose(crf.grammar.log_partition(scores), 10.024350371353155, rtol=1e-12)
+    found = crf.grammar.marginals(scores)
+    np.testing.assert_allclose(found.root, [0.6056430431499046, 0.3943569568500956], rtol=1e-10)
+    theirs = [
+        [0.5326878570766774, 0.3085785107983617, 0.15873363212496172],
+        [0.1055578872789219, 0.16495344762675662, 0.7294886650943222],
+        [0.5924385450465467, 0.30702155716770485, 0.10053989778574907],
+        [0.22856546641296663, 0.2501812340149146, 0.5212532995721193],
+    ]
+    np.testing.assert_allclose(found.terminal[0], theirs, rtol=1e-10)

@@ -10,6 +10,7 @@ by elimination; else by belief propagation, its tree-reweighted form (an upper b
 from rntn_jax.crf.graph.annealing import Estimate, annealed_log_partition
 from rntn_jax.crf.graph.builders import grid_edges, random_edges
 from rntn_jax.crf.graph.decoding import argmax, sample, top_k
+from rntn_jax.crf.graph.evidence import clamp, constrain, joint_marginals
 from rntn_jax.crf.graph.fixed_point import Options
 from rntn_jax.crf.graph.free_energy import Beliefs
 from rntn_jax.crf.graph.learning import contrastive_divergence, pseudo_log_likelihood
@@ -40,13 +41,16 @@ __all__ = [
     "argmax",
     "beliefs",
     "best_order",
+    "clamp",
     "colours",
+    "constrain",
     "contrastive_divergence",
     "entropy",
     "expected_score",
     "gibbs",
     "grid_edges",
     "icm",
+    "joint_marginals",
     "kl",
     "log_partition",
     "log_prob",
