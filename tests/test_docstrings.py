@@ -45,7 +45,11 @@ def exported(module: str) -> list[str]:
 
 def defined(module: str, name: str) -> tuple[str, ast.AST] | None:
     """Where a name that a module exports is defined; None for what is no function or class."""
-    for node in reversed(TREES[module].body):  # the last of several is no overload
+    body = TREES[module].body
+    for node in TREES[module].body:  # what is imported when it is first used
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            body = [*node.body, *body]
+    for node in reversed(body):  # the last of several is no overload
         if isinstance(node, Function | ast.ClassDef) and node.name == name:
             return module, node
         if isinstance(node, ast.ImportFrom) and node.module in TREES and node.module != module:

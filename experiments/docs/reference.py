@@ -67,8 +67,9 @@ def write(modules: dict[str, str], output: Path) -> None:
     warnings.filterwarnings("ignore", "Error parsing type annotation", UserWarning)
     # As users write them, not where they are defined.
     jax.Array.__module__, jax.Array.__qualname__ = "jax", "Array"
-    for name in rntn_jax.__all__:  # imported when they are first used
-        setattr(rntn_jax, name, getattr(rntn_jax, name))
+    for module in map(importlib.import_module, ["rntn_jax", *modules]):
+        for name in getattr(module, "__all__", ()):  # some are imported when they are first used
+            setattr(module, name, getattr(module, name))
     render.configure(docformat="google", template_directory=Path(__file__).parent / "templates")
     documented = {name: doc.Module.from_name(name) for name in modules}
     for name, module in documented.items():

@@ -175,9 +175,10 @@ def read(source: str, kind: str) -> list[data.Tree] | list[Text] | TextFile:
     if kind == "text" and os.path.isdir(source):
         is_file = False
     if is_file and source != "-" and (kind == "text" or (kind == "auto" and _begins(source))):
+        texts = TextFile(source)
         if kind == "auto":
             _tell(source, "text")
-        return TextFile(source)
+        return texts
     if is_file:
         file, content = read_text(sys.stdin.buffer if source == "-" else source)
     elif kind in ("trees", "parses") and not source.lstrip().startswith("("):

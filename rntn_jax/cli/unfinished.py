@@ -71,6 +71,8 @@ class Unfinished:
         self._file = os.fdopen(os.open(self._part, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         try:
             _lock(self._file.fileno(), self._part)
+            for left in self._path.parent.glob(f".{self._note.name}.*.tmp"):  # by a run killed
+                left.unlink()
             written, self.state = self._found(start)
         except BaseException:
             self._file.close()

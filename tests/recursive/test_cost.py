@@ -11,12 +11,12 @@ import pytest
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from experiments.benchmark.compiled.hlo import collectives
 from rntn_jax import trees
 from rntn_jax.models import rntn
 from rntn_jax.recursive import sweep
 from tests.helpers import (
     assert_close,
-    collectives,
     random_params,
     residual_bytes,
     size_in_bytes,
