@@ -276,7 +276,8 @@ def _verdict(workers: list[_Worker]) -> tuple[int, str]:
         if all(code in kind for _, code in ended) and codes[0] is not None:
             return status or ended[0][1], ""
     # A peer that died aborts the others: the one that was killed, or fell first, is to blame.
-    blame = sorted(ended, key=lambda own: (own[1] == -signal.SIGABRT, own[1] in REFUSED))[0]
+    later = (-signal.SIGABRT, CRASHED, *REFUSED)
+    blame = sorted(ended, key=lambda own: own[1] in later)[0]
     number, code = blame
     how = f"by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
     what = f"{_name(workers, number)} ended {how}"
