@@ -130,6 +130,8 @@ class Split:
             else self.constants[i]
             for i in self.arrays
         ]
+        if "explicit" in kind:  # there an array's type says how it lies
+            arrays = [jax.device_put(x, NamedSharding(where, s)) for x, s in zip(arrays, specs)]
         return of_both, arrays
 
     def on_one_device(self) -> tuple[Any, list[Any]]:

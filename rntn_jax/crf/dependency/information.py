@@ -80,7 +80,8 @@ def kl(p: Scores, q: Scores, *, projective: bool = True, single_root: bool = Tru
         0.1438
     """
     arc, length, _ = check_scores(p, "p")
-    other, _ = readable(alike(q, "q", arc), length)
+    arc, other, length = vary_like((arc, alike(q, "q", arc), length))
+    other, _ = readable(other, length)
     arc, length = readable(arc, length)
     total, likely, best = _likely(arc, length, projective, single_root)
     its_total = rule(without_labels(other), length, projective, single_root)
