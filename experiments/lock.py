@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import platform
@@ -12,24 +11,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from rntn_jax.training.files import lock
+
 __all__ = ["WorkdirInUseError", "held"]
-
-# A lock of the kernel's: it goes with the process that holds it, however that ends.
-if sys.platform == "win32":
-    import msvcrt
-
-    def _take(file: int) -> None:
-        os.lseek(file, 1 << 20, os.SEEK_SET)  # behind the text, which others are to read
-        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-else:
-    import fcntl
-
-    def _take(file: int) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-# Some file systems of networks have no locks: there the user has to know.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class WorkdirInUseError(OSError):
@@ -75,18 +59,15 @@ def _open_locked(path: Path) -> int:
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            try:
-                _take(file)
-            except OSError as error:
-                if error.errno not in _NO_LOCKS:
-                    raise
+            lock(file)
             # The file may have been deleted by who held it, between the two lines above.
             if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
                 return file
-        except OSError as error:
+        except BlockingIOError:
             os.close(file)
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
-                raise WorkdirInUseError(_in_use(path)) from None
+            raise WorkdirInUseError(_in_use(path)) from None
+        except OSError:
+            os.close(file)
             raise
         os.close(file)
 

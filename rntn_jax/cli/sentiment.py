@@ -115,7 +115,8 @@ def predict(annotator: Pipeline, source: str, kind: str, form: str, output: str 
     if form in ("svg", "html"):
         _draw(annotator, list(found), form, output)
     elif output is None or (os.path.exists(output) and not os.path.isfile(output)):  # a device
-        with contextlib.nullcontext(sys.stdout) if output is None else open(output, "w") as out:
+        standard = contextlib.nullcontext(sys.stdout)
+        with standard if output is None else open(output, "w", encoding="utf-8") as out:
             for text, _ in _lines(annotator, found, form, _State()):
                 out.write(text)
                 out.flush()

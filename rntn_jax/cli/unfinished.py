@@ -9,25 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rntn_jax.training.files import write_whole
+from rntn_jax.training.files import lock, write_whole
 
 __all__ = ["Unfinished"]
-
-if sys.platform == "win32":
-
-    def _lock(file: int, path: Path) -> None:
-        """Nothing is locked here."""
-else:
-    import errno
-    import fcntl
-
-    def _lock(file: int, path: Path) -> None:
-        """Locks the file as long as it is open; on file systems without locks, nothing."""
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise OSError(f"{path}: another process is writing it") from None
 
 
 class Unfinished:
@@ -70,7 +54,10 @@ class Unfinished:
         self._about = about
         self._file = os.fdopen(os.open(self._part, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         try:
-            _lock(self._file.fileno(), self._part)
+            try:
+                lock(self._file.fileno())
+            except BlockingIOError:
+                raise OSError(f"{self._part}: another process is writing it") from None
             for left in self._path.parent.glob(f".{self._note.name}.*.tmp"):  # by a run killed
                 left.unlink()
             written, self.state = self._found(start)

@@ -115,16 +115,12 @@ def read_text(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> tuple[str
         text = unified(content if isinstance(content, str) else content.decode())
     except UnicodeDecodeError as error:
         raise _not_utf8(error, file) from None
-    if "\0" in text:
-        line, column = place(text, text.index("\0"))
-        message = "a character NUL, which no text holds (UTF-8 is wanted)"
-        raise DataError(message, file=file, line=line, column=column, value="\0")
+    _refuse_nul(text, file)
     start = 0
     while len(text) - start > LONGEST_LINE:
         stop = text.rfind("\n", start, start + LONGEST_LINE + 1)
         if stop < 0:
-            message = f"a line of more than {LONGEST_LINE:,} characters"
-            raise DataError(message, file=file, line=place(text, start)[0])
+            raise _too_long(file, place(text, start)[0])
         start = stop + 1
     return file, text
 
@@ -156,10 +152,7 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[str]:
                 text = rest + decoder.decode(piece, final=not piece)
             except UnicodeDecodeError as error:
                 raise _not_utf8(error, file, rest, lines) from None
-            if "\0" in text:
-                line, column = place(text, text.index("\0"))
-                message = "a character NUL, which no text holds (UTF-8 is wanted)"
-                raise DataError(message, file=file, line=lines + line, column=column, value="\0")
+            _refuse_nul(text, file, lines)
             held = "\r" if piece and text.endswith("\r") else ""  # an LF may follow
             *whole, rest = _with_lf(text.removesuffix(held)).split("\n")
             rest += held
@@ -167,8 +160,7 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[str]:
                 lines += 1
                 yield line
             if len(rest) > LONGEST_LINE:
-                message = f"a line of more than {LONGEST_LINE:,} characters"
-                raise DataError(message, file=file, line=lines + 1)
+                raise _too_long(file, lines + 1)
             if not piece:
                 if rest:
                     yield rest
@@ -252,6 +244,18 @@ def place(text: str, at: int) -> tuple[int, int]:
     """
     before = _with_lf(text[:at])
     return before.count("\n") + 1, len(before) - before.rfind("\n")
+
+
+def _refuse_nul(text: str, file: str, lines: int = 0) -> None:
+    """Of a text that follows so many lines."""
+    if "\0" in text:
+        line, column = place(text, text.index("\0"))
+        message = "a character NUL, which no text holds (UTF-8 is wanted)"
+        raise DataError(message, file=file, line=lines + line, column=column, value="\0")
+
+
+def _too_long(file: str, line: int) -> DataError:
+    return DataError(f"a line of more than {LONGEST_LINE:,} characters", file=file, line=line)
 
 
 def _not_utf8(error: UnicodeDecodeError, file: str, text: str = "", lines: int = 0) -> DataError:

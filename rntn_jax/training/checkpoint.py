@@ -24,6 +24,7 @@ import numpy as np
 import safetensors
 
 from rntn_jax.training.files import DamagedFileError, write_whole
+from rntn_jax.training.keys import is_key
 
 __all__ = ["CheckpointError", "Checkpointer", "load_pytree", "read_info", "save_pytree"]
 
@@ -49,13 +50,9 @@ def _named_leaves(tree: Any) -> dict[str, Any]:
     return named
 
 
-def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
 def _kind(leaf: Any) -> str:
     """What a leaf is besides its numbers: a key's implementation, a Python number, or an array."""
-    if _is_key(leaf):
+    if is_key(leaf):
         impl = leaf.dtype._impl  # what `jax.ShapeDtypeStruct` has too
         return f"key<{impl.name}>"
     return "Python number" if type(leaf) in (bool, int, float, complex) else "array"
@@ -68,7 +65,7 @@ def _stored(name: str, leaf: Any) -> tuple[np.ndarray, list[Any] | None]:
         TypeError: for what is neither array, number nor key, naming it.
     """
     kind = _kind(leaf)
-    array = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf, order="C")
+    array = np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf, order="C")
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     dtype = array.dtype
     if type(leaf) is int and dtype != np.int64:
@@ -256,7 +253,7 @@ def _matched(path: Any, found: dict[str, tuple[np.ndarray, str]], like: Tree) ->
 
 def _described(leaf: Any, kind: str) -> str:
     """Dtype and shape, and what the leaf is besides."""
-    if _is_key(leaf):
+    if is_key(leaf):
         leaf = jax.eval_shape(jax.random.key_data, leaf)
     dtype = np.dtype(leaf.dtype) if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
     text = f"{dtype.newbyteorder('=')}{list(np.shape(leaf))}"
@@ -265,7 +262,7 @@ def _described(leaf: Any, kind: str) -> str:
 
 def _as(leaf: Any, array: np.ndarray) -> Any:
     """An array as what the leaf in its place is."""
-    if _is_key(leaf):
+    if is_key(leaf):
         impl = jax.random.key_impl(leaf) if isinstance(leaf, jax.Array) else leaf.dtype._impl
         return jax.random.wrap_key_data(jnp.asarray(array), impl=impl)
     return array.item() if _kind(leaf) == "Python number" else array

@@ -27,6 +27,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rntn_jax.ops.varying import vary_like
+from rntn_jax.training.keys import is_key
 
 __all__ = [
     "DATA",
@@ -136,16 +137,12 @@ def _put(x: Any, sharding: NamedSharding) -> Any:
     """An array on the devices of several processes, all of which have it."""
     if sharding.is_fully_addressable or not getattr(x, "is_fully_addressable", True):
         return jax.device_put(x, sharding)
-    if _is_key(x):
+    if is_key(x):
         data = _put(jax.random.key_data(x), sharding)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
     array = np.asarray(x)
     array = array.astype(jax.dtypes.canonicalize_dtype(array.dtype))
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
-
-
-def _is_key(x: Any) -> bool:
-    return isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 def on_host(tree: Any) -> Any:
@@ -167,7 +164,7 @@ def on_host(tree: Any) -> Any:
     def copied(x: Any) -> Any:
         if not isinstance(x, jax.Array):
             return x
-        if _is_key(x):
+        if is_key(x):
             data = copied(jax.random.key_data(x))
             return jax.random.wrap_key_data(jnp.asarray(data), impl=jax.random.key_impl(x))
         if x.is_fully_addressable or x.is_fully_replicated:

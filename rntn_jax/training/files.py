@@ -2,15 +2,56 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["DamagedFileError", "write_whole"]
+__all__ = ["DamagedFileError", "lock", "write_whole"]
+
+# A lock of the kernel's: it goes with the process that holds it, however that ends.
+if sys.platform == "win32":
+    import msvcrt
+
+    def _take(file: int) -> None:
+        before = os.lseek(file, 0, os.SEEK_CUR)
+        os.lseek(file, 1 << 40, os.SEEK_SET)  # behind the content, which others are to read
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        os.lseek(file, before, os.SEEK_SET)
+else:
+    import fcntl
+
+    def _take(file: int) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+_HELD = (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
+# Some file systems of networks have no locks: there the user has to know.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class DamagedFileError(ValueError):
     """A file whose content does not match its own checksum; the message names it."""
+
+
+def lock(file: int) -> None:
+    """Locks an open file against other processes, until it is closed.
+
+    Args:
+        file: a descriptor.
+
+    Raises:
+        BlockingIOError: when another process holds the lock, at once.
+        OSError: when it cannot be locked; where the file system has no locks, nothing is done.
+    """
+    try:
+        _take(file)
+    except OSError as error:
+        if error.errno in _HELD:
+            raise BlockingIOError(error.errno, "another process holds the lock") from None
+        if error.errno not in _NO_LOCKS:
+            raise
 
 
 def write_whole(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]) -> None:

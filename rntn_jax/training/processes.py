@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
+from rntn_jax.training.keys import is_key
+
 __all__ = ["agreed", "connect", "from_first", "is_first", "stop_agreed"]
 
 Tree = TypeVar("Tree")
@@ -103,19 +105,15 @@ def agreed(tree: Tree) -> Tree:
     if jax.process_count() == 1:
         return tree
     leaves, structure = jax.tree.flatten(tree)
-    plain = [np.asarray(jax.random.key_data(x) if _is_key(x) else x) for x in leaves]
+    plain = [np.asarray(jax.random.key_data(x) if is_key(x) else x) for x in leaves]
     found = multihost_utils.broadcast_one_to_all(plain)
     found = [
         jax.random.wrap_key_data(jnp.asarray(new), impl=jax.random.key_impl(old))
-        if _is_key(old)
+        if is_key(old)
         else np.asarray(new).astype(own.dtype).reshape(own.shape)
         for new, old, own in zip(found, leaves, plain)
     ]
     return jax.tree.unflatten(structure, found)
-
-
-def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def stop_agreed(call: int) -> bool:
