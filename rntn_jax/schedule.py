@@ -12,7 +12,7 @@ from heapq import heapify, heappop, heappush
 
 import numpy as np
 
-__all__ = ["schedule"]
+__all__ = ["depths", "schedule"]
 
 
 def schedule(
@@ -78,3 +78,32 @@ def schedule(
     starts = np.cumsum(sizes) - sizes
     lane[order] = np.arange(len(order)) - np.repeat(starts, sizes).astype(int)
     return step, lane
+
+
+def depths(parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance to the root, and the root, of each node of a forest, by pointer doubling. Host code.
+
+    Args:
+        parent: int ``[N]``, -1 at roots. Nodes may come in any order.
+
+    Returns:
+        ``(depth, root)``, int64 ``[N]``. Cost O(N log height).
+
+    Raises:
+        ValueError: naming a node that is its own ancestor.
+
+    Example:
+        >>> depth, root = depths(np.array([-1, 0, 1, -1]))
+        >>> depth.tolist(), root.tolist()
+        ([0, 1, 2, 0], [0, 0, 0, 3])
+    """
+    n = len(parent)
+    ahead = np.append(np.where(parent < 0, n, parent), n)  # n stands for none
+    depth = (ahead < n).astype(np.int64)
+    root = np.where(ahead < n, ahead, np.arange(n + 1))
+    for _ in range(n.bit_length()):
+        depth = depth + depth[ahead]
+        ahead, root = ahead[ahead], root[root]
+    if (ahead < n).any():
+        raise ValueError(f"node {np.flatnonzero(ahead < n)[0]} is its own ancestor")
+    return depth[:n], root[:n]

@@ -22,11 +22,11 @@ import jax.numpy as jnp
 from rntn_jax.ops import accumulator, check_dropout, check_ids, dropout, linear_cross_entropy
 from rntn_jax.ops.checks import check
 from rntn_jax.shapes import shapes_repr
-from rntn_jax.trees import Forest
+from rntn_jax.trees import Forest, NaryForest
 
 __all__ = ["Aux", "Head", "apply", "init", "l2_penalty", "loss"]
 
-States = Callable[[Any, Any, Forest, jax.Array | None], jax.Array]
+States = Callable[[Any, Any, Any, jax.Array | None], jax.Array]
 _STATIC = ("states", "options", "hidden_dropout")
 
 
@@ -93,7 +93,7 @@ def apply(head: Head, states: jax.Array) -> jax.Array:
     return states @ head.w + head.b[None]
 
 
-def loss(head: Head, states: jax.Array, forest: Forest) -> tuple[jax.Array, Aux]:
+def loss(head: Head, states: jax.Array, forest: Forest | NaryForest) -> tuple[jax.Array, Aux]:
     """Cross-entropy summed over all labelled nodes, divided by the number of trees, in nats.
 
     Gradient, with ``delta = y_hat - y``: that of `rntn_jax.ops.linear_cross_entropy`.
@@ -133,7 +133,13 @@ def loss(head: Head, states: jax.Array, forest: Forest) -> tuple[jax.Array, Aux]
     return nats.sum() / jnp.maximum(forest.num_trees, 1).astype(nats.dtype), aux
 
 
-def check_model(params: Any, forest: Forest, width: int, labels: bool = False) -> None:
+def check_model(
+    params: Any,
+    forest: Forest | NaryForest,
+    width: int,
+    labels: bool = False,
+    containers: tuple[type, ...] = (Forest,),
+) -> None:
     """Checks what all models have: a packed forest, words, a head for states of that width.
 
     Args:
@@ -141,6 +147,7 @@ def check_model(params: Any, forest: Forest, width: int, labels: bool = False) -
         forest: what should be one.
         width: of the states that the head sees.
         labels: whether the labels will be read.
+        containers: what ``forest`` may be.
 
     Raises:
         AssertionError: when shapes or dtypes do not match.
@@ -148,7 +155,7 @@ def check_model(params: Any, forest: Forest, width: int, labels: bool = False) -
         ValueError: for words beyond the embedding or labels beyond the classes, where ``forest`` is
             not traced.
     """
-    if not isinstance(forest, Forest):
+    if not isinstance(forest, containers):
         raise TypeError(
             f"forest must be a Forest, made by rntn_jax.trees.pack, got {type(forest).__name__}"
         )
@@ -170,7 +177,7 @@ def _features(states: States, options, params, forest, key, hidden_dropout: floa
 
 @partial(jax.jit, static_argnames=_STATIC)
 def logits_of(
-    states: States, options: Any, params: Any, forest: Forest, key: Any, hidden_dropout: float
+    states: States, options: Any, params: Any, forest: Any, key: Any, hidden_dropout: float
 ) -> jax.Array:
     """Logits of every slot, ``[N, C]``, of a model's states."""
     h = _features(states, options, params, forest, key, hidden_dropout)
@@ -179,7 +186,7 @@ def logits_of(
 
 @partial(jax.jit, static_argnames=_STATIC)
 def probabilities_of(
-    states: States, options: Any, params: Any, forest: Forest, key: Any, hidden_dropout: float
+    states: States, options: Any, params: Any, forest: Any, key: Any, hidden_dropout: float
 ) -> jax.Array:
     """Class probabilities of every slot, ``[N, C]``, of a model's states."""
     logits = logits_of(states, options, params, forest, key, hidden_dropout)
@@ -188,7 +195,7 @@ def probabilities_of(
 
 @partial(jax.jit, static_argnames=_STATIC)
 def loss_of(
-    states: States, options: Any, params: Any, forest: Forest, key: Any, hidden_dropout: float
+    states: States, options: Any, params: Any, forest: Any, key: Any, hidden_dropout: float
 ) -> tuple[jax.Array, Aux]:
     """`loss` of a model's states."""
     h = _features(states, options, params, forest, key, hidden_dropout)
@@ -197,7 +204,7 @@ def loss_of(
 
 def l2_penalty(
     params: Any,
-    forest: Forest,
+    forest: Forest | NaryForest,
     *,
     weights: float = 1e-3,
     head: float = 1e-4,
@@ -233,7 +240,7 @@ def l2_penalty(
         >>> float(l2_penalty(params, forest, words=1.0))  # two words, three ones each
         3.0
     """
-    check_model(params, forest, jnp.shape(params.head.w)[0])
+    check_model(params, forest, jnp.shape(params.head.w)[0], containers=(Forest, NaryForest))
     return _l2_penalty(params, forest.tokens, weights, head, words)
 
 

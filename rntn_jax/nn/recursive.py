@@ -10,7 +10,7 @@ from flax import nnx
 
 from rntn_jax.models import rntn, tree_lstm
 from rntn_jax.models.layers import Layer
-from rntn_jax.trees import Forest
+from rntn_jax.trees import Forest, NaryForest
 
 __all__ = ["RNTN", "TreeLSTM"]
 
@@ -146,7 +146,7 @@ class TreeLSTM(nnx.Module):
         embed_dim: ``E``, the width of a word vector.
         hidden_dim: ``D``, the width of ``h`` and of ``c``.
         num_classes: ``C``.
-        kind: ``binary`` or ``child_sum``.
+        kind: ``binary``, ``child_sum`` or ``dependency``.
         rngs: for the initial weights.
         param_dtype: of the weights.
 
@@ -194,7 +194,7 @@ class TreeLSTM(nnx.Module):
 
     def __call__(
         self,
-        forest: Forest,
+        forest: Forest | NaryForest,
         *,
         leaf_dropout: float = 0.0,
         hidden_dropout: float = 0.0,
@@ -203,7 +203,7 @@ class TreeLSTM(nnx.Module):
         """Logits of every slot.
 
         Args:
-            forest: packed trees, of `rntn_jax.trees.pack`.
+            forest: packed trees, of `rntn_jax.trees.pack`; ``dependency``: of ``pack_nary``.
             leaf_dropout: as in `rntn_jax.tree_lstm.apply`.
             hidden_dropout: as in `rntn_jax.tree_lstm.apply`.
             key: as in `rntn_jax.tree_lstm.apply`.
@@ -219,7 +219,7 @@ class TreeLSTM(nnx.Module):
 
     def loss(
         self,
-        forest: Forest,
+        forest: Forest | NaryForest,
         *,
         leaf_dropout: float = 0.0,
         hidden_dropout: float = 0.0,
@@ -228,7 +228,7 @@ class TreeLSTM(nnx.Module):
         """Cross-entropy of the labelled nodes: nats a tree.
 
         Args:
-            forest: packed trees, of `rntn_jax.trees.pack`.
+            forest: packed trees, of `rntn_jax.trees.pack`; ``dependency``: of ``pack_nary``.
             leaf_dropout: as in `rntn_jax.tree_lstm.loss`.
             hidden_dropout: as in `rntn_jax.tree_lstm.loss`.
             key: as in `rntn_jax.tree_lstm.loss`.

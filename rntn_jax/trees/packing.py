@@ -182,26 +182,31 @@ def required_shape(num_leaves: np.ndarray, height: np.ndarray, lanes: int | None
         The shape: leaves, steps, lanes and trees.
     """
     nodes = int(num_leaves.sum()) - len(num_leaves)
-    tallest = max(int(height.max(initial=0)), 1)
+    steps, lanes = required_steps(nodes, max(int(height.max(initial=0)), 1), lanes)
+    return Shape(int(num_leaves.sum()), steps, lanes, len(num_leaves))
+
+
+def required_steps(nodes: int, tallest: int, lanes: int | None = None) -> tuple[int, int]:
+    """Steps, before scheduling, and lanes that nodes of trees of that height need."""
     if lanes is None:
         # The widest power of two that keeps the schedule bound by work and not by height.
         # At least two: gathers of a single row make XLA copy whole arrays in every step.
         lanes = 2
         while lanes * 2 * tallest <= nodes and lanes < 4096:
             lanes *= 2
-    return Shape(int(num_leaves.sum()), max(tallest, -(-nodes // lanes)), lanes, len(num_leaves))
+    return max(tallest, -(-nodes // lanes)), lanes
 
 
 def _choose_shape(need: Shape, shapes: list[Shape] | None, batch: int) -> Shape:
     if shapes is None:
-        return Shape(_round_up(need.leaves), _round_up(max(need.steps, 1)), need.lanes, need.trees)
+        return Shape(round_up(need.leaves), round_up(max(need.steps, 1)), need.lanes, need.trees)
     for shape in shapes:
         if all(n <= s for n, s in zip(need, shape, strict=True)):
             return shape
     raise ValueError(f"minibatch {batch} needs {need}, which fits into none of {shapes}")
 
 
-def _round_up(n: int) -> int:
+def round_up(n: int) -> int:
     """The next of 1, 2, 3, 4, 6, 8, 12, 16, 24, ...: shapes at most half again too large."""
     power = 1
     while power < n:

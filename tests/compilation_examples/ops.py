@@ -49,6 +49,9 @@ TREES = [random_tree(np.random.default_rng(0), n, num_words=3) for n in (3, 2)]
 VOCABULARY = Vocabulary.build([f"w{i}" for i in range(3)])
 FOREST_OF_TREES = trees.pack(TREES, VOCABULARY, lanes=2)
 LEAVES = FOREST_OF_TREES.shape.leaves
+DEPENDENCIES = trees.pack_nary(
+    [["w0", "w2", "w1"], ["w1", "w2"]], [[1, -1, 1], [-1, 0]], VOCABULARY, lanes=2
+)
 
 
 def rntn_cell(rng):
@@ -63,6 +66,14 @@ RECURSIVE = [
         {"activation": "relu"},
     ),
     Example(recursive.span_sum, args(draw(LEAVES, D), FOREST_OF_TREES)),
+    Example(
+        recursive.child_sum.sweep,
+        lambda rng: (
+            recursive.child_sum.Cell(draw(D, 4 * D)(rng), draw(4 * D)(rng)),
+            draw(DEPENDENCIES.shape.slots, 4 * D)(rng),
+            DEPENDENCIES,
+        ),
+    ),
 ]
 
 

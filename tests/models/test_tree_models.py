@@ -81,6 +81,40 @@ def test_states_and_loss_are_those_written_down(name):
         assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, path
 
 
+def test_a_tree_lstm_of_dependency_trees_is_that_written_down():
+    """A word at some of the nodes, labels at some, any number of children."""
+    parents = [[2, 2, -1, 2], [-1], [1, 3, 3, -1]]
+    words = [["w0", "w3", "w6", None], ["w2"], ["w1", None, "w1", "w5"]]
+    labels = [[2, -1, 4, 0], [1], [-1, 3, 3, 0]]
+    forest = trees.pack_nary(words, parents, VOCABULARY, labels=labels)
+    config = tree_lstm.Config(len(VOCABULARY), embed_dim=4, hidden_dim=3, kind="dependency")
+    params = tree_lstm.init(jax.random.key(0), config, jnp.float64)
+    params = jax.tree.map(lambda x: np.asarray(x + 0.1 * RNG.normal(size=x.shape)), params)
+    (value, aux), gradients = jax.value_and_grad(tree_lstm.loss, has_aux=True)(params, forest)
+    total = 0.0
+    found = trees.unpack(forest, tree_lstm.states(params, forest))
+    for own_words, own_parents, own_labels, states in zip(words, parents, labels, found):
+
+        def state(node, own_words=own_words, own_parents=own_parents):
+            children = [state(k) for k, up in enumerate(own_parents) if up == node]
+            x, word = np.zeros(12), own_words[node]
+            if word is not None:
+                x = params.embedding[VOCABULARY.encode([word])[0]] @ params.leaf.w + params.leaf.b
+            return cells_numpy.child_sum(*params.cell, *children, x=x)
+
+        expected = np.array([state(node)[:3] for node in range(len(own_words))])
+        assert_close(states, expected, 1e-12)
+        logits = expected @ params.head.w + params.head.b
+        log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        total -= sum(log_p[n, label] for n, label in enumerate(own_labels) if label >= 0)
+    assert_close(value, total / 3, 1e-12)
+    assert (int(aux.nodes), int(aux.roots)) == (7, 3)
+    for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
+        assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, path
+    with pytest.raises(AssertionError, match=r"params\.leaf\.w"):
+        tree_lstm.apply(params, FOREST)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

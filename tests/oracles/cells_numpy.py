@@ -45,12 +45,12 @@ def tree_lstm(u, b, left, right):
     return np.concatenate([o * np.tanh(c), c])  # (14)
 
 
-def child_sum(u, b, *children):
-    """Tai et al. (2015), equations 2 to 8, no input at the node."""
+def child_sum(u, b, *children, x=0.0):
+    """Tai et al. (2015), equations 2 to 8; ``x [4D]`` are the products of the node's input."""
     d = len(b) // 4
     U_i, U_f, U_o, U_u = (u[:, g * d : (g + 1) * d].T for g in range(4))
-    b_i, b_f, b_o, b_u = b.reshape(4, d)
-    h_sum = sum(child[:d] for child in children)  # (2)
+    b_i, b_f, b_o, b_u = (b + x).reshape(4, d)
+    h_sum = sum((child[:d] for child in children), np.zeros(d))  # (2)
     i = sigmoid(U_i @ h_sum + b_i)  # (3)
     f = [sigmoid(U_f @ child[:d] + b_f) for child in children]  # (4)
     o = sigmoid(U_o @ h_sum + b_o)  # (5)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rntn_jax.schedule import schedule
+from rntn_jax.schedule import depths, schedule
 from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Plan", "plan"]
@@ -76,7 +76,7 @@ def plan(
     if len(wrong):
         raise ValueError(f"node {wrong[0]} has parent {parent[wrong[0]]}, but there are {n} nodes")
     parent = np.where(real & (parent >= 0) & real[parent], parent, n)  # n stands for none
-    depth, top = _depths(parent)
+    depth, top = depths(np.where(parent < n, parent, -1))
 
     height = int(depth[:n].max(initial=0)) + 1
     if lanes is None:
@@ -108,20 +108,6 @@ def plan(
     shape = steps, lanes
     parent = parent.astype(np.int32)
     return Plan(nodes.reshape(shape), up.reshape(shape), slot[:n], tree, padded_roots, parent)
-
-
-def _depths(parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distance to the root ``[N + 1]`` and the root ``[N]`` of each node, by pointer doubling."""
-    n = len(parent)
-    ahead = np.append(parent, n)
-    depth = (ahead < n).astype(np.int64)
-    top = np.where(ahead < n, ahead, np.arange(n + 1))
-    for _ in range(n.bit_length()):
-        depth = depth + depth[ahead]
-        ahead, top = ahead[ahead], top[top]
-    if (ahead < n).any():
-        raise ValueError(f"node {np.flatnonzero(ahead < n)[0]} is its own ancestor")
-    return depth, top[:n]
 
 
 def _round_up(n: int) -> int:
