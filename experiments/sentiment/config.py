@@ -72,8 +72,8 @@ class Config:
     smoothing: float = option(1.0, "added to every count", needs={"model": ("nb", "binb")})
     length_weight: float = option(
         0.0,
-        "a phrase of n words weighs n to the minus this in the counts, or as an example",
-        needs={"model": BAGS},
+        "a phrase of n words weighs n to the minus this in the loss, the counts, or as an example; "
+        "below 0, long ones weigh more",
     )
     svm_c: float = option(0.1, "C of the SVM: weight of its errors", needs={"model": ("svm",)})
     leaf_dropout: float = option(0.0, "dropout rate on the leaves' states")
@@ -136,7 +136,6 @@ class Config:
                 "tensor_learning_rate",
                 "word_learning_rate",
                 "tensor_scale",
-                "length_weight",
                 "word_scale",
                 "initial_accumulator",
                 "l2_tensor",
@@ -148,6 +147,8 @@ class Config:
             positive=("learning_rate", "clip_norm", "smoothing", "svm_c"),
         )
         settings.check_own_files(self)
+        if not -3 <= self.length_weight <= 3:
+            raise ValueError(f"length_weight must be from -3 to 3, got {self.length_weight}")
         if self.rank is not None and 2 * self.rank + 1 >= self.dim:
             raise ValueError(f"rank must save numbers, 2 rank + 1 < dim, got {self.rank}")
         if self.num_classes not in (2, 5):

@@ -14,9 +14,11 @@ from experiments.sentiment.config import Config
 from rntn_jax import data
 from rntn_jax.annotate.classifier import MODELS
 from rntn_jax.models import node_classifier, rntn
+from rntn_jax.ops import softmax_cross_entropy
+from rntn_jax.recursive import span_sum
 from rntn_jax.training.devices import Placement
 
-__all__ = ["init", "init_words", "make_loss", "make_optimizer", "model_options"]
+__all__ = ["init", "init_words", "make_loss", "make_optimizer", "model_options", "phrase_weights"]
 
 
 def init(key: Any, config: Config, vocab_size: int) -> Any:
@@ -71,15 +73,16 @@ def make_loss(config: Config, place: Placement = ONE_DEVICE):
     if model is rntn:
         penalty, weights = rntn.l2_penalty, weights | {"tensor": config.l2_tensor}
 
+    rates = {"leaf_dropout": config.leaf_dropout, "hidden_dropout": config.hidden_dropout}
+
     def nats_of(params, forest, key):
-        return model.loss(
-            params,
-            forest,
-            leaf_dropout=config.leaf_dropout,
-            hidden_dropout=config.hidden_dropout,
-            key=key,
-            **model_options(config),
-        )
+        options = rates | model_options(config)
+        if config.length_weight == 0:
+            return model.loss(params, forest, key=key, **options)
+        logits = model.apply(params, forest, key=key, **options)
+        nats = softmax_cross_entropy(logits, forest.labels, forest.labelled)
+        weighted = nats * phrase_weights(config.length_weight, forest)
+        return weighted.sum() / jnp.maximum(forest.num_trees, 1), None
 
     of_pieces = place.loss(nats_of, lambda forest, _: forest.num_trees)
 
@@ -93,6 +96,12 @@ def make_loss(config: Config, place: Placement = ONE_DEVICE):
         return nats + penalty(params, forest, **weights), nats
 
     return loss
+
+
+def phrase_weights(exponent: float, forest: Any) -> Any:
+    """``n ** -exponent`` of every slot, ``[N]``, where it has ``n`` words below it."""
+    words = span_sum(jnp.ones((forest.shape.leaves, 1)), forest)[:, 0]
+    return jnp.maximum(words, 1) ** -exponent
 
 
 def make_optimizer(config: Config, num_updates: int) -> optax.GradientTransformation:
