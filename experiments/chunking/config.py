@@ -51,6 +51,12 @@ class Config:
     min_freq: float = option(0.0, "rarer sparse features are left out", needs=SPARSE)
     max_iterations: int = option(1000, "iterations of L-BFGS, at most", needs=SPARSE)
     word_dim: int = option(64, "width of word vectors", needs=NEURAL)
+    vectors: str | None = option(
+        None,
+        "file of word vectors to begin with: GloVe's or word2vec's text format, .gz too (words are "
+        "lower-cased, digits 0)",
+        needs=NEURAL,
+    )
     column_dim: int = option(
         32, "width of the vectors of affixes, shape and other columns", needs=NEURAL
     )
@@ -73,6 +79,11 @@ class Config:
     epochs: int = option(10, "passes over the training sentences", needs=NEURAL)
     batch_size: int = option(32, "sentences per minibatch", needs=NEURAL)
     learning_rate: float = option(2e-3, "step size of Adam, falling to 0 as a cosine", needs=NEURAL)
+    word_learning_rate: float = option(
+        1.0,
+        "step size of the word vectors, as a factor; 0: they stay as they begin",
+        needs=NEURAL,
+    )
     weight_decay: float = option(0.0, "decoupled weight decay, of all weights", needs=NEURAL)
     clip_norm: float | None = option(5.0, "clip the gradient to this global norm", needs=NEURAL)
     average: float = option(
@@ -115,6 +126,7 @@ class Config:
                 "rnn_layers",
                 "seed",
                 "weight_decay",
+                "word_learning_rate",
             ),
             rates=("unknown_rate", "input_dropout", "hidden_dropout", "average"),
             positive=("learning_rate", "clip_norm"),

@@ -16,6 +16,7 @@ from experiments.chunking.config import Config
 from experiments.chunking.pipeline import evaluate, figures, log_prob, recode
 from experiments.settings import dropout_rates
 from experiments.splits import check_tagged
+from experiments.word_vectors import begin_with, scale_words, with_known_words
 from experiments.workdir import run_once, write_json
 from rntn_jax import data, tagger
 from rntn_jax.tagger.column_features import attributes, columns
@@ -124,6 +125,11 @@ def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str,
         data.Vocabulary.build((token[k] for rows in described for token in rows), config.min_count)
         for k in range(width)
     )
+    everywhere = [*described, *(columns([row[:-1] for row in rows]) for rows in dev or [])]
+    words, known = with_known_words(
+        config.vectors, vocabularies[0], (token[0] for rows in everywhere for token in rows)
+    )
+    vocabularies = (words, *vocabularies[1:])
     labels = sorted({row[-1] for rows in sentences for row in rows})
     model_config = tagger.Config(
         vocab_sizes=tuple(map(len, vocabularies)),
@@ -143,6 +149,7 @@ def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str,
     optimizer = optax.chain(
         optimizers.clip(config.clip_norm),
         optax.adamw(schedule, weight_decay=config.weight_decay),
+        scale_words(config.word_learning_rate),
     )
 
     def loss(params, batch, key):
@@ -153,6 +160,10 @@ def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str,
     step = make_train_step(of_pieces, optimizer, stochastic=True)
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
     params = tagger.init(init_key, model_config)
+    if known is not None:
+        first, *others = params.embeddings
+        first = begin_with(known, first, words, config.word_dim, "--word_dim")
+        params = params._replace(embeddings=(first, *others))
 
     def model_of(params) -> Neural:
         return Neural(jax.device_get(params), vocabularies, labels, model_config, info)

@@ -11,6 +11,7 @@ from experiments import optimizers
 from experiments.loop import ONE_DEVICE
 from experiments.sentiment.batches import Pieces
 from experiments.sentiment.config import Config
+from experiments.word_vectors import begin_with
 from rntn_jax import data
 from rntn_jax.annotate.classifier import MODELS
 from rntn_jax.models import node_classifier, rntn
@@ -41,21 +42,12 @@ def init(key: Any, config: Config, vocab_size: int) -> Any:
 
 
 def init_words(params: Any, vocabulary: data.Vocabulary, known: data.WordVectors) -> Any:
-    """The parameters with the vectors of a file in place of random ones, where it has the word.
-
-    Raises:
-        DataError: when the vectors are of another width than the model's.
-    """
+    """The parameters with the vectors of a file in place of random ones, where it has the word."""
     model = MODELS["mv_rnn"]
     width = params.cell.b.shape[0] if isinstance(params, model.Params) else None
     width = width or params.embedding.shape[1]  # a matrix stands behind the vector
-    if known.vectors.shape[1] != width:
-        raise data.DataError(
-            f"the word vectors have {known.vectors.shape[1]} numbers, the model takes {width}: "
-            "--dim or, of a Tree-LSTM, --embed_dim"
-        )
-    rows = vocabulary.encode(known.words)
-    return params._replace(embedding=params.embedding.at[rows, :width].set(known.vectors))
+    flags = "--dim or, of a Tree-LSTM, --embed_dim"
+    return params._replace(embedding=begin_with(known, params.embedding, vocabulary, width, flags))
 
 
 def model_options(config: Config) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from experiments.sentiment.batches import Dispatch, EpochLoader, placed
 from experiments.sentiment.config import BAGS, Config
 from experiments.sentiment.networks import make_loss, make_optimizer, model_options
 from experiments.splits import read_corpus
+from experiments.word_vectors import with_known_words
 from experiments.workdir import run_once, write_json
 from rntn_jax import data, trees
 from rntn_jax.annotate import (
@@ -112,14 +113,7 @@ def _words(
     """The words of the training trees and, with a file of vectors, all words that it knows."""
     words = {name: [w for tree in forest for w in tree.tokens] for name, forest in splits.items()}
     vocabulary = data.Vocabulary.build(words["train"], lowercase=config.lowercase)
-    if config.vectors is None:
-        return vocabulary, None
-    everywhere = data.Vocabulary.build(
-        [w for own in words.values() for w in own], lowercase=config.lowercase
-    )
-    known = data.read_word_vectors(config.vectors, everywhere.words[2:])
-    others = [word for word in known.words if word not in vocabulary]
-    return data.Vocabulary((*vocabulary.words, *others), config.lowercase), known
+    return with_known_words(config.vectors, vocabulary, [w for own in words.values() for w in own])
 
 
 def _train(

@@ -269,3 +269,25 @@ def test_models_whose_contents_are_mad(name, request, tmp_path):
         save_pytree(tmp_path / "model", tree, saved | change)
         with pytest.raises(CheckpointError, match=re.escape(str(tmp_path / "model"))):
             column_tagger.load_model(tmp_path / "model")
+
+
+@pytest.mark.parametrize("rate", [0.0, pytest.param(1.0, marks=pytest.mark.slow)])
+def test_word_vectors_of_a_file_are_where_training_begins(tmp_path: Path, rate: float):
+    """Frozen they come out as they went in; tuned they do not. Words of dev have theirs too."""
+    config = dataclasses.replace(
+        NEURAL, word_dim=2, epochs=1, max_sentences=8, min_count=9, word_learning_rate=rate,
+        vectors=str(tmp_path / "vectors.txt"), average=0.0, batch_size=4,
+    )  # fmt: skip
+    splits = train.load_splits(config)
+    first, second = (splits[name][0][0][0].lower() for name in ("train", "dev"))
+    (tmp_path / "vectors.txt").write_text(f"{first} 0.5 -0.25\n{second} 1 2\nnobody 3 4\n")
+    train.run(config, tmp_path / "run")
+    model = column_tagger.load_model(tmp_path / "run" / "model.safetensors")
+    assert isinstance(model, column_tagger.Neural)
+    words = model.vocabularies[0]
+    rows = model.params.embeddings[0][words.encode([first, second])]
+    expected = [[0.5, -0.25], [0.5, -0.25] if first == second else [1, 2]]
+    assert np.allclose(rows, expected) == (rate == 0)
+    assert "nobody" not in words
+    with pytest.raises(data.DataError, match="2 numbers, the model takes 3: --word_dim"):
+        train.run(dataclasses.replace(config, word_dim=3), tmp_path / "wide")

@@ -13,10 +13,10 @@ import pytest
 
 from experiments.sentiment import bag_of_words, networks, train
 from experiments.sentiment.config import Config
-from rntn_jax import data
+from rntn_jax import data, trees
 from rntn_jax.annotate import label_trees, load_classifier
 from rntn_jax.annotate.classifier import model_of
-from rntn_jax.models import mv_rnn
+from rntn_jax.models import mv_rnn, vec_avg
 
 TREES = data.demo_sentiment.sentiment_trees(40, seed=0)
 VOCABULARY = data.Vocabulary.build(word for tree in TREES for word in tree.tokens)
@@ -155,3 +155,18 @@ def test_the_svm_leaves_out_what_a_class_lacks():
     for tree, p in zip(trees, predict(trees)):
         np.testing.assert_allclose(p.sum(axis=1), 1)
         assert p[-1].argmax() == tree.labels[-1]
+
+
+def test_phrases_weigh_by_their_length_in_the_loss():
+    forest = trees.pack(TREES[:4], data.Vocabulary.build(w for t in TREES for w in t.tokens))
+    config = Config(model="vec_avg", dim=3, length_weight=-0.5, l2_words=0.0, l2_head=0.0)
+    params = networks.init(jax.random.key(0), config, 1000)
+    found, _ = networks.make_loss(config)(params, forest, jax.random.key(1))
+    total = 0.0
+    for tree, p in zip(TREES[:4], trees.unpack(forest, vec_avg.predict(params, forest))):
+        for (begin, end), label, own in zip(tree.spans(), tree.labels, p):
+            if label >= 0:
+                total -= (end - begin) ** 0.5 * np.log(own[label])
+    np.testing.assert_allclose(found, total / 4, rtol=1e-5)
+    with pytest.raises(ValueError, match="length_weight must be from -3 to 3, got 4"):
+        Config(length_weight=4.0)
