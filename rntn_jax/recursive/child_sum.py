@@ -187,7 +187,7 @@ class _SweepResiduals(NamedTuple):
     inputs: jax.Array  # [N, 4D], for its dtype only
     forest: NaryForest
     states: jax.Array  # [N, 2D]
-    gates: jax.Array  # [S, B, 4D]
+    gates: jax.Array | None  # [S, B, 4D]
 
 
 def _sweep_fwd(cell, inputs, forest) -> tuple[jax.Array, _SweepResiduals]:

@@ -18,8 +18,8 @@ not whole levels. Everything here is host code and returns NumPy arrays; trees a
 `Treebank` once, and all minibatches of an epoch packed in one go (`pack_batches`).
 """
 
-from rntn_jax.trees.forest import Forest, Shape, local_tokens, unpack
-from rntn_jax.trees.nary import NaryForest, pack_nary
+from rntn_jax.trees.forest import Forest, NaryForest, Shape, local_tokens, unpack
+from rntn_jax.trees.nary import pack_nary
 from rntn_jax.trees.packing import pack, pack_batches, required_shape
 from rntn_jax.trees.treebank import Treebank, encode
 

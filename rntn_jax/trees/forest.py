@@ -1,14 +1,14 @@
-"""The container of packed trees, and what is read off it on the host."""
+"""The containers of packed trees, and what is read off them on the host."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from rntn_jax.shapes import shapes_repr
 
-__all__ = ["Forest", "Shape", "local_tokens", "unpack"]
+__all__ = ["Forest", "NaryForest", "Shape", "local_tokens", "unpack"]
 
 Array = Any  # numpy on the host, jax on the device
 
@@ -58,7 +58,38 @@ class Forest(NamedTuple):
         return Shape(self.tokens.shape[-1], steps, lanes, self.sizes.shape[-1])
 
 
-def local_tokens(forest: Forest) -> tuple[Forest, np.ndarray]:
+class NaryForest(NamedTuple):
+    """Many trees packed for one device call, each node with any number of children. By `pack_nary`.
+
+    Axes: ``S`` steps, ``B`` lanes, ``T`` trees, ``N = 1 + S * B`` slots. The node of step ``s`` and
+    lane ``b`` has the slot ``1 + s * B + b``, and slot 0 is nobody's. There is no list of children:
+    every node has one parent, and sends it what the parent sums.
+    """
+
+    parent: Array  # int32 [S, B], slot of each node's parent; 0 = none
+    used: Array  # bool [S, B], whether there is a node
+    tokens: Array  # int32 [N], word id of each slot; 0 = no word
+    labels: Array  # int32 [N], class of each slot; 0 where there is none
+    labelled: Array  # bool [N], whether the slot carries a label
+    roots: Array  # int32 [T], slot of each tree's root; 0 = padding
+    slots: Array  # int32 [N], the slots of tree 0 in its node order, then of tree 1, ...
+    sizes: Array  # int32 [T], number of nodes of each tree; 0 = padding
+    num_steps: Array  # int32 [], how many of the S steps hold a node
+    num_trees: Array  # int32 [], how many of the T trees are real
+
+    __repr__ = shapes_repr
+
+    @property
+    def shape(self) -> Shape:
+        """The static sizes of this forest; it has no slots for leaves alone."""
+        steps, lanes = self.parent.shape[-2:]
+        return Shape(0, steps, lanes, self.sizes.shape[-1])
+
+
+AnyForest = TypeVar("AnyForest", Forest, NaryForest)
+
+
+def local_tokens(forest: AnyForest) -> tuple[AnyForest, np.ndarray]:
     """Renumbers the words of a forest to ``0 .. U-1``.
 
     A minibatch touches few words of a large vocabulary. With the returned ids the model runs on
@@ -78,7 +109,7 @@ def local_tokens(forest: Forest) -> tuple[Forest, np.ndarray]:
     return forest._replace(tokens=inverse[1:].astype(np.int32).reshape(-1)), padded
 
 
-def unpack(forest: Forest, values: Array) -> list[np.ndarray]:
+def unpack(forest: Forest | NaryForest, values: Array) -> list[np.ndarray]:
     """Splits per-slot values into one array a tree, in `rntn_jax.data.Tree` node order.
 
     Args:

@@ -1,48 +1,17 @@
-"""Packed trees of nodes with any number of children, and words at any of them."""
+"""Packing of trees whose nodes have any number of children, and words at any of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from rntn_jax.schedule import depths, schedule
-from rntn_jax.shapes import shapes_repr
-from rntn_jax.trees.forest import Shape
+from rntn_jax.trees.forest import NaryForest, Shape
 from rntn_jax.trees.packing import required_steps, round_up
 
-__all__ = ["NaryForest", "pack_nary"]
-
-Array = Any  # numpy on the host, jax on the device
-
-
-class NaryForest(NamedTuple):
-    """Many trees packed for one device call, each node with any number of children. By `pack_nary`.
-
-    Axes: ``S`` steps, ``B`` lanes, ``T`` trees, ``N = 1 + S * B`` slots. The node of step ``s`` and
-    lane ``b`` has the slot ``1 + s * B + b``, and slot 0 is nobody's. There is no list of children:
-    every node has one parent, and sends it what the parent sums.
-    """
-
-    parent: Array  # int32 [S, B], slot of each node's parent; 0 = none
-    used: Array  # bool [S, B], whether there is a node
-    tokens: Array  # int32 [N], word id of each slot; 0 = no word
-    labels: Array  # int32 [N], class of each slot; 0 where there is none
-    labelled: Array  # bool [N], whether the slot carries a label
-    roots: Array  # int32 [T], slot of each tree's root; 0 = padding
-    slots: Array  # int32 [N], the slots of tree 0 in its node order, then of tree 1, ...
-    sizes: Array  # int32 [T], number of nodes of each tree; 0 = padding
-    num_steps: Array  # int32 [], how many of the S steps hold a node
-    num_trees: Array  # int32 [], how many of the T trees are real
-
-    __repr__ = shapes_repr
-
-    @property
-    def shape(self) -> Shape:
-        """The static sizes of this forest; it has no slots for leaves alone."""
-        steps, lanes = self.parent.shape[-2:]
-        return Shape(0, steps, lanes, self.sizes.shape[-1])
+__all__ = ["pack_nary"]
 
 
 def pack_nary(

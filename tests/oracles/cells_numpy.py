@@ -45,7 +45,7 @@ def tree_lstm(u, b, left, right):
     return np.concatenate([o * np.tanh(c), c])  # (14)
 
 
-def child_sum(u, b, *children, x=0.0):
+def child_sum(u, b, *children, x: Array = 0.0):
     """Tai et al. (2015), equations 2 to 8; ``x [4D]`` are the products of the node's input."""
     d = len(b) // 4
     U_i, U_f, U_o, U_u = (u[:, g * d : (g + 1) * d].T for g in range(4))

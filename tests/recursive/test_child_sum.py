@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,8 +33,8 @@ def packed(parents=PARENTS, **options):
 def arguments(forest, d=D):
     """Weights, and inputs of every slot, the empty ones too."""
     rng = np.random.default_rng(7)
-    cell = child_sum.Cell(0.7 * rng.normal(size=(d, 4 * d)), 0.7 * rng.normal(size=4 * d))
-    return cell, rng.normal(size=(forest.shape.slots, 4 * d))
+    weights: Any = 0.7 * rng.normal(size=(d, 4 * d)), 0.7 * rng.normal(size=4 * d)
+    return child_sum.Cell(*weights), rng.normal(size=(forest.shape.slots, 4 * d))
 
 
 @pytest.mark.parametrize("check", [check_orders, pytest.param(check_rule, marks=pytest.mark.slow)])
