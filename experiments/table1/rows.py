@@ -55,12 +55,20 @@ _OWN: dict[str, dict[str, Any]] = {
         "l2_head": 0.0,
         "leaf_dropout": 0.0,
         "hidden_dropout": 0.0,
-        "learning_rate": 0.5,
+        "learning_rate": 1.5,
+        "length_weight": -0.9,
     },
     "rnn": {},
-    "mv_rnn": {"dim": 20, "rank": 3, "epochs": 10},
+    "mv_rnn": {"dim": 20, "rank": 3, "epochs": 20, "l2_words": 3e-3, "learning_rate": 0.1},
     "rntn": {},
-    "tree_lstm": {"dim": 50, "l2_weights": 1e-3, "epochs": 12},
+    "tree_lstm": {
+        "dim": 80,
+        "embed_dim": 25,
+        "epochs": 12,
+        "l2_weights": 1e-3,
+        "l2_words": 3e-3,
+        "learning_rate": 0.2,
+    },
 }
 
 

@@ -6,20 +6,28 @@ Messages ``m [C, D, I]`` come in to each node by slots; in one step all nodes se
     m[c]   ~  sum_c' exp(edge[c, c'] / r) v[c']           v of the neighbour, towards here
 
 in probabilities where the scores of edges range over so little, and nodes have so few neighbours,
-that no product of messages can be below ``exp(-MAX_MESSAGE_RANGE)``; else in logarithms, which are
-the plain oracle of the former. Under `jax.vmap` both are computed.
+that no product of messages can be below ``exp(-MAX_MESSAGE_RANGE)`` (of two labels as one number a
+message, ``m[1] / m[0]``); else in logarithms, which are the plain oracle of the former. Under
+`jax.vmap` both are computed.
 """
 
 from __future__ import annotations
 
 from functools import partial, reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rntn_jax.crf.graph.fixed_point import Options, iterate, log_difference, solve
+from rntn_jax.crf.graph.fixed_point import (
+    Found,
+    Options,
+    difference,
+    iterate,
+    log_difference,
+    solve,
+)
 from rntn_jax.crf.graph.free_energy import Beliefs, make_beliefs, normalize_first, softmax
 from rntn_jax.crf.graph.neighbours import Neighbours
 from rntn_jax.crf.graph.scores import Parts
@@ -62,18 +70,24 @@ def propagate(tree_reweighted: bool, options: Options, parts: Parts, plan: Neigh
         weight = append_zeros(jnp.concatenate([shares, shares]))[plan.link][None]
         weight = jnp.where(weight == 0, 1, weight)
     inputs, scaled = _inputs(parts, shares, weight, plan)
+    two_labels = weight is None and len(inputs.u) == 2
 
     def by_products(inputs: _Inputs):
         products = inputs._replace(u=jnp.exp(inputs.u), psi=jnp.exp(inputs.psi))
         start = jnp.full((len(inputs.u), *plan.other.shape), 1 / len(inputs.u), dtype)
-        m, *rest = solve(partial(_step, _send_products, options), options, products, start)
+        step = partial(_step, _send_products, options)
+        search = _search_ratios if two_labels else iterate
+        m, *rest = solve(step, options, products, start, search=search)
         return safe_log(m), *rest
 
     def by_logs(inputs: _Inputs):
         start = jnp.full((len(inputs.u), *plan.other.shape), -jnp.log(len(inputs.u)), dtype)
         return solve(partial(_step, _send_logs, options), options, inputs, start, log_difference)
 
-    logs, change, count = lax.cond(_in_range(inputs), by_products, by_logs, inputs)
+    in_range = _in_range(inputs)
+    if two_labels:  # ratios are 0 / 0 of a node that has no label
+        in_range &= (inputs.u.max(axis=0) > -jnp.inf).all()
+    logs, change, count = lax.cond(in_range, by_products, by_logs, inputs)
     return _beliefs(parts, inputs, scaled, shares, logs, change, count)
 
 
@@ -199,6 +213,39 @@ def _send_products(inputs: _Inputs, m: jax.Array, damping: float) -> jax.Array:
         total = reduce(jnp.add, list(new))[None]
         new = new / jnp.where(total == 0, 1, total)
     return damping * m + (1 - damping) * new if damping else new
+
+
+# Of two labels, as ratios ------------------------------------------------------------------------
+
+
+def _search_ratios(
+    step: Any, options: Options, inputs: _Inputs, m: jax.Array, change: Any
+) -> Found:
+    """The fixed point of `_send_products` by messages ``r = m[1] / m[0]``, ``[1, D, I]``."""
+    u, psi, _, plan = inputs
+    there = _arriving(jnp.broadcast_to(u[:, None], m.shape), plan)
+    weighted = inputs._replace(psi=psi * there[None])  # what a neighbour says in any case
+    of_ratios = partial(_step, _send_ratios, options)
+    r, last, count = iterate(of_ratios, options, weighted, m[1:] / m[:1], _ratio_difference)
+    return jnp.concatenate([1 / (1 + r), r / (1 + r)]), last, count
+
+
+def _ratio_difference(new: jax.Array, old: jax.Array) -> jax.Array:
+    """The largest change of a probability."""
+    return difference(new / (1 + new), old / (1 + old))
+
+
+def _send_ratios(inputs: _Inputs, r: jax.Array, damping: float) -> jax.Array:
+    """New ratios, of ``psi [2, 2, D, I]`` times the neighbours' ``u``."""
+    psi = inputs.psi
+    # Barriers: left to itself XLA computes things several times.
+    v = lax.optimization_barrier(_others_product(r))
+    v = lax.optimization_barrier(_arriving(v, inputs.plan))
+    first, second = (psi[c, :1] + psi[c, 1:] * v for c in range(2))  # [1, D, I]
+    if not damping:
+        return second / first
+    old, new = damping / (1 + r), (1 - damping) / (first + second)
+    return (old * r + new * second) / (old + new * first)
 
 
 # In logarithms ----------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from jax import lax
 
 from rntn_jax.ops.varying import vary_like
 
-__all__ = ["Options", "difference", "iterate", "log_difference", "solve"]
+__all__ = ["Found", "Options", "difference", "iterate", "log_difference", "solve"]
 
 
 class Options(NamedTuple):
@@ -44,9 +44,11 @@ Step = Callable[[Any, jax.Array], jax.Array]
 Found = tuple[jax.Array, jax.Array, jax.Array]  # x, the last change, the number of iterations
 
 
+_LOOK_EVERY = 4  # iterations
 _LEAST_LOG = -12.0  # where a probability no longer shows what its logarithm does
 
 Change = Callable[[jax.Array, jax.Array], jax.Array]
+Search = Callable[[Step, Options, Any, jax.Array, Change], Found]
 
 
 def difference(new: jax.Array, old: jax.Array) -> jax.Array:
@@ -83,6 +85,8 @@ def iterate(
 ) -> Found:
     """``x = step(args, x)`` until it changes no more; a change to NaN is the last, too.
 
+    The change is looked at after every fourth iteration: it costs a good part of one.
+
     Args:
         step: closes over no traced array.
         options: of which the tolerance and the largest number of iterations are read.
@@ -100,24 +104,28 @@ def iterate(
 
     def body(state):
         x, _, count = state
+        unseen = jnp.minimum(_LOOK_EVERY, options.max_iterations - count) - 1
+        x = lax.fori_loop(0, unseen, lambda _, x: step(args, x), x)
         new = step(args, x)
-        return new, change(new, x), count + 1
+        return new, change(new, x), count + unseen + 1
 
     last = jnp.full_like(start, jnp.inf, shape=())
     return lax.while_loop(more, body, vary_like((start, last, jnp.int32(0)), args))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _fixed_point(step: Step, options: Options, change: Change, args: Any, start) -> Found:
-    return iterate(step, options, args, start, change)
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
+def _fixed_point(
+    search: Search, step: Step, options: Options, change: Change, args: Any, start
+) -> Found:
+    return search(step, options, args, start, change)
 
 
-def _fixed_point_fwd(step, options, change, args, start) -> tuple[Found, tuple[Any, Any]]:
-    out = iterate(step, options, args, start, change)
+def _fixed_point_fwd(search, step, options, change, args, start) -> tuple[Found, tuple[Any, Any]]:
+    out = search(step, options, args, start, change)
     return out, (args, out[0])
 
 
-def _fixed_point_bwd(step, options, change, res, cts) -> tuple[Any, Any]:
+def _fixed_point_bwd(search, step, options, change, res, cts) -> tuple[Any, Any]:
     """Implicit: ``l = ct + (d step / d x)^T l``, iterated as the fixed point was.
 
     Its plain oracle is the unrolled form, in `solve`.
@@ -132,7 +140,12 @@ _fixed_point.defvjp(_fixed_point_fwd, _fixed_point_bwd)
 
 
 def solve(
-    step: Step, options: Options, args: Any, start: jax.Array, change: Change = difference
+    step: Step,
+    options: Options,
+    args: Any,
+    start: jax.Array,
+    change: Change = difference,
+    search: Search = iterate,
 ) -> Found:
     """`iterate` with a gradient: the implicit one, or that of all iterations.
 
@@ -142,13 +155,15 @@ def solve(
         args: what the step reads, and what the gradient is with respect to.
         start: the first ``x``.
         change: how far a new ``x`` is from the old one.
+        search: what finds the fixed point of the step; another than `iterate` for a quicker form of
+            the same step. The unrolled gradient needs the step itself.
 
     Returns:
         ``x``, its last change, and how many iterations it took (unrolled: all).
     """
     args, start = vary_like((args, start))
     if options.gradient == "implicit":
-        return _fixed_point(step, options, change, args, start)
+        return _fixed_point(search, step, options, change, args, start)
 
     def body(state, _):
         x, _ = state

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rntn_jax.crf import graph
-from rntn_jax.crf.graph import belief_propagation, variational
+from rntn_jax.crf.graph import belief_propagation, fixed_point, variational
 from rntn_jax.crf.graph.scores import complete
 from tests.crf.graph.cases import CLASSES, EDGES, NODES, as_model, random_scores
 from tests.helpers import assert_close
@@ -96,6 +96,43 @@ def test_products_and_logarithms_make_the_same_messages(monkeypatch):
         monkeypatch.setattr(belief_propagation, "MAX_MESSAGE_RANGE", -1.0)
         assert_close(run(method), by_products, 1e-12)
         monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("damping", "schedule"),
+    [
+        (0.3, "flooding"),
+        *(pytest.param(0.0, s, marks=pytest.mark.slow) for s in ("flooding", "colours")),
+    ],
+)
+def test_two_labels_as_ratios_are_products_and_logarithms(monkeypatch, damping, schedule):
+    """Some nodes have one label alone; and the gradient is that of the other forms."""
+    scores = random_scores(4, classes=2)
+    node = scores.node.at[jnp.array([1, 4]), jnp.array([0, 1])].set(-jnp.inf)
+    plan = jax.tree.map(jnp.asarray, planned(scores))
+    parts = complete(scores)
+    weights = np.random.default_rng(0).normal(size=scores.node.shape)
+
+    def run(node, **options):
+        options = graph.Options(damping=damping, schedule=schedule, **options)
+        return variational.infer("loopy", options, parts._replace(node=node), plan)
+
+    def after_few():
+        found = jax.jit(partial(run, max_iterations=7, tolerance=0.0))(node)
+        assert found.iterations == 7
+        return found._replace(residual=0)
+
+    def gradient():
+        value = lambda node: (weights * run(node, max_iterations=4000, tolerance=1e-13).node).sum()
+        return jax.jit(jax.grad(value))(node)
+
+    shares = jnp.ones(len(scores.edge))
+    assert belief_propagation._in_range(belief_propagation._inputs(parts, shares, None, plan)[0])
+    by_ratios = after_few(), gradient()
+    monkeypatch.setattr(belief_propagation, "_search_ratios", fixed_point.iterate)
+    assert_close((after_few(), gradient()), by_ratios, 1e-9)
+    monkeypatch.setattr(belief_propagation, "MAX_MESSAGE_RANGE", -1.0)
+    assert_close(after_few(), by_ratios[0], 1e-9)
 
 
 def _along_a_line(method):
