@@ -253,6 +253,8 @@ COSTLY = {
     *("crf.alignment.queries", "crf.alignment.decoding", "crf.alignment.scores"),
     *("crf.grammar.queries", "crf.grammar.decoding", "crf.grammar.information"),
     *("crf.ctc.queries", "crf.ctc.decoding", "crf.chain.hmm"),
+    *("crf.constituency.decoding", "crf.constituency.information"),
+    *("crf.factor_graph.queries", "crf.factor_graph.decoding", "crf.factor_graph.information"),
     *("crf.constituency.queries", "crf.chain.decoding", "crf.chain.queries", "crf.forest.queries"),
     *("crf.graph.annealing", "crf.graph.decoding", "crf.graph.evidence", "crf.graph.learning"),
     *("crf.graph.queries", "crf.graph.sampling"),

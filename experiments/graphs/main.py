@@ -39,9 +39,9 @@ COMMAND = Command(
     run=("preset", "workdir", "fresh", *processes.FLAGS),
     for_file="--infer={}",
     notes="""
-    --infer reads Markov networks whose factors have one or two variables, and writes what the UAI
-    inference competition has for results: PR, MAR or MPE, and a line with the answer. With it,
-    --iterations is 1000 and --tolerance 1e-8 unless they are given.
+    --infer reads Markov networks (those with factors of three variables and more by --method=exact
+    alone), and writes what the UAI inference competition has for results: PR, MAR or MPE, and a
+    line with the answer. With it, --iterations is 1000 and --tolerance 1e-8 unless they are given.
     """,
 )
 

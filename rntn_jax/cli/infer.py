@@ -19,8 +19,9 @@ import jax
 import numpy as np
 
 from rntn_jax.compilation import cached
-from rntn_jax.crf import graph
-from rntn_jax.data import DataError, MarkovModel, read_uai, read_uai_evidence
+from rntn_jax.crf import factor_graph, graph
+from rntn_jax.data import DataError, MarkovModel, TableModel, read_uai_evidence, read_uai_tables
+from rntn_jax.data.uai import as_pairs
 
 __all__ = ["METHODS", "QUERIES", "Answer", "infer", "solve"]
 
@@ -57,7 +58,7 @@ class Answer(NamedTuple):
 
 
 def solve(
-    model: MarkovModel,
+    model: MarkovModel | TableModel,
     query: str = "mar",
     method: str = "exact",
     evidence: dict[int, int] | None = None,
@@ -66,7 +67,8 @@ def solve(
     """Answers a question about a network, computing in float64.
 
     Args:
-        model: of `rntn_jax.data.read_uai`.
+        model: of `rntn_jax.data.read_uai`, or of `rntn_jax.data.read_uai_tables`: with tables over
+            three variables or more, only ``exact``.
         query: ``mar``, marginals; ``map``, the most probable labelling; ``pr``, the partition
             function.
         method: ``exact``; ``loopy`` belief propagation, for ``map`` max-product; or, not for
@@ -78,11 +80,13 @@ def solve(
         an `Answer`, whose residual says whether an approximate method has converged.
 
     Raises:
-        ValueError: for another query or method; where the graph is too wide for ``exact``; where
-            no labelling is possible, so that there are no marginals and no labelling to name.
+        ValueError: for another query or method, and one that cannot take the tables; where the
+            graph is too wide for ``exact``; where no labelling is possible, so that there are no
+            marginals and no labelling to name.
 
     Example:
         >>> import io
+        >>> from rntn_jax.data import read_uai
         >>> model = read_uai(io.StringIO("MARKOV 2  2 2  1  2 0 1  4  1 2 3 4"))
         >>> solve(model).to_text().split()[1:]
         ['2', '2', '0.3', '0.7', '2', '0.4', '0.6']
@@ -95,6 +99,14 @@ def solve(
         raise ValueError(f"method must be one of {METHODS}, got {method!r}")
     if query == "map" and method not in ("exact", "loopy"):
         raise ValueError(f"the most probable labelling is found by exact or loopy, not {method}")
+    if isinstance(model, TableModel):
+        if max(map(len, model.scopes), default=1) > 2:
+            if method != "exact":
+                raise ValueError(
+                    f"method must be exact for tables over three variables, got {method}"
+                )
+            return _of_tables(model, query, evidence or {})
+        model = as_pairs(model)
     node = np.array(model.node)
     for i, label in (evidence or {}).items():
         node[i, np.arange(node.shape[1]) != label] = -np.inf
@@ -111,12 +123,36 @@ def solve(
                 raise ValueError(f"{needs}: take another method, loopy for one") from None
             raise
     if not possible and query != "pr":
-        found = "there is" if method == "exact" else f"{method} found"
-        agrees = " that agrees with the evidence" if evidence else ""
-        raise ValueError(f"{found} no labelling of positive probability{agrees}")
+        raise _impossible("there is" if method == "exact" else f"{method} found", evidence)
     if answer.marginals is not None:
         sizes = model.num_labels.tolist()
         answer = answer._replace(marginals=[p[:n] for p, n in zip(answer.marginals, sizes)])
+    return answer
+
+
+def _impossible(found: str, evidence: dict[int, int] | None) -> ValueError:
+    agrees = " that agrees with the evidence" if evidence else ""
+    return ValueError(f"{found} no labelling of positive probability{agrees}")
+
+
+def _of_tables(model: TableModel, query: str, evidence: dict[int, int]) -> Answer:
+    """The exact answer about tables over any number of variables."""
+    alone = tuple(map(np.zeros, model.num_labels.tolist()))  # each stands in a table
+    scopes = factor_graph.Scopes([*model.scopes, *((v,) for v in range(len(alone)))])
+    with jax.enable_x64(True):
+        scores = factor_graph.Scores((*model.tables, *alone), scopes)
+        scores = factor_graph.clamp(scores, evidence)
+        if query == "pr":
+            return Answer(float(factor_graph.log_partition(scores)) / math.log(10))
+        if query == "map":
+            labels, best = jax.device_get(factor_graph.argmax(scores))
+            answer, possible = Answer(labels=labels), bool(best > -np.inf)
+        else:
+            found = factor_graph.marginals(scores).tables[len(model.tables) :]
+            answer = Answer(marginals=[np.asarray(p) for p in found])
+            possible = all(p.sum() > 0.5 for p in found)
+    if not possible:
+        raise _impossible("there is", evidence)
     return answer
 
 
@@ -159,8 +195,8 @@ def infer(
     """Writes the answer about a file; what else there is to say goes to standard error.
 
     Args:
-        source: a UAI file of the kind MARKOV, with tables over one or two variables; - for
-            standard input.
+        source: a UAI file of the kind MARKOV; - for standard input. With tables over more than two
+            variables, only by the method ``exact``.
         query: as `solve` takes it.
         method: likewise.
         evidence: a file of observed variables, ``.uai.evid``.
@@ -174,12 +210,14 @@ def infer(
     """
     stream: Any = sys.stdin.buffer if source == "-" else source
     try:
-        model = read_uai(stream)
+        model = read_uai_tables(stream)
     except DataError as error:
-        if "MARKOV networks" in error.message or "one or two variables" in error.message:
-            limit = "a Markov network whose factors have one or two variables is needed"
+        if "MARKOV networks" in error.message:
             raise DataError(
-                f"{error.message}; {limit}", file=error.file, line=error.line, value=error.value
+                f"{error.message}; a Markov network is needed",
+                file=error.file,
+                line=error.line,
+                value=error.value,
             ) from None
         raise
     observed = {} if evidence is None else read_uai_evidence(evidence, model.num_labels)

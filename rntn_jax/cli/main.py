@@ -274,7 +274,9 @@ def _add_infer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         rntn-jax infer wide.uai --query=map --method=loopy --output=wide.uai.MPE
         """,
     )
-    command.add_argument("file", help="a network MARKOV whose factors have one or two variables")
+    command.add_argument(
+        "file", help="a network MARKOV; of three variables and more to a factor by exact only"
+    )
     command.add_argument(
         "--query", choices=("mar", "map", "pr"), default="mar",
         help="mar: marginals (the default); map: the most probable labelling; pr: log10 of the "

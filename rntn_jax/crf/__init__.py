@@ -8,7 +8,8 @@
 - `ctc`: targets aligned with the frames of a sequence, exact.
 - `alignment`: monotone alignments of two sequences, exact.
 - `grammar`: parses by a (probabilistic) grammar, exact.
-- `graph`: any graph, exact where it is narrow.
+- `graph`: any graph of pairs, exact where it is narrow, and approximations.
+- `factor_graph`: tables over any number of variables, exact where they and their graph are narrow.
 - `enumerate`: any small graph, by brute force.
 """
 
@@ -19,6 +20,7 @@ from rntn_jax.crf import (
     ctc,
     dependency,
     enumerate,
+    factor_graph,
     forest,
     grammar,
     graph,
@@ -32,6 +34,7 @@ __all__ = [
     "ctc",
     "dependency",
     "enumerate",
+    "factor_graph",
     "forest",
     "grammar",
     "graph",

@@ -19,7 +19,8 @@
 - `treebank_text`: the raw text of a treebank, and where in it its tokens are; `text_scores`,
   `segmentation_scores`: how well raw text was analysed, as CoNLL 2018 has it.
 - `dependencies`: checks of such trees, projectivity, and attachment scores as CoNLL 2018 has them.
-- `read_uai`, `read_uai_evidence`, `write_uai`, `MarkovModel`: models on graphs, as other programs
+- `read_uai`, `read_uai_tables`, `read_uai_evidence`, `write_uai`, `MarkovModel`, `TableModel`:
+  models on graphs, as other programs
   have them.
 - `encode_attributes`: features of tokens, as dictionaries or lists, to numbered attributes.
 - `chunks`: tags to chunks, the schemes BIO, IOB1 and BIOES, and scores as CoNLL-2000 has them.
@@ -49,7 +50,14 @@ from rntn_jax.data.tokenizer import Span, sentence_spans, sentences, token_spans
 from rntn_jax.data.tree import Tree
 from rntn_jax.data.treebank_text import TextToken, TreebankText, treebank_text
 from rntn_jax.data.trees_io import binarize, parse_tree, read_trees, write_trees
-from rntn_jax.data.uai import MarkovModel, read_uai, read_uai_evidence, write_uai
+from rntn_jax.data.uai import (
+    MarkovModel,
+    TableModel,
+    read_uai,
+    read_uai_evidence,
+    read_uai_tables,
+    write_uai,
+)
 from rntn_jax.data.vocabulary import Vocabulary
 from rntn_jax.data.word_vectors import WordVectors, read_word_vectors
 
@@ -88,6 +96,7 @@ __all__ = [
     "read_trees",
     "read_uai",
     "read_uai_evidence",
+    "read_uai_tables",
     "read_word_vectors",
     "segmentation_scores",
     "sentence_spans",
@@ -101,6 +110,7 @@ __all__ = [
     "write_conllu",
     "write_trees",
     "write_uai",
+    "TableModel",
 ]
 
 

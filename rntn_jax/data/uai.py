@@ -2,7 +2,8 @@
 
 A file holds the word MARKOV, the number of variables and how many labels each has, the scopes of
 all tables, and then the tables themselves: probabilities up to a constant, the last variable's
-label changing fastest. Here are models of tables over one or two variables, in logarithms.
+label changing fastest. They become logarithms: tables over one or two variables those of a
+`MarkovModel` (`read_uai`), tables over any number a `TableModel` (`read_uai_tables`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ import numpy as np
 from rntn_jax.data.errors import DataError, shown
 from rntn_jax.data.text import read_text, write_text
 
-__all__ = ["MarkovModel", "read_uai", "read_uai_evidence", "write_uai"]
+__all__ = [
+    "MarkovModel",
+    "TableModel",
+    "as_pairs",
+    "read_uai",
+    "read_uai_evidence",
+    "read_uai_tables",
+    "write_uai",
+]
 
 _MOST = 1 << 27  # entries of all tables, filled up
 
@@ -30,6 +39,14 @@ class MarkovModel(NamedTuple):
     node: np.ndarray  # float64 [I, C]
     edge: np.ndarray  # float64 [E, C, C]
     edges: np.ndarray  # int32 [E, 2], no two of the same nodes
+    num_labels: np.ndarray  # int32 [I]
+
+
+class TableModel(NamedTuple):
+    """Scores in nats, as `rntn_jax.crf.factor_graph.Scores` has them; of `read_uai_tables`."""
+
+    tables: tuple[np.ndarray, ...]  # float64, each with an axis for each of its variables
+    scopes: tuple[tuple[int, ...], ...]  # variables of each table
     num_labels: np.ndarray  # int32 [I]
 
 
@@ -80,6 +97,107 @@ class _Words:
         return value
 
 
+def _read(words: _Words, widest: int | None) -> TableModel:
+    """A network whose tables are over at most so many variables."""
+    kind = words.next("the word MARKOV")
+    if kind != "MARKOV":
+        raise words.error(f"only MARKOV networks can be read, got {shown(kind)}", kind)
+    count = words.integer("the number of variables", 0)
+    sizes = [words.integer("a number of labels", 1) for _ in range(count)]
+    scopes = []
+    for _ in range(words.integer("the number of tables", 0)):
+        arity = words.integer("the number of a table's variables", 0)
+        if arity == 0 or arity > (arity if widest is None else widest):
+            which = "one variable or more" if widest is None else "one or two variables"
+            raise words.error(f"tables are over {which}, here over {arity}", arity)
+        scope = tuple(words.integer("a variable", 0, count - 1) for _ in range(arity))
+        twice = next((v for v in scope if scope.count(v) > 1), None)
+        if twice is not None:
+            raise words.error(f"a table is over variable {twice} twice", twice)
+        scopes.append(scope)
+    shapes = [[sizes[v] for v in scope] for scope in scopes]
+    most = max(sizes, default=1)
+    filled_up = count * most + sum(len(scope) == 2 for scope in scopes) * most**2
+    entries = sum(map(math.prod, shapes)) if widest is None else filled_up
+    if entries > _MOST:
+        raise words.error(f"{count} variables of up to {most} labels are too many")
+    tables = []
+    for scope, shape in zip(scopes, shapes):
+        size = words.integer("the size of a table", 0)
+        if size != math.prod(shape):
+            raise words.error(f"a table over {list(scope)} needs {math.prod(shape)} entries", size)
+        values = np.array([words.weight() for _ in range(size)]).reshape(shape)
+        with np.errstate(divide="ignore"):
+            tables.append(np.log(values))
+    words.end("the last table")
+    return TableModel(tuple(tables), tuple(scopes), np.array(sizes, np.int32))
+
+
+def read_uai_tables(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> TableModel:
+    """Reads a Markov network with tables over any number of variables.
+
+    Args:
+        source: a path, or an open text or binary stream, read to its end; UTF-8.
+
+    Returns:
+        The model; entries of 0 become ``-inf``. Variables may stand in no table.
+
+    Raises:
+        DataError: with file and line, for another network than MARKOV, tables over no variable,
+            tables that do not fit their variables, entries that are negative or no numbers, files
+            cut short or going on, and what `rntn_jax.data.text.read_text` refuses.
+        OSError: when the file cannot be opened.
+
+    Example:
+        >>> import io
+        >>> text = "MARKOV 3  2 2 2  1  3 0 1 2  8  1 2 3 4 5 6 7 8"
+        >>> model = read_uai_tables(io.StringIO(text))
+        >>> np.exp(model.tables[0][1, 0]).round(1).tolist(), model.scopes
+        ([5.0, 6.0], ((0, 1, 2),))
+    """
+    return _read(_Words(*read_text(source)), None)
+
+
+def as_pairs(model: TableModel) -> MarkovModel:
+    """A network of tables over one or two variables with all its labels filled up to the most.
+
+    Args:
+        model: its tables.
+
+    Returns:
+        The same distribution; tables over the same variables are multiplied.
+
+    Raises:
+        ValueError: when a table is over more than two variables.
+
+    Example:
+        >>> model = TableModel((np.zeros(2), np.zeros((2, 1))), ((0,), (0, 1)), np.array([2, 1]))
+        >>> as_pairs(model).node.tolist()
+        [[0.0, 0.0], [0.0, -inf]]
+    """
+    sizes = model.num_labels.tolist()
+    most = max(sizes, default=1)
+    node = np.full((len(sizes), most), -np.inf)
+    for v, size in enumerate(sizes):
+        node[v, :size] = 0
+    tables: dict[tuple[int, int], np.ndarray] = {}
+    for scope, values in zip(model.scopes, model.tables, strict=True):
+        if len(scope) > 2:
+            raise ValueError(f"tables must be over one or two variables, got {scope}")
+        if len(scope) == 1:
+            node[scope[0], : sizes[scope[0]]] += values
+            continue
+        i, j = scope
+        values = np.pad(values, [(0, most - n) for n in values.shape])
+        if (j, i) in tables:
+            tables[j, i] = tables[j, i] + values.T
+        else:
+            tables[i, j] = tables.get((i, j), 0) + values
+    edges = np.array(list(tables), np.int32).reshape(-1, 2)
+    edge = np.array(list(tables.values())).reshape(-1, most, most)
+    return MarkovModel(node, edge, edges, np.array(sizes, np.int32))
+
+
 def read_uai(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> MarkovModel:
     """Reads a Markov network with tables over one or two variables.
 
@@ -93,8 +211,9 @@ def read_uai(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> MarkovMode
 
     Raises:
         DataError: with file and line, for another network than MARKOV, tables over no or more than
-            two variables, tables that do not fit their variables, entries that are negative or no
-            numbers, files cut short or going on, and what `rntn_jax.data.text.read_text` refuses.
+            two variables (`read_uai_tables` has them), tables that do not fit their variables,
+            entries that are negative or no numbers, files cut short or going on, and what
+            `rntn_jax.data.text.read_text` refuses.
         OSError: when the file cannot be opened.
 
     Example:
@@ -103,50 +222,7 @@ def read_uai(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> MarkovMode
         >>> np.exp(model.edge).round(1).tolist(), model.edges.tolist()
         ([[[1.0, 2.0], [3.0, 4.0]]], [[0, 1]])
     """
-    words = _Words(*read_text(source))
-    kind = words.next("the word MARKOV")
-    if kind != "MARKOV":
-        raise words.error(f"only MARKOV networks can be read, got {shown(kind)}", kind)
-    count = words.integer("the number of variables", 0)
-    sizes = [words.integer("a number of labels", 1) for _ in range(count)]
-    scopes = []
-    for _ in range(words.integer("the number of tables", 0)):
-        arity = words.integer("the number of a table's variables", 0)
-        if arity not in (1, 2):
-            raise words.error(f"tables are over one or two variables, here over {arity}", arity)
-        scope = [words.integer("a variable", 0, count - 1) for _ in range(arity)]
-        if len(set(scope)) < arity:
-            raise words.error(f"a table is over variable {scope[0]} twice", scope[0])
-        scopes.append(scope)
-    most = max(sizes, default=1)
-    pairs = sum(len(scope) == 2 for scope in scopes)
-    if count * most + pairs * most**2 > _MOST:
-        raise words.error(f"{count} variables of up to {most} labels are too many")
-
-    node = np.full((count, most), -np.inf)
-    for i, size in enumerate(sizes):
-        node[i, :size] = 0
-    tables: dict[tuple[int, int], np.ndarray] = {}
-    for scope in scopes:
-        shape = [sizes[i] for i in scope]
-        size = words.integer("the size of a table", 0)
-        if size != math.prod(shape):
-            raise words.error(f"a table over {scope} needs {math.prod(shape)} entries", size)
-        values = np.array([words.weight() for _ in range(size)]).reshape(shape)
-        with np.errstate(divide="ignore"):
-            values = np.log(values)
-        if len(scope) == 1:
-            node[scope[0], : sizes[scope[0]]] += values
-            continue
-        (i, j), values = scope, np.pad(values, [(0, most - n) for n in shape])
-        if (j, i) in tables:
-            tables[j, i] = tables[j, i] + values.T
-        else:
-            tables[i, j] = tables.get((i, j), 0) + values
-    words.end("the last table")
-    edges = np.array(list(tables), np.int32).reshape(-1, 2)
-    edge = np.array(list(tables.values())).reshape(-1, most, most)
-    return MarkovModel(node, edge, edges, np.array(sizes, np.int32))
+    return as_pairs(_read(_Words(*read_text(source)), 2))
 
 
 def read_uai_evidence(

@@ -11,7 +11,7 @@ import pytest
 
 from rntn_jax.cli.infer import Answer, infer, solve
 from rntn_jax.crf import graph
-from rntn_jax.data import DataError, MarkovModel, read_uai, write_uai
+from rntn_jax.data import DataError, MarkovModel, read_uai, read_uai_tables, write_uai
 
 # Three variables of two, two and three labels in a chain, one pair of them impossible.
 EXAMPLE = """MARKOV
@@ -121,7 +121,7 @@ def test_formats(example: Path, tmp_path: Path, capsys):
     ("text", "expected"),
     [
         (EXAMPLE.replace("MARKOV", "BAYES"), r":1: only MARKOV networks .*'BAYES'; a Markov"),
-        ("MARKOV 3 2 2 2 1 3 0 1 2", r"here over 3; a Markov network whose factors have one or"),
+        ("MARKOV 3 2 2 2 1 0", r"tables are over one variable or more, here over 0"),
         ("MARKOV 2 2 2 1 2 0 1 4 0 0 0 0", "there is no labelling of positive probability$"),
     ],
 )
@@ -129,6 +129,31 @@ def test_what_cannot_be_answered(tmp_path: Path, text: str, expected: str):
     (tmp_path / "x.uai").write_text(text)
     with pytest.raises(ValueError, match=expected):
         infer(str(tmp_path / "x.uai"))
+
+
+def test_tables_over_three_variables(tmp_path: Path):
+    """Two of them over five variables, one of which stands in no table."""
+    rng = np.random.default_rng(1)
+    sizes, scopes = (2, 3, 2, 2, 2), [(0, 1, 2), (2, 3, 0)]
+    weights = [rng.random([sizes[v] for v in scope]) for scope in scopes]
+    weights[1][0, 1, 1] = 0
+    lines = ["MARKOV", "5", " ".join(map(str, sizes)), "2", "3 0 1 2", "3 2 3 0"]
+    lines += [f"{x.size} " + " ".join(map(repr, x.ravel().tolist())) for x in weights]
+    (tmp_path / "x.uai").write_text("\n".join(lines))
+    model = read_uai_tables(tmp_path / "x.uai")
+    joint = np.einsum("abc,cda,e->abcde", *weights, np.ones(2))
+    for evidence, own in (({}, joint), ({3: 1}, joint * np.array([0, 1])[:, None])):
+        found = solve(model, "pr", evidence=evidence).log10_z
+        np.testing.assert_allclose(found, np.log10(own.sum()), rtol=1e-12)
+        best = np.unravel_index(own[..., 0].argmax(), own.shape[:4])
+        assert solve(model, "map", evidence=evidence).labels.tolist()[:4] == list(best)
+        for v, p in enumerate(solve(model, "mar", evidence=evidence).marginals):
+            right = own.sum(tuple(u for u in range(5) if u != v)) / own.sum()
+            np.testing.assert_allclose(p, right, atol=1e-12)
+    with pytest.raises(
+        ValueError, match="must be exact for tables over three variables, got loopy"
+    ):
+        solve(model, method="loopy")
 
 
 def test_impossible_evidence_and_other_arguments(example: Path, tmp_path: Path):

@@ -144,6 +144,22 @@ CONSTITUENCY = [
     Example(constituency.kl, args(span_scores, span_scores), slow=True),
     Example(constituency.expected_score, args(span_scores, span_scores), slow=True),
 ]
+
+
+def labelled_spans(rng):
+    return constituency.Scores(draw(B, T + 1, T + 1, C)(rng), np.array([3, 2]))
+
+
+PARSES = constituency.Parse(SPANS, np.zeros((B, 2 * T - 1), int))
+CONSTITUENCY += [
+    Example(constituency.log_partition, args(labelled_spans)),
+    Example(constituency.log_prob, args(labelled_spans, PARSES), slow=True),
+    Example(constituency.marginals, args(labelled_spans), slow=True),
+    Example(constituency.top_k, args(labelled_spans, 2), gradient=False, slow=True),
+    Example(constituency.sample, args(KEY, labelled_spans, 2), gradient=False, vmap=False),
+    Example(constituency.entropy, args(labelled_spans), slow=True),
+    Example(constituency.kl, args(labelled_spans, labelled_spans), slow=True),
+]
 TABLE = draw(C, C, C)
 ENUMERATE = [
     Example(expectations.log_prob, args(draw(3), draw(3))),

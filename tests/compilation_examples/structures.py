@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from rntn_jax.crf import alignment, chain, ctc, dependency, grammar, nats, semi_markov
+from rntn_jax.crf import (
+    alignment,
+    chain,
+    ctc,
+    dependency,
+    factor_graph,
+    grammar,
+    nats,
+    semi_markov,
+)
 from tests.compilation_examples.calls import KEY, MASK, B, C, Example, T, V, args, draw, ints
 from tests.compilation_examples.crf import CHAINS
 
@@ -39,6 +48,7 @@ DEPENDENCY = [
     Example(dependency.log_partition, args(arc_scores), D_KINDS[1], slow=True),
     Example(dependency.score, args(arc_scores, TREES_OF_HEADS)),
     Example(dependency.constrain, args(arc_scores, np.ones((B, T + 1, T + 1), bool))),
+    Example(dependency.undirected, args(draw(B, T, T), np.array([3, 2]))),
     Example(dependency.top_k, args(arc_scores, 2), gradient=False, slow=True),
     *(
         example
@@ -134,8 +144,31 @@ GRAMMAR = [
     Example(grammar.kl, args(rules, rules), slow=True),
     Example(grammar.expected_score, args(rules, rules), slow=True),
 ]
+
+
+def tables(rng):
+    scopes = factor_graph.Scopes([(0, 1, 2), (3, 1)])
+    return factor_graph.Scores((draw(C, 2, C)(rng), draw(C, 2)(rng)), scopes)
+
+
+ALL_TABLES = np.ones((C, 2, C), bool), np.ones((C, 2), bool)
+FACTOR_GRAPH = [
+    Example(factor_graph.log_partition, args(tables)),
+    Example(factor_graph.score, args(tables, np.array([1, 0, 1, 0]))),
+    Example(factor_graph.log_prob, args(tables, np.array([1, 0, 1, 0])), slow=True),
+    Example(factor_graph.constrain, args(tables, ALL_TABLES)),
+    Example(factor_graph.clamp, args(tables, {1: 0})),
+    Example(factor_graph.marginals, args(tables), slow=True),
+    Example(factor_graph.variable_marginals, args(tables), slow=True),
+    Example(factor_graph.argmax, args(tables), gradient=False),
+    Example(factor_graph.top_k, args(tables, 2), gradient=False, slow=True),
+    Example(factor_graph.sample, args(KEY, tables, 2), gradient=False, vmap=False),
+    Example(factor_graph.entropy, args(tables), slow=True),
+    Example(factor_graph.kl, args(tables, tables), slow=True),
+    Example(factor_graph.expected_score, args(tables, tables), slow=True),
+]
 NATS = [
     Example(nats.to_nats, args(draw(3))),
     Example(nats.log_sum, args(in_nats)),
 ]
-STRUCTURES = [*HMMS, *DEPENDENCY, *SEMI_MARKOV, *CTC, *ALIGNMENT, *GRAMMAR, *NATS]
+STRUCTURES = [*HMMS, *DEPENDENCY, *SEMI_MARKOV, *CTC, *ALIGNMENT, *GRAMMAR, *FACTOR_GRAPH, *NATS]

@@ -14,7 +14,9 @@ from jax.test_util import check_grads
 from rntn_jax import data
 from rntn_jax.crf import constituency
 from rntn_jax.crf.constituency import Scores, inside, tables
-from rntn_jax.crf.constituency.scores import by_width
+from rntn_jax.crf.constituency.scores import by_width, readable, without_labels
+from rntn_jax.crf.nats import Nats
+from tests.helpers import check_orders
 
 WORDS = 6
 LENGTHS = np.array([6, 3, 1, 0, 5, 2])
@@ -119,7 +121,8 @@ def test_the_rule_is_the_gradient_of_the_plain_recursion_twice():
     weights = jnp.asarray(np.random.default_rng(0).normal(size=BATCH))
 
     def plain(span):
-        return (weights * inside.reference(by_width(span), jnp.asarray(LENGTHS))).sum()
+        s = by_width(without_labels(readable(span, jnp.asarray(LENGTHS))[0]))
+        return (weights * inside.reference(s.value, jnp.asarray(LENGTHS))).sum()
 
     def ruled(span):
         return (weights * constituency.log_partition(Scores(span, LENGTHS))).sum()
@@ -129,6 +132,39 @@ def test_the_rule_is_the_gradient_of_the_plain_recursion_twice():
     )
     np.testing.assert_allclose(gradient, right, rtol=1e-10, atol=1e-13)
     check_grads(jax.jit(ruled), (scores.span,), order=2, modes=("rev",), rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_rule_of_labelled_spans_is_the_gradient_of_the_plain_recursion_twice():
+    span = np.random.default_rng(6).normal(size=(4, 5, 5, 2))
+    length = np.array([4, 3, 1, 0])
+    read = np.triu(np.ones((5, 5), bool), 1) & (np.arange(5) <= length[:, None, None])
+
+    def plain(span):
+        s = jax.nn.logsumexp(span, axis=3)
+        words = np.eye(5, k=1, dtype=bool)
+        s = jnp.where(read, s, jnp.where(words[None], 0, -jnp.inf))
+        wide = Nats(s, jnp.zeros_like(s))
+        return inside.reference(by_width(wide).whole, jnp.asarray(length))
+
+    check_orders(lambda span: log_partition(Scores(span, length)), plain, (span,))
+
+
+def test_labels_may_be_left_open():
+    """A tree alone stands for all its labellings: its probability is the sum."""
+    rng = np.random.default_rng(7)
+    scores = Scores(rng.normal(size=(1, 3, 3, 2)), np.array([2]))
+    tree = np.array([[[0, 1]]])
+    every = [
+        constituency.log_prob(scores, constituency.Parse(tree, np.array([labels])))[0]
+        for labels in np.ndindex(2, 2, 2)
+    ]
+    np.testing.assert_allclose(np.exp(every).sum(), 1, rtol=1e-12)
+    np.testing.assert_allclose(constituency.log_prob(scores, tree), [0], atol=1e-12)
+    with pytest.raises(AssertionError, match="they have no labels, got Parse"):
+        constituency.score(random(0), constituency.Parse(tree, np.zeros((1, 3), int)))
+    bad = constituency.Parse(tree, np.array([[0, 1, 2]]))
+    assert np.isnan(constituency.score(scores, bad)).all()
 
 
 def test_the_loss_s_gradient_is_marginals_minus_indicators():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -124,7 +126,50 @@ def test_what_is_no_tree_has_probability_zero():
     assert two_roots.tolist() == [-np.inf, 0, -np.inf, 0]
 
 
+def spanning_trees(nodes: int) -> list[tuple[tuple[int, int], ...]]:
+    """All sets of edges that join all nodes without a cycle."""
+    edges = list(itertools.combinations(range(nodes), 2))
+    found = []
+    for chosen in itertools.combinations(edges, nodes - 1):
+        part = list(range(nodes))
+        for i, j in chosen:
+            part = [part[i] if x == part[j] else x for x in part]
+        if len(set(part)) == 1:
+            found.append(chosen)
+    return found
+
+
+def test_spanning_trees_without_directions():
+    """Against all of them, and of float32 the determinant's cancellation is none of ours."""
+    rng, nodes = np.random.default_rng(4), np.array([5, 3, 1])
+    edge = rng.normal(size=(3, 5, 5)) * 3
+    edge[0, 1, 3] = -np.inf
+    edge[:, np.tri(5, dtype=bool)] = np.nan
+    kind = kind_of(False, False)
+
+    def total(edge):
+        return dependency.log_partition(dependency.undirected(edge, nodes), **kind)
+
+    log_z, pull = jax.vjp(total, jnp.asarray(edge))
+    (p,) = pull(jnp.ones(3))
+    heads, best = dependency.argmax(dependency.undirected(edge, nodes), **kind)
+    for row, n in enumerate(nodes):
+        trees_of = spanning_trees(n)
+        s = np.array([sum(edge[row][e] for e in tree) for tree in trees_of])
+        np.testing.assert_allclose(log_z[row], np.logaddexp.reduce(s), rtol=1e-12)
+        right = np.zeros((5, 5))
+        for tree, weight in zip(trees_of, np.exp(s - np.logaddexp.reduce(s))):
+            for e in tree:
+                right[e] += weight
+        np.testing.assert_allclose(p[row], right, atol=1e-12)
+        np.testing.assert_allclose(best[row], s.max(), rtol=1e-12)
+        own = {tuple(sorted((d, int(h)))) for d, h in enumerate(heads[row, : n - 1], 1)}
+        assert own == set(trees_of[s.argmax()])
+
+
 def test_wrong_arguments_are_named():
+    with pytest.raises(AssertionError, match=r"edge must be float \[B, N, N\]"):
+        dependency.undirected(np.zeros((2, 3, 4)), np.array([3, 3]))
     good = Scores(np.zeros((2, 4, 4)), np.array([3, 2]))
     with pytest.raises(AssertionError, match=r"scores\.arc must be float \[B, T\+1, T\+1\]"):
         dependency.log_partition(Scores(np.zeros((4, 4)), np.array([3])))

@@ -1,9 +1,13 @@
 """The inside recursion over all binary trees of a sentence, and its backward pass.
 
-A tree over ``n`` words is the set of its ``n - 1`` spans of two words and more; its score is the
-sum of theirs. For all trees over the words ``i .. j - 1``::
+A tree over ``n`` words is the set of its ``2 n - 1`` spans, of which those of one word score 0
+unless there are labels; its score is the sum of theirs. For all trees over the words
+``i .. j - 1``::
 
-    I(i, j) = s(i, j) + ln sum_k exp(I(i, k) + I(k, j)),   I(i, i + 1) = 0,   ln Z = I(0, n)
+    I(i, j) = s(i, j) + ln sum_k exp(I(i, k) + I(k, j)),   I(t, t + 1) = s(t, t + 1)
+    ln Z    = I(0, n)
+
+With labels ``s(i, j) = ln sum_c exp s(i, j, c)``, the labels of a tree's spans being independent.
 
 from short spans to long ones. The backward pass goes from long to short, ``g(0, n) = 1``, and adds
 to both parts of each split the probability of the span times that of the split given the span::
@@ -38,7 +42,6 @@ from rntn_jax.crf.constituency.tables import (
     widen,
 )
 from rntn_jax.crf.nats import Nats, to_nats
-from rntn_jax.ops import cast_like
 from rntn_jax.ops.logspace import finite_max, logsumexp, safe_log
 
 __all__ = ["log_conditionals", "log_partition", "reference", "sum_over_splits", "sweep"]
@@ -48,19 +51,20 @@ def reference(s: jax.Array, length: jax.Array) -> jax.Array:
     """``ln Z [B]`` by the equation as it stands: the oracle of the rule.
 
     Args:
-        s: ``[T + 1, B, T + 1]``, of the span of width w from i at ``[w, :, i]``.
+        s: ``[T + 1, B, T + 1]``, of the span of width w from i at ``[w, :, i]``, words among them.
         length: int ``[B]``.
 
     Returns:
         ``[B]`` nats.
     """
     size = len(s)
-    table = {(i, i + 1): jnp.zeros_like(s[0, :, 0]) for i in range(size - 1)}
+    table = {(i, i + 1): s[1, :, i] for i in range(size - 1)}
     for width in range(2, size):
         for i in range(size - width):
             splits = [table[i, k] + table[k, i + width] for k in range(i + 1, i + width)]
             table[i, i + width] = s[width, :, i] + logsumexp(jnp.stack(splits), axis=0)
-    wholes = jnp.stack([table[0, max(width, 1)] for width in range(size)])
+    nothing = jnp.zeros_like(s[0, :, 0])
+    wholes = jnp.stack([table[0, width] if width else nothing for width in range(size)])
     return wholes[length, jnp.arange(len(length))]
 
 
@@ -71,9 +75,9 @@ def _sum_splits(parts: Nats, own: Nats) -> Nats:
     return to_nats(safe_log(total) + own.fraction, top[0] + own.whole)
 
 
-def sweep(s: jax.Array) -> Tables:
+def sweep(s: Nats) -> Tables:
     """``I`` of all spans, from those of two words up."""
-    size, batch, _ = s.shape
+    size, batch, _ = s.whole.shape
 
     def step(segment, tables: Tables, inputs):
         width, own = inputs
@@ -86,9 +90,9 @@ def sweep(s: jax.Array) -> Tables:
         by_end = map(partial(put, (size - 1 - width, 0, width)), tables.by_end, value)
         return Tables(Nats(*by_begin), Nats(*by_end)), None
 
-    tables, own = initial_tables(s), to_nats(s)
+    tables = initial_tables(s)
     for lo, hi in segments(size, batch):
-        inputs = jnp.arange(lo, hi), of_widths(own, (lo, hi))
+        inputs = jnp.arange(lo, hi), of_widths(s, (lo, hi))
         tables, _ = lax.scan(partial(step, (lo, hi)), tables, inputs)
     return tables
 
@@ -110,13 +114,13 @@ def log_conditionals(parts: Nats, value: Nats, own: Nats) -> jax.Array:
 
 
 @jax.custom_vjp
-def log_partition(s: jax.Array, length: jax.Array) -> Nats:
-    """``ln Z``; the cotangent is that of the fraction. Gradient: the marginals.
+def log_partition(s: Nats, length: jax.Array) -> Nats:
+    """``ln Z``; cotangents are those of fractions. Gradient: the marginals.
 
     Residuals: the arguments and the tables, O(B T^2).
 
     Args:
-        s: float ``[T + 1, B, T + 1]``, of the span of width w from i at ``[w, :, i]``.
+        s: ``[T + 1, B, T + 1]``, of the span of width w from i at ``[w, :, i]``.
         length: int ``[B]``.
 
     Returns:
@@ -126,19 +130,19 @@ def log_partition(s: jax.Array, length: jax.Array) -> Nats:
 
 
 class _LogPartitionResiduals(NamedTuple):
-    s: jax.Array  # [T + 1, B, T + 1]
+    s: Nats  # [T + 1, B, T + 1]
     length: jax.Array  # [B]
     tables: Tables
 
 
-def _log_partition_fwd(s: jax.Array, length: jax.Array) -> tuple[Nats, _LogPartitionResiduals]:
+def _log_partition_fwd(s: Nats, length: jax.Array) -> tuple[Nats, _LogPartitionResiduals]:
     tables = sweep(s)
     return whole_sentences(tables, length), _LogPartitionResiduals(s, length, tables)
 
 
-def _log_partition_bwd(res: _LogPartitionResiduals, cotangent: Nats) -> tuple[jax.Array, None]:
+def _log_partition_bwd(res: _LogPartitionResiduals, cotangent: Nats) -> tuple[Nats, None]:
     s, length, tables = res
-    size, batch, _ = s.shape
+    size, batch, _ = s.whole.shape
     whole = jnp.maximum(length, 1), jnp.arange(batch), 0
     value = tables.by_begin.whole[whole]
     # 0 where every tree is forbidden, NaN where a score is.
@@ -166,14 +170,15 @@ def _log_partition_bwd(res: _LogPartitionResiduals, cotangent: Nats) -> tuple[ja
         below = reached(at_begin, at_end, width - 1, here.shape[1])
         return (at_begin, at_end, below), here
 
-    own, found = to_nats(s), []
+    found = []
     for lo, hi in segments(size, batch)[::-1]:
-        inputs = jnp.arange(lo, hi), *of_widths((own, tables.by_begin), (lo, hi))
+        inputs = jnp.arange(lo, hi), *of_widths((s, tables.by_begin), (lo, hi))
         carry = at_begin, at_end, reached(at_begin, at_end, hi - 1, size - lo)
         (at_begin, at_end, _), here = lax.scan(partial(step, (lo, hi)), carry, inputs, reverse=True)
         found.append(widen(here, size))
-    grad = jnp.concatenate([jnp.zeros_like(s[:2]), *found[::-1]])
-    return cast_like(grad, s), None
+    words = widen(reached(at_begin, at_end, 1, size - 1)[None], size)
+    grad = jnp.concatenate([jnp.zeros_like(words), words, *found[::-1]])
+    return Nats(jnp.zeros_like(grad), grad), None
 
 
 log_partition.defvjp(_log_partition_fwd, _log_partition_bwd)
@@ -186,20 +191,18 @@ def _near_one(log_p: jax.Array) -> jax.Array:
     return jnp.where(likely, jnp.log1p(-jnp.minimum(others, 0.75))[None], log_p)
 
 
-def sum_over_splits(
-    f: Callable[..., jax.Array], *distributions: tuple[jax.Array, Tables]
-) -> jax.Array:
+def sum_over_splits(f: Callable[..., jax.Array], *distributions: tuple[Nats, Tables]) -> jax.Array:
     """Something of the splits of each span, ``[T + 1, B, T + 1]`` by width and begin.
 
     Args:
         f: gets ``ln P(k | i, j)`` of one width under each of the distributions, ``[splits, B, I]``,
             and returns ``[B, I]``.
-        distributions: ``s`` as in `reference`, and its `sweep`.
+        distributions: ``s`` as in `log_partition`, and its `sweep`.
 
     Returns:
         0 for widths below two. Cost O(B T^3); its gradient keeps one width's splits at a time.
     """
-    size, batch, _ = distributions[0][0].shape
+    size, batch, _ = distributions[0][0].whole.shape
 
     @partial(jax.checkpoint, static_argnums=0)
     def step(segment, tables, inputs):
@@ -211,8 +214,8 @@ def sum_over_splits(
         return f(*logs)
 
     tables = [own for _, own in distributions]
-    spans = [(own.by_begin, to_nats(s)) for s, own in distributions]
-    found = [jnp.zeros_like(distributions[0][0][:2])]
+    spans = [(own.by_begin, s) for s, own in distributions]
+    found = [jnp.zeros_like(distributions[0][0].fraction[:2])]
     for lo, hi in segments(size, batch):
         inputs = jnp.arange(lo, hi), of_widths(spans, (lo, hi))
         found.append(widen(lax.map(partial(step, (lo, hi), tables), inputs), size))

@@ -8,33 +8,51 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rntn_jax.crf.nats import Nats, to_nats
+from rntn_jax.crf.nats import Nats, log_sum, to_nats
 from rntn_jax.ops import accumulator
 from rntn_jax.ops.checks import check
 from rntn_jax.ops.varying import vary_like
 from rntn_jax.shapes import shapes_repr
 
 __all__ = [
+    "Parse",
     "Scores",
+    "alike",
+    "all_spans",
     "by_width",
     "check_scores",
-    "check_trees",
+    "check_tree",
+    "constrain",
     "readable",
     "to_spans",
     "tree_score",
+    "without_labels",
 ]
 
 
 class Scores(NamedTuple):
     """Scores of spans, in nats; `marginals` come in the same container.
 
-    ``-inf`` forbids a span. What is not read may hold anything: words on their own, what lies
-    behind a sentence's end, and ``j <= i``. A sentence of no or one word has one tree, of score 0.
-    A length that is not in ``0 .. T`` makes everything of its row NaN.
+    ``-inf`` forbids a span. What is not read may hold anything: what lies behind a sentence's end,
+    ``j <= i``, and words on their own where spans have no labels. A sentence of no word has one
+    tree, of score 0, and so has one of one word without labels. A length that is not in ``0 .. T``
+    makes everything of its row NaN.
     """
 
-    span: Any  # [B, T + 1, T + 1], of the words i .. j - 1; read where i + 1 < j <= length
+    span: Any  # [B, T + 1, T + 1], of the words i .. j - 1, read where i + 1 < j <= length;
+    # or [B, T + 1, T + 1, C], labelled, read where i < j <= length: words have labels, too
     length: Any  # int [B], words
+
+    __repr__ = shapes_repr
+
+
+class Parse(NamedTuple):
+    """Trees with labels, of one row each; nodes as in `rntn_jax.data.Tree`."""
+
+    children: Any  # int [B, T - 1, 2], of internal nodes in post-order; 0 after the last
+    labels: (
+        Any  # int [B, 2 T - 1], of a sentence's words, then of its internal nodes; 0 after these
+    )
 
     __repr__ = shapes_repr
 
@@ -53,8 +71,28 @@ def check_scores(scores: Scores, name: str = "scores") -> tuple[jax.Array, jax.A
         AssertionError: when shapes or dtypes do not match.
     """
     sizes: dict[str, int] = {}
-    span = check(f"{name}.span", scores.span, "float", "B T+1 T+1", sizes)
+    axes = "B T+1 T+1 C" if jnp.ndim(scores.span) == 4 else "B T+1 T+1"
+    span = check(f"{name}.span", scores.span, "float", axes, sizes)
     return span, check(f"{name}.length", scores.length, "int", "B", sizes), sizes["T"]
+
+
+def alike(name: str, x: Any, span: jax.Array, kind: str = "float") -> jax.Array:
+    """An array of the shape of other scores of spans.
+
+    Args:
+        name: of the argument, for messages.
+        x: what came.
+        span: the scores.
+        kind: of its dtype.
+
+    Returns:
+        The array.
+
+    Raises:
+        AssertionError: when shape or dtype do not match.
+    """
+    sizes = dict(zip("BTC", (len(span), span.shape[1] - 1, *span.shape[3:])))
+    return check(name, x, kind, "B T+1 T+1 C" if span.ndim == 4 else "B T+1 T+1", sizes)
 
 
 @jax.jit
@@ -67,7 +105,8 @@ def constrain(scores: Scores, allowed: jax.Array) -> Scores:
 
     Args:
         scores: of spans.
-        allowed: bool ``[B, T + 1, T + 1]``, spans that a tree may have.
+        allowed: bool, of the shape of ``scores.span``: spans, or spans with labels, that a tree may
+            have.
 
     Returns:
         The scores, ``-inf`` where not allowed.
@@ -82,62 +121,83 @@ def constrain(scores: Scores, allowed: jax.Array) -> Scores:
         >>> round(float(jnp.exp(log_partition(scores)[0])), 3)  # without [a [b c] d]
         3.0
     """
-    span, length, words = check_scores(scores)
-    allowed = check("allowed", allowed, "bool", "B T+1 T+1", {"B": len(span), "T": words})
-    return Scores(jnp.where(allowed, span, -jnp.inf), length)
+    span, length, _ = check_scores(scores)
+    return Scores(jnp.where(alike("allowed", allowed, span, "bool"), span, -jnp.inf), length)
 
 
-def readable(span: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Scores in at least float32, ``-inf`` where not read; room for two words at least.
+def readable(span: jax.Array, length: jax.Array, whole_row: bool = True) -> tuple[Nats, jax.Array]:
+    """Scores ``[B, T + 1, T + 1, C]`` in at least float32; room for two words at least.
 
-    NaN where it is read, like a length that cannot be, makes the whole row NaN: it is never taken
-    for a low score, and no maximum or ``-inf`` hides it.
+    Those that are not read are ``-inf``, but a word's that is not read 0 for its first label. NaN
+    where it is read, like a length that cannot be, makes the whole row NaN: it is never taken for a
+    low score, and no maximum or ``-inf`` hides it. Where ``whole_row`` is false, NaN stays where it
+    is, as in the score of a tree that does not have the span.
 
     Args:
-        span: float ``[B, T + 1, T + 1]``.
+        span: float ``[B, T + 1, T + 1]``, or with labels.
         length: int ``[B]``.
+        whole_row: whether NaN anywhere makes the whole row NaN.
 
     Returns:
         ``(span, length)``, lengths within ``0 .. T``.
     """
     span, length = vary_like((span, length))
+    narrowest = 1 if span.ndim == 4 else 2
+    span = span if span.ndim == 4 else span[..., None]
     room, extra = span.shape[1] - 1, max(3 - span.shape[1], 0)
     span = span.astype(accumulator(span))
-    span = jnp.pad(span, ((0, 0), (0, extra), (0, extra)))
+    span = jnp.pad(span, ((0, 0), (0, extra), (0, extra), (0, 0)))
     possible = (length >= 0) & (length <= room)
-    length = jnp.where(possible, length, span.shape[1] - 1).astype(jnp.int32)
+    length = jnp.where(possible, length, room).astype(jnp.int32)
     at = jnp.arange(span.shape[1])
-    read = (at[None] > at[:, None] + 1)[None] & (at[None, None] <= length[:, None, None])
-    lost = (jnp.isnan(span) & read).any(axis=(1, 2)) | ~possible
+    read = (at[None] >= at[:, None] + narrowest)[None] & (at[None] <= length[:, None])[:, None]
+    lost = ((jnp.isnan(span) & read[..., None]).any(axis=(1, 2, 3)) & whole_row) | ~possible
     # An addition, so that the gradient is NaN too.
-    span = span + jnp.where(lost, jnp.nan, jnp.zeros((), span.dtype))[:, None, None]
-    return jnp.where(read, span, -jnp.inf), length
+    span = span + jnp.where(lost, jnp.nan, jnp.zeros((), span.dtype))[:, None, None, None]
+    word = (at[None] == at[:, None] + 1)[..., None] & (jnp.arange(span.shape[3]) == 0)[None, None]
+    unread = jnp.where(word, 0, -jnp.inf).astype(span.dtype)[None]
+    unread = unread + jnp.where(possible, 0, jnp.nan).astype(span.dtype)[:, None, None, None]
+    return to_nats(jnp.where(read[..., None], span, unread)), length
 
 
-def by_width(span: jax.Array) -> jax.Array:
+def without_labels(span: Nats) -> Nats:
+    """Labels summed out: ``ln sum_c exp span[.., c]``, ``[B, T + 1, T + 1]``."""
+    if span.whole.shape[3] == 1:
+        return Nats(span.whole[..., 0], span.fraction[..., 0])
+    return log_sum(span, axis=3)
+
+
+def by_width(span: Nats) -> Nats:
     """``[T + 1, B, T + 1]``: score of the span of width w from i, at ``[w, :, i]``."""
-    begin = jnp.arange(span.shape[1])
+    begin = jnp.arange(span.whole.shape[1])
     end = begin[:, None] + begin[None]  # [w, i]
-    inside = end < len(begin)
-    found = span[:, begin[None], jnp.where(inside, end, 0)]
-    return jnp.where(inside[None], found, -jnp.inf).swapaxes(0, 1)
+    inside = (end < len(begin))[:, None]
+    at = begin[None], jnp.where(end < len(begin), end, 0)
+    whole, fraction = (x[:, at[0], at[1]].swapaxes(0, 1) for x in span)
+    return Nats(jnp.where(inside, whole, -jnp.inf), jnp.where(inside, fraction, 0))
 
 
-def check_trees(trees: Any, sentences: int, words: int) -> jax.Array:
-    """Trees as an array.
+def check_tree(tree: Any, span: jax.Array, words: int) -> tuple[jax.Array, jax.Array | None]:
+    """Spans or children, and labels if there are any, as arrays.
 
     Args:
-        trees: int ``[B, T - 1, 2]``.
-        sentences: ``B``.
+        tree: int ``[B, T - 1, 2]``, or `Parse`.
+        span: scores as they came.
         words: ``T``.
 
     Returns:
-        int ``[B, T - 1, 2]``.
+        ``(trees, labels or None)``.
 
     Raises:
-        AssertionError: when shape or dtype do not match.
+        AssertionError: when a shape or dtype does not match, or labels came for what has none.
     """
-    return check("spans", trees, "int", "B T-1 2", {"B": sentences, "T": words})
+    sizes = {"B": len(span), "T": words, "N": max(2 * words - 1, 0)}
+    if not isinstance(tree, Parse):
+        return check("spans", tree, "int", "B T-1 2", sizes), None
+    if span.ndim < 4:
+        raise AssertionError("spans must be int [B, T-1, 2] where they have no labels, got Parse")
+    children = check("tree.children", tree.children, "int", "B T-1 2", sizes)
+    return children, check("tree.labels", tree.labels, "int", "B N", sizes)
 
 
 @jax.jit
@@ -177,28 +237,65 @@ def to_spans(children: jax.Array, length: jax.Array) -> jax.Array:
     return jnp.where(real[..., None], jnp.stack([first, end], axis=2), 0)
 
 
-def tree_score(span: jax.Array, length: jax.Array, trees: jax.Array) -> Nats:
-    """Scores ``[B]`` of trees given by spans or children; NaN where a span cannot be.
+def all_spans(trees: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Begins and ends of all nodes of trees, words first, 0 after the last.
 
-    Some node always joins two words ``i`` and ``i + 1``, and no span has one word, so the two are
-    never confused.
+    Some node always joins two words ``i`` and ``i + 1``, and no span of these has one word, so
+    children and spans are never confused.
 
     Args:
-        span: float ``[B, T + 1, T + 1]``.
+        trees: int ``[B, T - 1, 2]``, spans or children.
+        length: int ``[B]``.
+
+    Returns:
+        int32 ``[B, 2 T - 1]`` twice.
+    """
+    by_children = (trees[..., 1] - trees[..., 0] == 1).any(axis=1)
+    trees = jnp.where(by_children[:, None, None], to_spans(trees, length), trees)
+    nodes = trees.shape[1]
+    at = jnp.arange(2 * nodes + 1, dtype=jnp.int32)[None] - length[:, None].astype(jnp.int32)
+    found = []
+    for side in range(2):
+        inner = jnp.pad(trees[..., side].astype(jnp.int32), ((0, 0), (0, 1)))
+        inner = jnp.take_along_axis(inner, jnp.clip(at, 0, nodes), axis=1)
+        word = at + length[:, None].astype(jnp.int32) + side
+        found.append(jnp.where(at < 0, word, jnp.where(at < nodes, inner, 0)))
+    return found[0], found[1]
+
+
+def tree_score(span: Nats, length: jax.Array, trees: jax.Array, labels: jax.Array | None) -> Nats:
+    """Scores ``[B]`` of trees given by spans or children; NaN where a span or label cannot be.
+
+    Args:
+        span: ``[B, T + 1, T + 1, C]``, of `readable`.
         length: int ``[B]``.
         trees: int ``[B, T - 1, 2]``, spans or children.
+        labels: int ``[B, 2 T - 1]``; without them labels are summed out.
 
     Returns:
         `Nats` ``[B]``, ``-inf`` where a span is forbidden.
     """
-    begin, end = trees[..., 0], trees[..., 1]
-    by_children = (end - begin == 1).any(axis=1)
-    trees = jnp.where(by_children[:, None, None], to_spans(trees, length), trees)
-    begin, end = trees[..., 0], trees[..., 1]
+    if trees.shape[1] == 0:  # one word at most: there is room for one label, if any
+        size = min(labels.shape[1], 1) if labels is not None else 1
+        begin = jnp.zeros_like(length, shape=(len(length), size))
+        end = jnp.minimum(length, 1)[:, None] + begin
+    else:
+        begin, end = all_spans(trees, length)
     none = (begin == 0) & (end == 0)
-    legal = (none | ((begin >= 0) & (end - begin > 1) & (end <= length[:, None]))).all(axis=1)
-    rows, last = jnp.arange(len(span))[:, None], span.shape[1] - 1
-    found = span[rows, jnp.clip(begin, 0, last), jnp.clip(end, 0, last)]
-    own = to_nats(jnp.where(none, 0, found))
-    fraction = jnp.where(legal, own.fraction.sum(axis=1), jnp.nan)
-    return Nats(own.whole.sum(axis=1), fraction)
+    is_word = jnp.arange(begin.shape[1])[None] < length[:, None]
+    legal = none | ((begin >= 0) & (end - begin > jnp.where(is_word, 0, 1)))
+    legal &= end <= length[:, None]
+    last = span.whole.shape[1] - 1
+    at = jnp.arange(len(begin))[:, None], jnp.clip(begin, 0, last), jnp.clip(end, 0, last)
+    if labels is None:
+        own = jax.tree.map(lambda x: x[at], without_labels(span))
+    else:
+        count = span.whole.shape[3]
+        legal &= none | ((labels >= 0) & (labels < count))
+        own = jax.tree.map(lambda x: x[(*at, jnp.clip(labels, 0, count - 1))], span)
+    whole = jnp.where(none, 0, own.whole).sum(axis=1)
+    fraction = jnp.where(none, 0, own.fraction).sum(axis=1)
+    # Sentences of which nothing is read may still be NaN all.
+    whole = whole + jnp.where(jnp.isnan(span.whole[:, 0, 0, 0]), jnp.nan, 0)
+    whole = jnp.where(legal.all(axis=1), whole, jnp.nan)
+    return Nats(whole, jnp.where(whole == -jnp.inf, 0, fraction))

@@ -65,15 +65,17 @@ def of_widths(values: Any, segment: tuple[int, int]) -> Any:
     return jax.tree.map(lambda x: x[lo:hi, :, : len(x) - lo], values)
 
 
-def initial_tables(s: jax.Array) -> Tables:
-    """Tables that know spans of one word only."""
-    size, batch, _ = s.shape
-    begin, forbidden = jnp.arange(size), jnp.full_like(s, -jnp.inf, shape=())
-    words = jnp.broadcast_to(jnp.where(begin < size - 1, 0, forbidden)[None], (batch, size))
-    by_begin = jnp.full((size, batch, size), forbidden).at[1].set(words)
-    by_end = jnp.full((2 * size - 1, batch, 2 * size - 1), forbidden)
-    by_end = by_end.at[size - 2, :, 1 : size + 1].set(words)
-    return Tables(*(Nats(whole, jnp.zeros_like(whole)) for whole in (by_begin, by_end)))
+def initial_tables(s: Nats) -> Tables:
+    """Tables that know spans of one word only: their scores, ``s[1]``."""
+    size, batch, _ = s.whole.shape
+    begin, forbidden = jnp.arange(size), jnp.full_like(s.whole, -jnp.inf, shape=())
+    words = Nats(jnp.where(begin < size - 1, s.whole[1], forbidden), s.fraction[1])
+    tables = []
+    for x, nothing in zip(words, (forbidden, jnp.zeros_like(forbidden)), strict=True):
+        by_begin = jnp.full((size, batch, size), nothing).at[1].set(x)
+        by_end = jnp.full((2 * size - 1, batch, 2 * size - 1), nothing)
+        tables.append((by_begin, by_end.at[size - 2, :, 1 : size + 1].set(x)))
+    return Tables(*(Nats(*parts) for parts in zip(*tables, strict=True)))
 
 
 def sums_of_parts(tables: Tables, width: jax.Array, segment: tuple[int, int]) -> Nats:

@@ -9,7 +9,7 @@ from rntn_jax.crf.dependency.queries import (
     marginals,
     score,
 )
-from rntn_jax.crf.dependency.scores import Arcs, Scores, constrain
+from rntn_jax.crf.dependency.scores import Arcs, Scores, constrain, undirected
 
 __all__ = [
     "Arcs",
@@ -25,6 +25,7 @@ __all__ = [
     "sample",
     "score",
     "top_k",
+    "undirected",
 ]
 
 

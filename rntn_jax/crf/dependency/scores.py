@@ -22,6 +22,7 @@ __all__ = [
     "is_tree",
     "readable",
     "tree_score",
+    "undirected",
     "without_labels",
 ]
 
@@ -99,6 +100,45 @@ def constrain(scores: Scores, allowed: jax.Array) -> Scores:
     axes = "B T+1 T+1 R" if arc.ndim == 4 else "B T+1 T+1"
     allowed = check("allowed", allowed, "bool", axes, sizes)
     return Scores(jnp.where(allowed, arc, -jnp.inf), length)
+
+
+@jax.jit
+def undirected(edge: jax.Array, num_nodes: jax.Array) -> Scores:
+    """Scores of arcs whose trees are the spanning trees of graphs without directions.
+
+    A spanning tree has one orientation away from node 0, so that with ``arc[h, d] = arc[d, h]`` the
+    trees over the other nodes as words, crossing ones and with many roots among them, are the
+    spanning trees: of the determinant of the graph's Laplacian without node 0 (Kirchhoff 1847) all
+    verbs hold, called with ``projective=False, single_root=False``. The tree's edges are ``{d,
+    heads[d]}``; the gradient with respect to ``edge`` is ``P({i, j} is in the tree)``, which is
+    ``p + p^T`` of the arcs' marginals.
+
+    Args:
+        edge: float ``[B, N, N]``, of the edge between i and j > i at ``[b, i, j]``; what is not
+            above the diagonal is not read. ``-inf``: there is no such edge.
+        num_nodes: int ``[B]``, at least 1: the first nodes are there.
+
+    Returns:
+        `Scores` of arcs ``[B, N, N]``.
+
+    Raises:
+        AssertionError: when shapes or dtypes do not match.
+
+    Example:
+        >>> from rntn_jax.crf.dependency import log_partition
+        >>> scores = undirected(jnp.zeros((1, 4, 4)), jnp.array([4]))
+        >>> total = log_partition(scores, projective=False, single_root=False)
+        >>> round(float(jnp.exp(total[0])), 3)  # Cayley's 4^2
+        16.0
+    """
+    sizes: dict[str, int] = {}
+    edge = check("edge", edge, "float", "B N N", sizes)
+    num_nodes = check("num_nodes", num_nodes, "int", "B", sizes)
+    at = jnp.arange(sizes["N"])
+    above = (at[:, None] < at[None])[None]
+    below = edge.swapaxes(1, 2)
+    either = jnp.where(above, edge, jnp.where(above.swapaxes(1, 2), below, 0))
+    return Scores(either, num_nodes - 1)
 
 
 def readable(arc: jax.Array, length: jax.Array, whole_row: bool = True) -> tuple[Nats, jax.Array]:

@@ -4,7 +4,8 @@ A labelling ``y`` scores ``sum_i node[i, y_i] + sum_e edge[e, y_i, y_j]``, with 
 edges[e]``, and has probability ``exp(score - ln Z)`` (source 004). Computing ``Z`` is #P-hard in
 general. Where the graph has small bags (trees, narrow grids, a few long-range edges) it is exact,
 by elimination; else by belief propagation, its tree-reweighted form (an upper bound) or mean field
-(a lower bound).
+(a lower bound). Here are scores of nodes and pairs, of one number of labels; tables over three
+variables and more, or each with labels of its own number, are `rntn_jax.crf.factor_graph`'s.
 """
 
 from rntn_jax.crf.graph.annealing import Estimate, annealed_log_partition

@@ -100,7 +100,7 @@ class Problem:
         self.theta, self.other = flatten(self.scores), self.rng.normal(size=self.flat_size)
         self.listed: list[Listed] = case.listed(self.scores)
         field = getattr(self.scores, case.allowed)
-        self.allowed = self.rng.random(np.shape(field)) < 0.8
+        self.allowed = jax.tree.map(lambda x: self.rng.random(np.shape(x)) < 0.8, field)
         self.run = partial(ask, case, k)
 
     @property
@@ -144,7 +144,10 @@ class Problem:
         q_of = [exact(x.counts, other) for x in self.listed]
         close("log_partition", got["log_partition"], [x.log_z for x in p_of])
         forbidden = np.zeros(len(theta), bool)
-        forbidden[field_slice(self.scores, case.allowed)] = ~self.allowed.ravel()
+        allowed = [x.ravel() for x in jax.tree.leaves(self.allowed)]
+        forbidden[field_slice(self.scores, case.allowed)] = ~np.concatenate([*allowed, []]).astype(
+            bool
+        )
         allowed = np.ravel(got["allowed"])
         wanted = allowed.copy()
         for row, x in enumerate(self.listed):
