@@ -105,8 +105,8 @@ def take_turns(
 
     Returns:
         A row a system: ``ms`` (median), ``ms_least``, ``ratio`` (median over rounds), ``cpu_ms``
-        (median; what waits for a core that others use is not in it), memory, and what the worker
-        said first; only that, with ``missing``, when it cannot run here.
+        and ``cpu_ratio`` (likewise; what waits for a core that others use is not in it), memory,
+        and what the worker said first; only that, with ``missing``, when it cannot run here.
 
     Raises:
         ValueError: when a worker failed, with what it wrote.
@@ -145,6 +145,10 @@ def take_turns(
             first = [answer["seconds"] for answer in answers[systems[0]]]
             # Of each round, so that what slows the machine down slows both.
             rows[name]["ratio"] = float(np.median(np.divide(seconds, first)))
+            own = [answer["cpu_seconds"] for answer in given]
+            first = [answer["cpu_seconds"] for answer in answers[systems[0]]]
+            if min(first) > 0:
+                rows[name]["cpu_ratio"] = float(np.median(np.divide(own, first)))
     return list(rows.values())
 
 

@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import importlib
 import json
+import os
 import resource
 import sys
 import time
@@ -39,6 +40,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     flags = parser.parse_args()
     del sys.argv[1:]  # DyNet reads the command line when it is imported
+    if flags.threads == 1 and hasattr(os, "sched_setaffinity"):
+        # Libraries do not keep to one thread because they are told to: XLA's matrix products run
+        # in a pool as large as the cores that the process may use.
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     try:
         baselines = importlib.import_module(flags.baselines)
         train, facts = baselines.make(flags.system, flags.problem, flags.threads)

@@ -207,17 +207,20 @@ def test_notebooks_have_help_and_no_stray_arguments(commands):
     assert stray[2].endswith("did you mean --name=rntn_gradient?")
 
 
-@pytest.mark.parametrize("name", ["crf", "graphs", "parser", "rnn_lm", "rntn", "tagger"])
+@pytest.mark.parametrize(
+    "name", ["crf", "graphs", "parser", "rnn_lm", "rntn", "structures", "tagger"]
+)
 def test_every_benchmark_has_its_own_flags(name: str, commands):
     calls = [["--help"], ["--output=/none/x"], ["--rounds=0"], ["some word"]]
     shown, output, rounds, stray = commands(f"experiments.benchmark.{name}.main", calls)
     assert shown[0] == 0 and shown[2] == ""
     assert shown[1].count(f"  ./launch.sh benchmark {name}") == 3
     own = {"crf": "shape", "graphs": "shape", "tagger": "data_dir", "rntn": "dynet_python",
-           "rnn_lm": "vocab_size", "parser": "udpipe_model"}  # fmt: skip
+           "rnn_lm": "vocab_size", "parser": "udpipe_model",
+           "structures": "dynamax_python"}  # fmt: skip
     defined = re.findall(r"^  --(?:\[no\])?(\w+): ", shown[1], re.M)
     assert {"systems", "threads", "output", own[name]} <= set(defined)
-    assert not (set(own.values()) - {own[name], "data_dir"}) & set(defined)
+    assert not (set(own.values()) - {own[name], "data_dir", "shape"}) & set(defined)
     assert (output[0], output[2]) == (1, "FileNotFoundError: --output=/none/x: there is no folder "
                                          "/none")  # fmt: skip
     assert rounds[0] == 1 and "--rounds=0" in rounds[2]
