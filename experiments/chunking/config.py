@@ -11,7 +11,8 @@ from experiments.flags import check_ranges, option
 __all__ = ["PRESETS", "Config"]
 
 SCHEMES = ("bio", "iob1", "bioes", "bilou", "bmewo", "bmes")
-SPARSE, NEURAL = {"model": ("crf",)}, {"model": ("neural",)}  # settings of one model only
+SPARSE = {"model": ("crf",)}  # settings of some models only
+NEURAL = {"model": ("neural", "segments")}
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,21 @@ class Config:
     max_sentences: int | None = option(None, "use only that many sentences of each split")
     scheme: str = option("bio", "scheme of the tags", (*SCHEMES, "none"))
     inner: str | None = option(
-        None, "scheme of the model's own labels (default: that of the tags)", ("bio", "bioes")
+        None,
+        "scheme of the model's own labels (default: that of the tags)",
+        ("bio", "bioes"),
+        needs={"model": ("crf", "neural")},
     )
     constrained: bool = option(
         False, "only well-formed sequences of tags when decoding", needs={"scheme": SCHEMES}
     )
 
-    model: str = option("crf", "crf: sparse features; neural", ("crf", "neural"), group="model")
+    model: str = option(
+        "crf",
+        "crf: sparse features; neural; segments: neural, under a semi-Markov CRF",
+        ("crf", "neural", "segments"),
+        group="model",
+    )
     template: str = option(
         "crfsuite",
         "sparse features: CRFsuite's tutorial; the token alone",
@@ -73,7 +82,7 @@ class Config:
     seed: int = option(
         0,
         "seed of initialisation, order and dropout",
-        group="training of the neural model",
+        group="training of the neural models",
         needs=NEURAL,
     )
     epochs: int = option(10, "passes over the training sentences", needs=NEURAL)
@@ -133,6 +142,8 @@ class Config:
         )
         settings.check_own_files(self)
         settings.check_devices(self)
+        if self.model == "segments" and self.scheme == "none":
+            raise ValueError("model segments needs tags of chunks, got scheme none")
         if self.inner is not None and self.scheme == "none":
             raise ValueError("inner needs a scheme to translate from")
         self.window_sizes()
@@ -160,6 +171,18 @@ PRESETS: dict[str, dict[str, Any]] = {
         "corpus": "conll2000",
         "model": "neural",
         "inner": "bioes",
+        "windows": "3",
+        "rnn_layers": 1,
+        "hidden_dim": 250,
+        "unknown_rate": 0.2,
+        "input_dropout": 0.5,
+        "hidden_dropout": 0.5,
+        "average": 0.999,
+        "epochs": 12,
+    },
+    "segments": {  # the same network
+        "corpus": "conll2000",
+        "model": "segments",
         "windows": "3",
         "rnn_layers": 1,
         "hidden_dim": 250,

@@ -9,10 +9,13 @@ import jax
 import numpy as np
 
 from rntn_jax import data, tagger
-from rntn_jax.crf import chain
+from rntn_jax.crf import chain, semi_markov
+from rntn_jax.models import segment_tagger
 from rntn_jax.tagger.column_features import attributes
+from rntn_jax.tagger.column_segments import as_segments
 from rntn_jax.tagger.column_tagger import (
     Model,
+    Segmental,
     Sentence,
     Sparse,
     batches,
@@ -40,6 +43,13 @@ def _log_prob(params: tagger.Params, batch: tagger.Batch):
     return chain.log_prob(tagger.apply(params, batch), batch.labels)
 
 
+@jax.jit
+def _log_prob_of_segments(params: segment_tagger.Params, batch: tagger.Batch):
+    of_segments = as_segments(batch)
+    scores = segment_tagger.apply(params, of_segments, singles=1)
+    return semi_markov.log_prob(scores, of_segments.segments)
+
+
 def log_prob(model: Model, sentences: Sequence[Sentence], batch_size: int = 64) -> np.ndarray:
     """Log-probability ``[S]`` of the tags, the last column; ``-inf`` of a tag never seen."""
     sentences = recode(sentences, model.info["scheme"], model.info["inner"])
@@ -50,9 +60,10 @@ def log_prob(model: Model, sentences: Sequence[Sentence], batch_size: int = 64) 
         return model.crf.log_prob(X, gold)
     number = {label: i for i, label in enumerate(model.labels)}
     labels = [np.array([number.get(tag, 0) for tag in tags]) for tags in gold]
+    of_batch: Any = _log_prob_of_segments if isinstance(model, Segmental) else _log_prob
     nats = np.zeros(len(sentences))
     for members, batch in batches(encode(bare, model.vocabularies), labels, batch_size):
-        nats[members] = np.asarray(_log_prob(model.params, batch))[: len(members)]
+        nats[members] = np.asarray(of_batch(model.params, batch))[: len(members)]
     unseen = [not set(tags) <= set(model.labels) for tags in gold]
     return np.where(unseen, -np.inf, nats)
 

@@ -55,8 +55,8 @@ def write(
             "Scores of transitions",
             plots.heatmap_html(
                 model.edge,
-                model.labels,
-                model.labels,
+                model.edge_labels,
+                model.edge_labels,
                 label="Scores of transitions",
                 corner="from \\ to",
                 note="Nats; a blank cell is 0 (of sparse CRFs: never seen in training).",

@@ -19,7 +19,9 @@ from experiments.splits import check_tagged
 from experiments.word_vectors import begin_with, scale_words, with_known_words
 from experiments.workdir import run_once, write_json
 from rntn_jax import data, tagger
+from rntn_jax.models import segment_tagger
 from rntn_jax.tagger.column_features import attributes, columns
+from rntn_jax.tagger.column_segments import Segmental, as_segments, tags_of, types_of
 from rntn_jax.tagger.column_tagger import Model, Neural, Sparse, batches, encode, save_model
 from rntn_jax.training import NotFiniteError, make_train_step
 
@@ -61,7 +63,8 @@ def _run(config: Config, workdir: Path, splits: dict[str, Sentences]) -> dict[st
     start = time.monotonic()
     train = _train_sparse if config.model == "crf" else _train_neural
     # Within the model the tags may be of another scheme.
-    info = {"scheme": config.scheme, "inner": config.inner or config.scheme}
+    own = "bio" if config.model == "segments" else config.inner or config.scheme
+    info = {"scheme": config.scheme, "inner": own}
     inner = recode(splits["train"], info["scheme"], info["inner"])
     model, history, result = train(config, workdir, inner, splits.get("dev"), info)
     result["seconds"] = round(time.monotonic() - start, 3)
@@ -130,18 +133,25 @@ def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str,
         config.vectors, vocabularies[0], (token[0] for rows in everywhere for token in rows)
     )
     vocabularies = (words, *vocabularies[1:])
-    labels = sorted({row[-1] for rows in sentences for row in rows})
-    model_config = tagger.Config(
-        vocab_sizes=tuple(map(len, vocabularies)),
-        embed_dims=(config.word_dim, *(config.column_dim,) * (width - 1)),
-        num_classes=len(labels),
-        windows=config.window_sizes(),
-        rnn_layers=config.rnn_layers,
-        hidden_dim=config.hidden_dim,
-    )
+    sizes: dict[str, Any] = {
+        "vocab_sizes": tuple(map(len, vocabularies)),
+        "embed_dims": (config.word_dim, *(config.column_dim,) * (width - 1)),
+        "windows": config.window_sizes(),
+        "rnn_layers": config.rnn_layers,
+        "hidden_dim": config.hidden_dim,
+    }
+    gold = [[row[-1] for row in rows] for rows in sentences]
+    by_segments = config.model == "segments"
+    if by_segments:
+        types, widest = types_of(gold)
+        labels, names = tags_of(types), types
+        model_config = segment_tagger.Config(**sizes, num_labels=len(types), max_width=widest)
+    else:
+        labels = names = sorted({tag for tags in gold for tag in tags})
+        model_config = tagger.Config(**sizes, num_classes=len(labels))
     info |= {"columns": len(sentences[0][0])}
     ids = encode(bare, vocabularies)
-    tags = [np.array([labels.index(row[-1]) for row in rows]) for rows in sentences]
+    tags = [np.array([labels.index(tag) for tag in own]) for own in gold]
     shape = {"batch_size": config.batch_size, "granularity": config.granularity}
     per_epoch = sum(1 for _ in batches(ids, tags, **shape))
     total = config.epochs * per_epoch
@@ -153,20 +163,24 @@ def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str,
     )
 
     def loss(params, batch, key):
-        return tagger.loss(params, batch, **dropout_rates(config), key=key)
+        options = {**dropout_rates(config), "key": key}
+        if by_segments:
+            return segment_tagger.loss(params, as_segments(batch), singles=1, **options)
+        return tagger.loss(params, batch, **options)
 
     place = loop.placement(config)
     of_pieces = place.loss(loss, lambda batch, _: batch.mask.any(axis=1).sum())
     step = make_train_step(of_pieces, optimizer, stochastic=True)
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
-    params = tagger.init(init_key, model_config)
+    params: Any = (segment_tagger if by_segments else tagger).init(init_key, model_config)
     if known is not None:
         first, *others = params.embeddings
         first = begin_with(known, first, words, config.word_dim, "--word_dim")
         params = params._replace(embeddings=(first, *others))
 
-    def model_of(params) -> Neural:
-        return Neural(jax.device_get(params), vocabularies, labels, model_config, info)
+    def model_of(params) -> Model:
+        kind: Any = Segmental if by_segments else Neural
+        return kind(jax.device_get(params), vocabularies, names, model_config, info)
 
     training = loop.start_training(
         config, workdir, params, optimizer, train_key, total=total, unit="sentences", place=place

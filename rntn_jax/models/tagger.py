@@ -24,7 +24,7 @@ from rntn_jax.ops.checks import check
 from rntn_jax.recurrent import Cell, birnn
 from rntn_jax.shapes import shapes_repr
 
-__all__ = ["Aux", "Batch", "Config", "Layer", "Params", "apply", "init", "loss"]
+__all__ = ["Aux", "Batch", "Config", "Layer", "Params", "apply", "emissions", "init", "loss"]
 
 
 @dataclass(frozen=True)
@@ -203,9 +203,15 @@ _OPTIONS = (  # static
 
 
 @partial(jax.jit, static_argnames=_OPTIONS)
-def _apply(
-    params: Params,
-    batch: Batch,
+def _apply(params: Params, batch: Batch, key: jax.Array | None, **options: Any) -> chain.Scores:
+    node = emissions(params, batch.ids, batch.mask, key, **options)
+    return chain.Scores(node, params.edge, params.start, params.end, batch.mask)
+
+
+def emissions(
+    params: Any,
+    ids: jax.Array,
+    mask: jax.Array,
     key: jax.Array | None,
     *,
     activation: str,
@@ -213,10 +219,25 @@ def _apply(
     unknown_rate: float,
     input_dropout: float,
     hidden_dropout: float,
-) -> chain.Scores:
+) -> jax.Array:
+    """What the network says of each token: node scores, or whatever stands on top of it.
+
+    Args:
+        params: with ``embeddings``, ``windows``, ``cells`` and ``head`` as `Params` has them.
+        ids: int ``[B, T, columns]``.
+        mask: bool ``[B, T]``.
+        key: as in `apply`, like the rest.
+        activation: of window layers.
+        recurrent_activation: of recurrent layers.
+        unknown_rate: as in `apply`.
+        input_dropout: as in `apply`.
+        hidden_dropout: as in `apply`.
+
+    Returns:
+        ``[B, T, C]``, C being what the head makes.
+    """
     check_dropout(key, {"input_dropout": input_dropout, "hidden_dropout": hidden_dropout})
-    mask = batch.mask
-    ids = masked(batch.ids, mask)
+    ids = masked(ids, mask)
     ids = encoder.replace_by_unknown(key, ids, unknown_rate, but=ids[..., 0] == 0)
     widths = sum(table.shape[1] for table in params.embeddings)
     reach = params.windows[0].w.shape[0] // widths // 2 if params.windows else 0
@@ -234,8 +255,7 @@ def _apply(
     for number, cells in enumerate(params.cells, 2 + len(params.windows)):
         x = birnn(*cells, x, mask, activation=recurrent_activation)
         x = dropout(key, number, x, hidden_dropout)
-    node = x @ params.head.w + params.head.b[None, None]
-    return chain.Scores(node, params.edge, params.start, params.end, mask)
+    return x @ params.head.w + params.head.b[None, None]
 
 
 def loss(

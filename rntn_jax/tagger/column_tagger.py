@@ -1,4 +1,4 @@
-"""Taggers of files of columns, sparse or neural: as one file each, and their answers.
+"""Taggers of files of columns, sparse, neural or of segments: a file each, and their answers.
 
 A sentence is a list of rows, a token each: the word, the part of speech if there is one, and
 whatever else. The last column is the tag where tags are given.
@@ -18,8 +18,9 @@ import numpy as np
 
 from rntn_jax import data, sequences
 from rntn_jax.crf import chain
-from rntn_jax.models import tagger
+from rntn_jax.models import segment_tagger, tagger
 from rntn_jax.tagger.column_features import TEMPLATES, attributes, columns
+from rntn_jax.tagger.column_segments import OUTSIDE, Segmental, answer, tags_of
 from rntn_jax.tagger.estimator import CRF
 from rntn_jax.training import (
     CheckpointError,
@@ -35,6 +36,7 @@ from rntn_jax.training import load_model as load_model_file
 __all__ = [
     "Model",
     "Neural",
+    "Segmental",
     "Sparse",
     "batches",
     "compare",
@@ -62,6 +64,11 @@ class Sparse(NamedTuple):
         return self.crf.classes_
 
     @property
+    def edge_labels(self) -> list[str]:
+        """Of the rows and columns of `edge`."""
+        return self.labels
+
+    @property
     def edge(self) -> np.ndarray:
         """Scores ``[C, C]`` of a tag followed by a tag."""
         found = self.crf.transition_features_
@@ -78,12 +85,17 @@ class Neural(NamedTuple):
     info: dict[str, Any]  # columns, and how it was trained
 
     @property
+    def edge_labels(self) -> list[str]:
+        """Of the rows and columns of `edge`."""
+        return self.labels
+
+    @property
     def edge(self) -> np.ndarray:
         """Scores ``[C, C]`` of a tag followed by a tag."""
         return np.asarray(self.params.edge)
 
 
-Model = Sparse | Neural
+Model = Sparse | Neural | Segmental
 
 
 def save_model(path: str | os.PathLike[str], model: Model) -> None:
@@ -97,10 +109,10 @@ def save_model(path: str | os.PathLike[str], model: Model) -> None:
         model.crf.save(path, info=model.info)
         return
     info = {
-        "kind": "tagger",
+        "kind": "segment_tagger" if isinstance(model, Segmental) else "tagger",
         "config": dataclasses.asdict(model.config),
         "vocabularies": [json.loads(v.to_json()) for v in model.vocabularies],
-        "labels": model.labels,
+        "labels": model.types if isinstance(model, Segmental) else model.labels,
         "info": model.info,
     }
     save_pytree(path, model.params, info)
@@ -122,19 +134,44 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         except (ValueError, TypeError, KeyError) as error:
             raise CheckpointError(f"{path} does not hold a tagger that can be: {error}") from error
         return Sparse(crf, info)
+    if content.get("kind") == "segment_tagger":
+        return load_model_file(path, "segment_tagger", "a tagger", _describe_segments)
     return load_model_file(path, "tagger", "a tagger", _describe)
 
 
 def _describe(info: dict[str, Any]) -> tuple[Any, Callable[[Any], Neural]]:
     """Shapes of the parameters of a neural tagger, and the tagger that they make."""
     config = tagger.Config(**tuples(info["config"]))
+    labels = texts(info["labels"], "labels", config.num_classes)
+    vocabularies, how = _known(info, config, labels)
+    return shapes_of(tagger.init, config), lambda params: Neural(
+        params, vocabularies, labels, config, how
+    )
+
+
+def _describe_segments(info: dict[str, Any]) -> tuple[Any, Callable[[Any], Segmental]]:
+    """Likewise of a tagger of segments."""
+    config = segment_tagger.Config(**tuples(info["config"]))
+    types = texts(info["labels"], "labels", config.num_labels)
+    require(types[0] == OUTSIDE, f"the first type is {types[0]!r:.40}")
+    vocabularies, how = _known(info, config, tags_of(types))
+    require(how["inner"] == "bio", f"inner is {how['inner']!r:.40}")
+    return shapes_of(segment_tagger.init, config), lambda params: Segmental(
+        params, vocabularies, types, config, how
+    )
+
+
+def _known(
+    info: dict[str, Any], config: tagger.Config | segment_tagger.Config, labels: list[str]
+) -> tuple[tuple[data.Vocabulary, ...], dict[str, Any]]:
+    """Vocabularies, and how the tagger was trained."""
     vocabularies = tuple(data.Vocabulary.from_json(json.dumps(v)) for v in info["vocabularies"])
     words = tuple(map(len, vocabularies))
     require(
         words == config.vocab_sizes,
         f"the vocabularies have {words} words, the model {config.vocab_sizes}",
     )
-    labels, how = texts(info["labels"], "labels", config.num_classes), info["info"]
+    how = info["info"]
     _check_info(how, labels)
     require(how["columns"] <= len(words) + 1, f"the number of columns is {how['columns']}")
     described = columns([("a",) * (how["columns"] - 1)])[0]
@@ -142,9 +179,7 @@ def _describe(info: dict[str, Any]) -> tuple[Any, Callable[[Any], Neural]]:
         len(described) == len(words),
         f"{how['columns']} columns make {len(described)} of the network, which has {len(words)}",
     )
-    return shapes_of(tagger.init, config), lambda params: Neural(
-        params, vocabularies, labels, config, how
-    )
+    return vocabularies, how
 
 
 def _check_info(info: dict[str, Any], labels: list[str]) -> None:
@@ -251,7 +286,7 @@ def predict(
         model: the tagger.
         sentences: rows without tags.
         constrained: decode only what is well-formed in the labels' scheme; always so when that is
-            not the scheme of the tags.
+            not the scheme of the tags, and of segments.
         batch_size: sentences at a time.
 
     Returns:
@@ -275,7 +310,11 @@ def predict(
         probabilities = [np.zeros((0, c)) for _ in sentences]
         ids = encode(sentences, model.vocabularies)
         for members, batch in batches(ids, None, batch_size):
-            best, marginals = jax.device_get(_answer(model.params, batch, constraints))
+            if isinstance(model, Segmental):
+                found = answer(model.params, batch)
+            else:
+                found = _answer(model.params, batch, constraints)
+            best, marginals = jax.device_get(found)
             for row, member in enumerate(members):
                 size = len(sentences[member])
                 tags[member] = [model.labels[c] for c in best[row, :size]]

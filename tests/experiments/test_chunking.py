@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ NEURAL = Config(
     inner="bioes",
     granularity=32,
 )
+SEGMENTS = dataclasses.replace(NEURAL, model="segments", inner=None, epochs=6)
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +64,15 @@ def neural(tmp_path_factory):
     return run_in(tmp_path_factory, NEURAL)
 
 
-@pytest.mark.parametrize("name", ["sparse", "neural"])
+@pytest.fixture(scope="module")
+def segments(tmp_path_factory):
+    return run_in(tmp_path_factory, SEGMENTS)
+
+
+RUNS = {"sparse": SPARSE, "neural": NEURAL, "segments": SEGMENTS}
+
+
+@pytest.mark.parametrize("name", RUNS)
 def test_a_run_learns_and_leaves_everything_behind(name, request):
     workdir = request.getfixturevalue(name)
     result = read_json(workdir / "result.json")
@@ -77,7 +87,7 @@ def test_a_run_learns_and_leaves_everything_behind(name, request):
     assert "Scores of transitions" in page and "Most confident mistakes" in page
     assert "rj-framed" in page and "B-NP" in page
     # The same command again only reads the result.
-    assert train.run(SPARSE if name == "sparse" else NEURAL, workdir) == result
+    assert train.run(RUNS[name], workdir) == result
 
 
 def test_training_resumes_bit_for_bit(neural, tmp_path, monkeypatch):
@@ -102,7 +112,7 @@ def test_other_settings_are_refused(sparse):
         train.run(dataclasses.replace(SPARSE, c2=0.2), sparse)
 
 
-@pytest.mark.parametrize("name", ["sparse", "neural"])
+@pytest.mark.parametrize("name", RUNS)
 def test_tagging_a_file(name, request, tmp_path, capsys):
     workdir = request.getfixturevalue(name)
     sentences = data.demo_tags.splits()["test"][:5]
@@ -150,6 +160,28 @@ def test_log_probabilities_are_those_of_the_marginals(neural):
     np.testing.assert_allclose(pipeline.log_prob(tagger, rows), expected, rtol=1e-4)
     unseen = [(*rows[0][0][:-1], "B-XX")]
     assert pipeline.log_prob(tagger, [unseen])[0] == -np.inf
+
+
+def test_marginals_of_segments_are_those_of_their_tags(segments):
+    """Of all taggings of a short sentence, by their log-probabilities one by one."""
+    tagger = column_tagger.load_model(segments / "model.safetensors")
+    bare = [row[:-1] for row in data.demo_tags.splits()["test"][0][:3]]
+    _, [marginals] = column_tagger.predict(tagger, [bare])
+    every = [
+        tags
+        for tags in itertools.product(tagger.labels, repeat=3)
+        if all(
+            after[0] != "I" or (before != "O" and before[1:] == after[1:])
+            for before, after in itertools.pairwise(("O", *tags))
+        )
+    ]
+    rows = [[(*row, tag) for row, tag in zip(bare, tags)] for tags in every]
+    p = np.exp(pipeline.log_prob(tagger, rows))
+    np.testing.assert_allclose(p.sum(), 1, rtol=1e-5)
+    for t in range(3):
+        for c, label in enumerate(tagger.labels):
+            share = p[[tags[t] == label for tags in every]].sum()
+            np.testing.assert_allclose(marginals[t, c], share, atol=1e-5)
 
 
 def test_own_files_and_their_faults(tmp_path):
@@ -230,6 +262,7 @@ def test_presets_and_bad_settings():
         ({"model": "hmm"}, "model must be one of"),
         ({"c2": -1.0}, "c2 must not be negative"),
         ({"test": "x"}, "test needs train"),
+        ({"model": "segments", "scheme": "none"}, "segments needs tags of chunks, got scheme none"),
     ):
         with pytest.raises(ValueError, match=message):
             Config(**options)
@@ -241,7 +274,7 @@ def test_other_files_are_no_models(tmp_path):
         column_tagger.load_model(tmp_path / "x")
 
 
-@pytest.mark.parametrize("name", ["sparse", "neural"])
+@pytest.mark.parametrize("name", RUNS)
 def test_models_whose_contents_are_mad(name, request, tmp_path):
     """The checksum is right, and what is in the file is not: an error that names the file, soon."""
     path = request.getfixturevalue(name) / "model.safetensors"
@@ -252,7 +285,7 @@ def test_models_whose_contents_are_mad(name, request, tmp_path):
         {"info": saved["info"] | {"scheme": "iob7"}},
         {"info": {k: v for k, v in saved["info"].items() if k != "columns"}},
     ]
-    if name == "neural":
+    if name != "sparse":
         config = saved["config"]
         changes += [
             {"config": config | {"rnn_layers": 10**18}},
@@ -263,6 +296,11 @@ def test_models_whose_contents_are_mad(name, request, tmp_path):
             {"vocabularies": 3},
             {"labels": ["O"]},
         ]
+        if name == "segments":
+            changes += [
+                {"labels": ["NP", *saved["labels"][1:]]},
+                {"info": saved["info"] | {"inner": "bioes"}},
+            ]
     else:
         changes += [{"info": saved["info"] | {"template": "other"}}, {"sizes": [1, 2]}]
     for change in changes:
