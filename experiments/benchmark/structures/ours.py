@@ -127,19 +127,16 @@ def plain_segments(span: jax.Array, edge: jax.Array, start: jax.Array) -> jax.Ar
 def _ctc(system: str, arrays: Any) -> Any:
     targets = arrays["targets"]
 
-    def total(arrays):
-        node = arrays["node"]
+    def total(node):
+        paddings = jnp.zeros(node.shape[:2]), jnp.zeros(targets.shape)
+        loss = crf.ctc.loss
         if system == "optax":
             import optax
 
-            frames, symbols = jnp.zeros(node.shape[:2]), jnp.zeros(targets.shape)
-            return optax.ctc_loss(node, frames, targets, symbols).sum()
-        return crf.ctc.loss(node, targets).sum()
+            loss = optax.ctc_loss
+        return loss(node, paddings[0], targets, paddings[1]).sum()
 
-    of_node = lambda arrays: jax.value_and_grad(
-        lambda node: total({**arrays, "node": node})
-    )(arrays["node"])  # fmt: skip
-    return of_node
+    return lambda arrays: jax.value_and_grad(total)(arrays["node"])
 
 
 def _constituency(system: str, arrays: Any) -> Any:
@@ -150,7 +147,7 @@ def _constituency(system: str, arrays: Any) -> Any:
         if system == "autodiff":
             from rntn_jax.crf.constituency import inside, queries
 
-            own, n = queries._tabled(crf.constituency.Scores(span, length))
+            own, n = queries.tabled(crf.constituency.Scores(span, length))
             return inside.log_partition.fun(own, n).value.sum()
         return crf.constituency.log_partition(crf.constituency.Scores(span, length)).sum()
 
