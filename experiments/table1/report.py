@@ -94,7 +94,7 @@ def understanding(row: Row, forest: Sequence[data.Tree], pairs: Any) -> dict[str
 
 
 def write(workdir: Path, config: Config, found: Sequence[Row], forest: list[data.Tree]) -> None:
-    """Writes ``report.html`` and, for other programs, ``analyses.json``."""
+    """Writes ``report.html``, a picture ``negated-ROW.svg`` of each row, and ``analyses.json``."""
     from experiments.workdir import write_json
 
     parser = default_model().parser
@@ -104,6 +104,10 @@ def write(workdir: Path, config: Config, found: Sequence[Row], forest: list[data
     ]
     known = {row.name: understanding(row, forest, built) for row in found}
     write_json(workdir / "analyses.json", known)
+    tree = _pictured(parser)
+    for row in found:
+        svg = plots.tree_svg(tree, row.predict([tree])[0], title=rows.NAMES[row.name])
+        (workdir / f"negated-{row.name}.svg").write_text(svg, encoding="utf-8")
     table: dict[str, dict[str, Any]] = {}
     for row in found:
         table[f"{rows.NAMES[row.name]}, ours"] = {TITLES[c]: _cell(row, c) for c in COLUMNS}
@@ -129,6 +133,10 @@ def write(workdir: Path, config: Config, found: Sequence[Row], forest: list[data
         environment=environment,
     )
     (workdir / "report.html").write_text(page, encoding="utf-8")
+
+
+def _pictured(parser: Any) -> data.Tree:
+    return build_trees(parser, [tuple(PICTURED.split())])[0]
 
 
 def _length_charts(known: dict[str, Any]) -> str:
@@ -170,7 +178,7 @@ def _negation_table(known: dict[str, Any]) -> str:
 
 
 def _pictures(found: Sequence[Row], parser: Any) -> str:
-    (tree,) = build_trees(parser, [tuple(PICTURED.split())])
+    tree = _pictured(parser)
     pictures = [
         plots.TreePicture(tree, row.predict([tree])[0], rows.NAMES[row.name]) for row in found
     ]

@@ -25,6 +25,7 @@ def test_rows_are_trained_once_and_put_in_a_table(tmp_path: Path):
         assert f"| {rows.NAMES[name]}, ours | {100 * mean['fine_all']:.2f} |" in text
         assert f"{rows.PUBLISHED[name]['fine_root']:.1f}" in text
         assert own["command"] in text
+        assert "convincing" in (tmp_path / f"negated-{name}.svg").read_text("utf-8")
     page = (tmp_path / "report.html").read_text("utf-8")
     for heading in ("By length of the phrase", "Negation and contrast", "One negated sentence"):
         assert heading in page
