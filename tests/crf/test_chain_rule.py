@@ -47,6 +47,33 @@ def test_rule(shared, wide):
         (check_rule if shared else check_orders)(rule, plain, (scores.node, edge))
 
 
+@pytest.mark.parametrize("wide", [False, True])
+def test_edges_in_blocks_are_those_at_once(monkeypatch, wide):
+    """Seven steps in blocks of two, with one left over; rows that begin late, end early."""
+    scores = random_scores(9, 4, 8, 3, shared=False)
+    at = jnp.arange(8)[None]
+    mask = (at >= jnp.array([[0], [2], [0], [0]])) & (at < jnp.array([[8], [8], [5], [1]]))
+    edge = scores.edge * (60.0 if wide else 1.0)
+    ct = jnp.array([1.0, -0.5, 2.0, 0.3])
+
+    def found():
+        def value(node, edge):
+            return (ct * per_step_edges.log_partition(node, edge, mask)).sum()
+
+        def slope(node, edge):  # of second order
+            g = jax.grad(value, (0, 1))(node, edge)
+            return (g[0] * scores.node).sum() + (g[1] * jnp.cos(scores.edge)).sum()
+
+        first = jax.jit(jax.value_and_grad(value, (0, 1)))(scores.node, edge)
+        return first if wide else (first, jax.jit(jax.grad(slope, 1))(scores.node, edge))
+
+    expected = found()
+    assert bool(per_step_edges.run(scores.node, edge, mask)[1].products) != wide
+    monkeypatch.setattr(per_step_edges, "_BLOCK", 2 * 4 * 9)
+    assert 7 * 4 * 9 > 2 * per_step_edges._BLOCK
+    assert_close(found(), expected, 1e-12)
+
+
 @pytest.mark.parametrize("shared", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_parallel_rule(shared):
     scores = random_scores(8, 3, 4, 3, shared=shared)

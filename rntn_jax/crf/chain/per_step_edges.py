@@ -12,6 +12,9 @@ and ``E_t = exp(A_t - max A_t)`` for ``E``::
 with the marginals ``p_t * b_t`` of nodes and ``p_{t-1}[i] E_t[i, j] v_t[j]`` of edges. Labels must
 have been entered by at least `MIN_PROB`, or all is done again in logarithms.
 
+The exponentials are made of some steps at a time, as many as stay in a processor's cache, and made
+again on the way back: nothing of the size of the edge scores is kept but the gradient.
+
 Source: 004, P_s, L and the model marginals theorem; the recursion is not in the source.
 """
 
@@ -48,6 +51,8 @@ from rntn_jax.ops.varying import vary_like
 
 __all__ = ["Run", "log_partition", "reference", "row_marginals", "run"]
 
+_BLOCK = 2**19  # exponentials at a time: 2 MB in float32
+
 
 def reference(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Array:
     """``ln Z [B]`` by the recursion in logarithms, time-major, as autodiff likes it.
@@ -76,24 +81,72 @@ def reference(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 class Run(NamedTuple):
-    """What the backward pass needs of the forward pass."""
+    """What the backward pass needs of the forward pass, beside the arguments."""
 
-    e: jax.Array  # [B, T-1, C, C]: E_t; where masked, 1
     states: jax.Array  # [T, B, C]: n_t, or normalised logarithms; where masked, those before
     entering: jax.Array  # [T, B, C]: w_t, or what logarithms are entered by
     products: jax.Array  # bool []: the states are no logarithms
 
 
-def _product_steps(w, e, mask, entered) -> jax.Array:
-    """States ``n_t [T, B, C]``."""
+def _in_blocks(block, carry, edge: jax.Array, reverse: bool = False) -> tuple[Any, Any]:
+    """``carry, out = block(carry, start, count)`` over all steps of an edge, in blocks.
 
-    def step(before, inputs):
-        t, w, mask, entered = inputs
-        q = divide_by_sum(einsum("bi,bij->bj", before, edge_into(e, t)), before)
-        n = jnp.where(mask[:, None], w * jnp.where(entered[:, None], q, 1), before)
-        return n, n
+    What comes out of a block has an axis of its steps first, and is joined along it.
+    """
+    rows, steps, classes, _ = edge.shape
+    size = max(1, _BLOCK // (rows * classes**2))
+    if steps * rows * classes**2 <= 2 * _BLOCK:
+        return block(carry, 0, steps)
+    whole, rest = divmod(steps, size)
+    body = lambda carry, i: block(carry, i * size, size)
+    outs = []
+    if rest and reverse:
+        carry, out = block(carry, whole * size, rest)
+        outs.append(out)
+    carry, out = lax.scan(body, carry, jnp.arange(whole), reverse=reverse)
+    outs.append(jax.tree.map(lambda x: x.reshape(whole * size, *x.shape[2:]), out))
+    if rest and not reverse:
+        carry, out = block(carry, whole * size, rest)
+        outs.append(out)
+    return carry, jax.tree.map(
+        lambda *parts: jnp.concatenate(parts), *outs[:: -1 if reverse else 1]
+    )
 
-    return lax.scan(step, jnp.ones_like(w[0]), (jnp.arange(len(w)), w, mask, entered))[1]
+
+def _exponentials(edge, entered, start, count: int, dtype) -> tuple[jax.Array, jax.Array]:
+    """``E_t [B, count, C, C]``, where masked 1, and the maxima ``[count, B]``."""
+    now = lax.dynamic_slice_in_dim(edge, start, count, axis=1)
+    # Masked here, and not later: else 0 times NaN in second order.
+    real = masked(now, _after(entered, start, count).T).astype(dtype)
+    largest = finite_max(real, (2, 3))
+    return jnp.exp(real - largest), largest[:, :, 0, 0].T
+
+
+def _after(x: jax.Array, start, count: int) -> jax.Array:
+    """Of ``[T, ..]`` what the edges of a block lead to."""
+    return lax.dynamic_slice_in_dim(x, start + 1, count, axis=0)
+
+
+def _product_steps(w, edge, mask, entered) -> tuple[jax.Array, jax.Array]:
+    """States ``n_t [T, B, C]``, and the maxima of the edges ``[T-1, B]``."""
+
+    def block(before, start, count):
+        e, largest = _exponentials(edge, entered, start, count, w.dtype)
+
+        def step(before, inputs):
+            i, w, mask, entered = inputs
+            now = lax.dynamic_index_in_dim(e, i, axis=1, keepdims=False)
+            q = divide_by_sum(einsum("bi,bij->bj", before, now), before)
+            n = jnp.where(mask[:, None], w * jnp.where(entered[:, None], q, 1), before)
+            return n, n
+
+        inputs = (_after(x, start, count) for x in (w, mask, entered))
+        before, n = lax.scan(step, before, (jnp.arange(count), *inputs))
+        return before, (n, largest)
+
+    first = jnp.where(mask[0][:, None], w[0], 1)
+    _, (states, largest) = _in_blocks(block, first, edge)
+    return jnp.concatenate([first[None], states]), largest
 
 
 def _relative(edge, t, dtype) -> jax.Array:
@@ -126,11 +179,8 @@ def run(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[jax.Array, R
     dtype = accumulator(node, edge)
     mask, entered = mask.T, has_edge(mask).T
     u, of_nodes = subtract_max(masked(node, mask.T).astype(dtype).swapaxes(0, 1))
-    real = masked(edge, entered[1:].T)  # here, and not later: else 0 times NaN in second order
-    of_edges = finite_max(real, (2, 3), False).astype(dtype)
-    e = jnp.exp(real.astype(dtype) - of_edges[:, :, None, None])
     w = scaled_exp(u)
-    states = _product_steps(w, e, mask, entered)
+    states, of_edges = _product_steps(w, edge, mask, entered)
     lost = (entered[..., None] & (w > 0) & ~(states >= MIN_PROB * w)).any()
 
     def products(states):
@@ -142,14 +192,14 @@ def run(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[jax.Array, R
         return log_z(states, subtracted + of_nodes, mask), states, entering
 
     total, states, entering = lax.cond(lost, logs, products, states)
-    return total + long_sum(of_edges.T), Run(e, states, entering, ~lost)
+    return total + long_sum(of_edges), Run(states, entering, ~lost)
 
 
 @jax.custom_vjp
 def log_partition(node: jax.Array, edge: jax.Array, mask: jax.Array) -> jax.Array:
     """``ln Z [B]``. Gradient: the marginals.
 
-    Residuals: the arguments, twice the size of ``node`` and that of ``edge``.
+    Residuals: the arguments, and twice the size of ``node``.
 
     Args:
         node: float ``[B, T, C]``, T at least 2.
@@ -198,52 +248,86 @@ def row_marginals(node: jax.Array, edge: jax.Array, mask: jax.Array) -> tuple[ja
     return pull(jnp.ones_like(total))
 
 
-def _by_products(res: _Residuals, ct) -> tuple[jax.Array, jax.Array]:
-    """Marginals times ``ct [B]``: of nodes, time first, and of edges."""
-    e, states, w, _ = res.run
-    mask, entered = res.mask.T, has_edge(res.mask).T
-    r = divide_by_sum(1.0, states)
-    x = jnp.where(mask[..., None] & (states != 0), w * r, 0)
+class _Backward(NamedTuple):
+    """What every block of the backward pass reads; time first."""
 
-    def step(b, inputs):
-        t, x, entered = inputs
-        back = einsum("bij,bj->bi", edge_into(e, t), x * b)
-        return jnp.where(entered[:, None], back, b), b
+    ct: jax.Array  # [B]
+    states: jax.Array  # [T, B, C]
+    r: jax.Array  # [T, B, 1], 1 / the sums of states
+    x: jax.Array  # [T, B, C], w_t / s_t
+    entering: jax.Array  # [T, B, C]
+    entered: jax.Array  # [T, B]
 
-    inputs = jnp.arange(len(x)), x, entered
-    _, b = lax.scan(step, jnp.ones_like(x[0]), inputs, reverse=True)
+
+def _of_nodes(states, b, r, ct) -> tuple[jax.Array, jax.Array]:
+    """Marginals by products times ``ct``, and the factor that makes them so."""
     g = states * b * r
     factor = ct[None] * divide_by_sum(1.0, g)[..., 0]
-    v = (x * b)[1:] * jnp.where(entered, factor, 0)[1:, :, None]
-    before = (states * r)[:-1].swapaxes(0, 1)[:, :, :, None]
-    d_edge = masked(before * e * v.swapaxes(0, 1)[:, :, None, :], entered[1:].T)
-    return g * factor[..., None], d_edge.astype(res.edge.dtype)
+    return g * factor[..., None], factor
 
 
-def _by_logs(res: _Residuals, ct) -> tuple[jax.Array, jax.Array]:
-    """The same; every step's edge marginals are written where they belong."""
-    _, states, entering, _ = res.run
-    entered = has_edge(res.mask).T
-    last = normalize(jnp.exp(states[-1]))
+def _by_products(edge, read: _Backward, b, start, count: int) -> tuple[jax.Array, ...]:
+    """Of a block: ``b`` before it, marginals of its edges, and of the nodes these lead to."""
+    e, _ = _exponentials(edge, read.entered, start, count, b.dtype)
+    states, r, x, entered = (
+        _after(a, start, count) for a in (read.states, read.r, read.x, read.entered)
+    )
 
-    def step(carry, inputs):
-        g, d_edge = carry
-        t, before, entering, entered = inputs
-        both = edge_posterior(before, _relative(res.edge, t + 1, g.dtype), entering, g, entered)
+    def step(b, inputs):
+        i, x, entered = inputs
+        now = lax.dynamic_index_in_dim(e, i, axis=1, keepdims=False)
+        back = einsum("bij,bj->bi", now, x * b)
+        return jnp.where(entered[:, None], back, b), b
+
+    b, after = lax.scan(step, b, (jnp.arange(count), x, entered), reverse=True)
+    g, factor = _of_nodes(states, after, r, read.ct)
+    v = x * after * jnp.where(entered, factor, 0)[..., None]
+    before = lax.dynamic_slice_in_dim(read.states, start, count, axis=0)
+    before = before * lax.dynamic_slice_in_dim(read.r, start, count, axis=0)
+    d_edge = before.swapaxes(0, 1)[..., None] * e * v.swapaxes(0, 1)[:, :, None, :]
+    return b, masked(d_edge, entered.T).astype(edge.dtype), g
+
+
+def _by_logs(edge, read: _Backward, g, start, count: int) -> tuple[jax.Array, ...]:
+    """The same from logarithms; in place of ``b`` the marginals ``g``."""
+    before = lax.dynamic_slice_in_dim(read.states, start, count, axis=0)
+    entering, entered = (_after(a, start, count) for a in (read.entering, read.entered))
+
+    def step(g, inputs):
+        i, before, entering, entered = inputs
+        relative = _relative(edge, start + i + 1, g.dtype)
+        both = edge_posterior(before, relative, entering, g, entered)
         back = jnp.where(entered[:, None], normalize(both.sum(axis=2)), g)
-        now = (both * ct[:, None, None]).astype(d_edge.dtype)
-        return (back, lax.dynamic_update_index_in_dim(d_edge, now, t, axis=1)), g
+        return back, ((both * read.ct[:, None, None]).astype(edge.dtype), g)
 
-    steps = jnp.arange(res.edge.shape[1]), states[:-1], entering[1:], entered[1:]
-    (first, d_edge), g = lax.scan(step, (last, jnp.zeros_like(res.edge)), steps, reverse=True)
-    return jnp.concatenate([first[None], g]) * ct[None, :, None], d_edge
+    inputs = jnp.arange(count), before, entering, entered
+    g, (d_edge, after) = lax.scan(step, g, inputs, reverse=True)
+    return g, d_edge.swapaxes(0, 1), after * read.ct[None, :, None]
 
 
 def _marginals_fast(res: _Residuals, ct) -> tuple[jax.Array, jax.Array]:
-    ct = ct.astype(res.run.states.dtype)
-    out = _by_products(res, ct)
-    g, d_edge = lax.cond(res.run.products, lambda out: out, lambda _: _by_logs(res, ct), out)
-    return masked(g, res.mask.T).swapaxes(0, 1), d_edge
+    """Marginals times ``ct [B]``, of nodes and of edges."""
+    edge, (states, entering, products) = res.edge, res.run
+    mask, entered = res.mask.T, has_edge(res.mask).T
+    r = divide_by_sum(1.0, states)
+    x = jnp.where(mask[..., None] & (states != 0), entering * r, 0)
+    read = _Backward(ct.astype(states.dtype), states, r, x, entering, entered)
+
+    def block(carry, start, count):
+        last, d_edge = carry
+        out = _by_products(edge, read, last, start, count)
+        logs = lambda _: vary_like(_by_logs(edge, read, last, start, count), out)
+        # Of a block alone: `cond` copies what it leaves as it is.
+        last, d, g = lax.cond(products, lambda out: out, logs, out)
+        return (last, lax.dynamic_update_slice_in_dim(d_edge, d, start, axis=1)), g
+
+    last = jnp.where(products, 1, normalize(jnp.exp(jnp.where(products, 0, states[-1]))))
+    carry = vary_like((last, jnp.zeros_like(edge)), res, read.ct)
+    (last, d_edge), g = _in_blocks(block, carry, edge, reverse=True)
+    first = _of_nodes(states[:1], last[None], r[:1], read.ct)[0]
+    first = jnp.where(products, first, last[None] * read.ct[None, :, None])
+    g = jnp.concatenate([first, g])
+    return masked(g, mask).swapaxes(0, 1), d_edge
 
 
 _marginals = jax.custom_vjp(_marginals_fast)
