@@ -64,7 +64,7 @@ def test_files_that_match_a_pattern_answer_together(tmp_path: Path):
 
 def test_sides_of_sentences_are_counted_by_group(tmp_path: Path, capsys):
     model = annotate.default_model()
-    lines = ["food\t4\tA wonderful dinner.", "food\t0\tAn awful dinner.", "0\tWonderful!"]
+    lines = ["food\t4\tA wonderful dinner.", "food\t0\tA terrible dinner.", "0\tWonderful!"]
     (tmp_path / "texts").write_text("\n".join(lines))
     shares = measuring.evaluate_text(model, str(tmp_path / "texts"))
     assert shares == {"food": 1, "all": pytest.approx(2 / 3)}
