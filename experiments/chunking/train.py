@@ -50,7 +50,7 @@ def load_splits(config: Config) -> dict[str, Sentences]:
 
 
 def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str, Any]:
-    """`run_once` of this experiment; a sparse CRF, a matter of a minute, does not resume.
+    """`run_once` of this experiment.
 
     Returns:
         The content of ``result.json``: F1, accuracy and nats of dev and test.
@@ -107,7 +107,7 @@ def _train_sparse(config: Config, workdir: Path, sentences, dev, info: dict[str,
             bar.advance(1, tokens, f"iteration {row['num']}", loss=row["loss"])
             metrics.write(row["num"], loss=row["loss"], grad_norm=row["error_norm"])
 
-        crf.fit(X, y, report=report)
+        crf.fit(X, y, report=report, checkpoints=workdir / "checkpoints")
         last = crf.training_log_[-1]
         bar.say(f"done after {last['num']} iterations, loss {last['loss']:.3f}")
     info |= {"template": config.template, "columns": len(sentences[0][0])}

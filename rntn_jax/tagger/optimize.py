@@ -11,6 +11,8 @@ import numpy as np
 import optax
 
 from rntn_jax.models import sparse_crf
+from rntn_jax.signals import uninterrupted
+from rntn_jax.tagger.checkpoints import Saves
 from rntn_jax.tagger.encoding import TrainingData
 from rntn_jax.training import (
     NotFiniteError,
@@ -30,9 +32,17 @@ _evaluate = jax.jit(jax.value_and_grad(sparse_crf.loss))
 
 
 def fit_lbfgs(
-    data: TrainingData, features: sparse_crf.Features, arguments: dict[str, Any], report: Report
+    data: TrainingData,
+    features: sparse_crf.Features,
+    arguments: dict[str, Any],
+    report: Report,
+    saves: Saves,
 ) -> sparse_crf.Params:
     """Minimises ``-ln P(y) + c1 |w|_1 + c2 |w|^2`` over all sentences.
+
+    Where ``saves`` holds an earlier state it goes on there: bit for bit as if it had not been
+    stopped; with ``c1`` from the weights alone, to the same minimum, since SciPy's memory of the
+    steps before is not to be had.
 
     Args:
         data: sentences and labels.
@@ -40,11 +50,13 @@ def fit_lbfgs(
         arguments: of `arguments.resolve`.
         report: called after each iteration with its number, the loss, the weights, their norm and
             that of the gradient.
+        saves: where it saves.
 
     Returns:
         The weights.
 
     Raises:
+        CheckpointError: as `Saves.restore`.
         NotFiniteError: when the loss is no number.
     """
     sentences = sparse_crf.pack_sentences(*data[:6], weights=data.weights)
@@ -68,30 +80,46 @@ def fit_lbfgs(
 
     memory, max_trials = arguments["num_memories"], arguments["max_linesearch"]
     if arguments["c1"]:
-        return minimize_l1(
-            _evaluate,
-            params,
-            inputs,
-            arguments["c1"],
-            stopping,
-            memory=memory,
-            max_trials=max_trials,
-            report=noted,
-        )[0]
+        params, losses = saves.restore(params) or (params, [])
+        losses = [*losses]
+
+        def saved(number: int, loss: float, error_norm: float, params: sparse_crf.Params) -> None:
+            losses.append(loss)
+            noted(number, loss, error_norm, params)
+            saves.note(number, params, losses)
+
+        with saves.kept():
+            return minimize_l1(
+                _evaluate,
+                params,
+                inputs,
+                arguments["c1"],
+                stopping,
+                memory=memory,
+                max_trials=max_trials,
+                report=saved,
+                before=[*losses],
+            )[0]
     strong = arguments["linesearch"] in ("MoreThuente", "StrongBacktracking")
     method = lbfgs(_evaluate, memory, max_trials=max_trials, strong=strong)
     state = method.init(params, *inputs)
     losses = [float(state.value)]
-    while True:
-        norm = float(optax.tree.norm(state.params))
-        error_norm = float(optax.tree.norm(state.grad))
-        if not np.isfinite(losses[-1]):
-            raise NotFiniteError(f"the loss is {losses[-1]} after {len(losses) - 1} iterations")
-        if stopping.done(losses, error_norm, norm):
-            return state.params
-        state = method.step(state, *inputs)
-        losses.append(float(state.value))
-        noted(len(losses) - 1, losses[-1], float(optax.tree.norm(state.grad)), state.params)
+    if (found := saves.restore(state)) is not None:
+        state, losses = jax.device_put(found[0]), found[1]
+    with saves.kept():
+        while True:
+            norm = float(optax.tree.norm(state.params))
+            error_norm = float(optax.tree.norm(state.grad))
+            if not np.isfinite(losses[-1]):
+                raise NotFiniteError(f"the loss is {losses[-1]} after {len(losses) - 1} iterations")
+            if stopping.done(losses, error_norm, norm):
+                return state.params
+            with uninterrupted():
+                state = method.step(state, *inputs)
+                losses.append(float(state.value))
+                error_norm = float(optax.tree.norm(state.grad))
+                noted(len(losses) - 1, losses[-1], error_norm, state.params)
+                saves.note(len(losses) - 1, state, losses)
 
 
 def fit_adagrad(

@@ -113,6 +113,13 @@ class Logger:
         self._verbose, self._report, self._holdout = verbose, report, holdout
         self._start = time.monotonic()
 
+    def again(self, row: dict[str, Any]) -> None:
+        """Notes an iteration of a training that goes on."""
+        self._start = time.monotonic() - row["time"]
+        self.log.append(row)
+        if self._report is not None:
+            self._report(row)
+
     def __call__(
         self,
         number: int,

@@ -5,7 +5,7 @@ optax and SciPy are imported when something is minimised: whoever loads a model 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -162,6 +162,7 @@ def minimize_l1(
     memory: int = 6,
     max_trials: int = 20,
     report: Callable[[int, float, float, Any], None] | None = None,
+    before: Sequence[float] = (),
 ) -> tuple[Any, list[float]]:
     """Minimises a loss ``+ l1 |params|_1``: most weights end at exactly 0.
 
@@ -178,9 +179,10 @@ def minimize_l1(
         max_trials: lengths that a line search tries at most.
         report: called after each iteration with its number, the loss, the gradient's norm and the
             parameters.
+        before: losses of the iterations that led to ``params``, where a minimisation goes on.
 
     Returns:
-        The parameters, and the loss, penalty included, after each iteration.
+        The parameters, and the loss, penalty included, after each iteration, those before as well.
 
     Example:
         >>> evaluate = jax.jit(jax.value_and_grad(lambda x, center: jnp.square(x - center).sum()))
@@ -191,7 +193,7 @@ def minimize_l1(
     """
     start, unravel = ravel_pytree(params)
     size = len(start)
-    values: list[float] = []
+    values = [*before]
     last: dict[str, Any] = {}
 
     def joined(parts: np.ndarray) -> np.ndarray:
@@ -226,7 +228,7 @@ def minimize_l1(
         callback=callback,
         options={
             "maxcor": memory,
-            "maxiter": stopping.max_iterations,
+            "maxiter": max(stopping.max_iterations - len(before), 0),
             "maxfun": np.inf,
             "maxls": max_trials,
             "ftol": 0,
