@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import PartitionSpec
 
+from experiments import loop
 from experiments.graphs import scoring, skip_chain, text, text_report
 from experiments.graphs.config import Config
 from experiments.graphs.report import Page
 from experiments.graphs.task import TrainedModel
 from experiments.graphs.text import Batch
+from rntn_jax.training import devices
 
 __all__ = ["Answers", "Chunking"]
 
@@ -32,10 +35,14 @@ class Chunking:
     unit = "sentences"
 
     def __init__(self, config: Config):
-        self.config = config
+        self.config, self.where = config, loop.placement(config)
         self.methods: Sequence[str] = config.methods
         self.corpus = text.read(config)
         self._planned = text.skip_batches(self.corpus, config)
+        self._pieces = None
+        if self.where.mesh is not None:
+            train = self.corpus._replace(splits={"train": self.corpus.splits["train"]})
+            self._pieces = text.skip_batches(train, config, self.where.count)["train"]
         self.params = skip_chain.init(self.corpus.num_attributes, len(self.corpus.labels))
         self.updates = sum(1 for _ in self.epoch("chain", 1))
         self._answers = {
@@ -46,10 +53,27 @@ class Chunking:
         """Minibatches in a random order, the same for all methods, and their sizes."""
         seed = (self.config.seed, epoch)
         chains = text.chain_batches(self.corpus.splits["train"], self.config, seed)
-        batches = [*chains, *self._linked(method, "train")]
+        linked = self._linked(method, "train")
+        if self._pieces is not None and method != "chain":
+            linked = self._pieces
+        batches = [*chains, *linked]
         for place in np.random.default_rng(seed).permutation(len(batches)):
             members, batch = batches[place]
-            yield batch, len(members)
+            yield self._placed(batch), len(members)
+
+    def _placed(self, batch: Batch) -> Batch:
+        """A minibatch on its devices; what has skip edges is in pieces already."""
+        if self.where.mesh is None:
+            return batch
+        if batch.skips is not None:
+            return devices.place(self.where.mesh, batch, PartitionSpec(devices.DATA))
+        rows = len(batch.mask)
+        return self.where.rows(text.without_skips(batch, rows + -rows % self.where.count))
+
+    @staticmethod
+    def count(batch: Batch, aux: Any) -> jax.Array:
+        """Sentences."""
+        return batch.mask.any(axis=1).sum()
 
     def loss(self, method: str, params: skip_chain.Params, batch: Batch, key: jax.Array):
         """Nats a sentence, as the method has it, with the penalty."""

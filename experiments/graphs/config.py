@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from experiments import settings
 from experiments.flags import check_ranges, option
 
 __all__ = ["CHUNKING_METHODS", "CHUNKING_PRESETS", "METHODS", "PRESETS", "Config"]
@@ -106,9 +107,8 @@ class Config:
     learning_rate: float = option(0.05, "step size of Adam, falling to 0 as a cosine")
     average: float = option(0.95, "decay per update of the running mean of the weights; 0: no mean")
 
-    keep_checkpoints: int = option(
-        2, "how many checkpoints of each method to keep", group="execution"
-    )
+    devices: int = settings.devices("images or sentences of a minibatch", group="execution")
+    keep_checkpoints: int = option(2, "how many checkpoints of each method to keep")
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -123,6 +123,7 @@ class Config:
                 "sweeps",
                 "epochs",
                 "batch_size",
+                "devices",
                 "keep_checkpoints",
                 "max_sentences",
                 "dev_sentences",

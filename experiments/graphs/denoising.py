@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import loop
 from experiments.graphs import images, model, report
 from experiments.graphs.config import Config
 from experiments.graphs.task import TrainedModel
@@ -26,10 +27,18 @@ class Denoising:
     unit = "images"
 
     def __init__(self, config: Config):
-        self.config, self.splits = config, images.load_splits(config)
+        self.config, self.where = config, loop.placement(config)
+        self.splits = images.load_splits(config)
         count, height, width = self.splits["train"].truth.shape
         self.batch_size = min(config.batch_size, count)
-        self.grids = model.grids(self.batch_size, height, width, config)
+        self.grids = self._own = model.grids(self.batch_size, height, width, config)
+        self._rows = self.batch_size
+        if self.where.mesh is not None:  # each device has a graph of its own
+            each = -(-self.batch_size // self.where.count)
+            self._own, self._rows = (
+                model.grids(each, height, width, config),
+                each * self.where.count,
+            )
         exact = self.grids.plan is not None
         self.methods: Sequence[str] = [m for m in config.methods if m != "exact" or exact]
         self.params = model.init(config)
@@ -44,12 +53,17 @@ class Denoising:
         """Minibatches in a random order, the same for all methods, and their sizes."""
         train = self.splits["train"]
         order = np.random.default_rng((self.config.seed, 2, epoch)).permutation(len(train.truth))
-        for batch in _minibatches(train, order, self.batch_size):
-            yield batch, int(batch.real.sum())
+        for batch in _minibatches(train, order, self.batch_size, self._rows):
+            yield self.where.rows(batch), int(batch.real.sum())
 
     def loss(self, method: str, params: model.Params, batch: model.Batch, key: jax.Array):
         """Nats an image, as the method has it."""
-        return model.loss(method, self.config, self.grids, params, batch, key)
+        return model.loss(method, self.config, self._own, params, batch, key)
+
+    @staticmethod
+    def count(batch: model.Batch, aux: Any) -> jax.Array:
+        """Images."""
+        return batch.real.sum()
 
     def dev_error(self, method: str, params: model.Params) -> float:
         """Share of wrong pixels."""
@@ -89,18 +103,21 @@ class Denoising:
         self, inference: str, scores: MakeScores, of: images.Images
     ) -> tuple[np.ndarray, float]:
         """Probabilities ``[N, H, W]`` of 1, and mean nats."""
-        batches = _minibatches(of, np.arange(len(of.truth)), self.batch_size)
+        size = self.batch_size
+        batches = _minibatches(of, np.arange(len(of.truth)), size, size)
         found = [self._answers[inference](scores(batch), batch.truth) for batch in batches]
         p = np.concatenate([np.asarray(p) for p, _ in found])[: len(of.truth)]
         return p, float(sum(nats for _, nats in found)) / len(p)
 
 
-def _minibatches(of: images.Images, order: np.ndarray, size: int) -> Iterator[model.Batch]:
-    """Images in an order; the last minibatch is filled up."""
+def _minibatches(
+    of: images.Images, order: np.ndarray, size: int, rows: int
+) -> Iterator[model.Batch]:
+    """Images in an order, ``size`` at a time; minibatches are filled up to as many rows."""
     for begin in range(0, len(order), size):
-        members = np.resize(order[begin : begin + size], size)
-        real = np.arange(size) < len(order) - begin
-        yield model.Batch(of.seen[members], of.truth[members], real)
+        own = order[begin : begin + size]
+        members = np.resize(own, rows)
+        yield model.Batch(of.seen[members], of.truth[members], np.arange(rows) < len(own))
 
 
 def _known_scores(config: Config, on: model.Grids, batch: model.Batch) -> graph.Scores:

@@ -130,7 +130,7 @@ def loss(method: str, config: Config, on: Grids, params: Params, batch: Batch, k
         )
     else:
         nats = -graph.log_prob(found, truth, **_how(method, config, on))
-    return nats / batch.real.sum(), None
+    return nats / jnp.maximum(batch.real.sum(), 1), None
 
 
 def answers(inference: str, config: Config, on: Grids, found: graph.Scores, truth: jax.Array):

@@ -108,4 +108,5 @@ def loss(
         how = method_for(method, config, batch.skips)
         nats = -graph.log_prob(graph_scores(params, batch), batch.labels.reshape(-1), **how)
     squares = sum(jnp.square(weights).sum() for weights in params)
-    return nats / batch.mask.any(axis=1).sum() + config.c2 / size * squares, None
+    sentences = jnp.maximum(batch.mask.any(axis=1).sum(), 1)
+    return nats / sentences + config.c2 / size * squares, None

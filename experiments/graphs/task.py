@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 
 from experiments.graphs.report import Page
+from rntn_jax.training.devices import Placement
 
 __all__ = ["Task", "TrainedModel"]
 
@@ -28,6 +29,7 @@ class Task(Protocol):
     methods: Sequence[str]  # the baseline first
     params: Any  # initial ones, of all models
     updates: int  # in an epoch
+    where: Placement  # of training
 
     def epoch(self, method: str, epoch: int) -> Iterator[tuple[Any, int]]:
         """An epoch's minibatches, and their sizes."""
@@ -35,6 +37,10 @@ class Task(Protocol):
 
     def loss(self, method: str, params: Any, batch: Any, key: jax.Array) -> tuple[jax.Array, Any]:
         """The loss of a minibatch; of each method its own."""
+        ...
+
+    def count(self, batch: Any, aux: Any) -> jax.Array:
+        """What the loss is a mean over."""
         ...
 
     def dev_error(self, method: str, params: Any) -> float:

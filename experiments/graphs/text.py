@@ -21,6 +21,7 @@ from experiments.splits import check_tagged
 from rntn_jax import data, sequences
 from rntn_jax.crf import graph
 from rntn_jax.tagger.column_features import attributes
+from rntn_jax.training.devices import side_by_side
 
 __all__ = [
     "Batch",
@@ -152,7 +153,8 @@ def chain_batches(
         return
     for members, length in sequences.buckets(lengths, config.batch_size, seed, config.granularity):
         chosen = places[members]
-        yield chosen, _padded([sentences[n] for n in chosen], config.batch_size, length)
+        own = [sentences[n] for n in chosen]
+        yield chosen, _padded(own, config.batch_size, length, own[0].ids.shape[1])
 
 
 def without_skips(batch: Batch, rows: int) -> Batch:
@@ -162,8 +164,7 @@ def without_skips(batch: Batch, rows: int) -> Batch:
     return Batch(ids, np.pad(batch.labels, more), np.pad(batch.mask, more))
 
 
-def _padded(sentences: Sequence[Sentence], rows: int, length: int) -> Batch:
-    width = sentences[0].ids.shape[1]
+def _padded(sentences: Sequence[Sentence], rows: int, length: int, width: int) -> Batch:
     batch = Batch(
         np.zeros((rows, length, width), np.int32),
         np.zeros((rows, length), np.int32),
@@ -176,13 +177,22 @@ def _padded(sentences: Sequence[Sentence], rows: int, length: int) -> Batch:
     return batch
 
 
-def skip_batches(text: Text, config: Config) -> dict[str, list[tuple[np.ndarray, Batch]]]:
+def skip_batches(
+    text: Text, config: Config, pieces: int | None = None
+) -> dict[str, list[tuple[np.ndarray, Batch]]]:
     """By split, members and arrays of minibatches of the sentences with skip edges.
 
     They are planned here, once. Where exact inference needs larger bags than `Config.max_width`,
     there is no plan for it.
+
+    Args:
+        text: the corpus.
+        config: the settings.
+        pieces: so many graphs of one shape are made of each minibatch, for as many devices; they
+            stand side by side along a new first axis.
     """
     unit, widest = config.granularity, config.max_width
+    most = max(s.ids.shape[1] for sentences in text.splits.values() for s in sentences)
     groups: dict[tuple[int, int], list[tuple[str, np.ndarray]]] = defaultdict(list)
     for split, sentences in text.splits.items():
         alike = defaultdict(list)
@@ -197,12 +207,21 @@ def skip_batches(text: Text, config: Config) -> dict[str, list[tuple[np.ndarray,
             groups[length, width] += [(split, np.array(members[i : i + size])) for i in cuts]
     found: dict[str, list[tuple[np.ndarray, Batch]]] = {split: [] for split in text.splits}
     for (length, width), parts in groups.items():
-        rows = max(len(members) for _, members in parts)
-        sentences = [[text.splits[split][n] for n in members] for split, members in parts]
+        cut = [(split, np.array_split(members, pieces or 1)) for split, members in parts]
+        rows = max(len(part) for _, own in cut for part in own)
+        sentences = [[text.splits[split][n] for n in part] for split, own in cut for part in own]
         bag = width if width <= widest else None
         graphs = _graphs(sentences, rows, length, bag, len(text.labels))
-        for (split, members), them, on in zip(parts, sentences, graphs):
-            found[split].append((members, _padded(them, rows, length)._replace(skips=on)))
+        batches = [
+            _padded(them, rows, length, most)._replace(skips=on)
+            for them, on in zip(sentences, graphs)
+        ]
+        for k, (split, members) in enumerate(parts):
+            if pieces is None:
+                batch = batches[k]
+            else:
+                batch = side_by_side(batches[k * pieces : (k + 1) * pieces])
+            found[split].append((members, batch))
     return found
 
 
@@ -245,7 +264,7 @@ def _graphs(
 def _order(sentences: Sequence[Sentence], nodes: np.ndarray) -> np.ndarray:
     """Sentence after sentence, so that few messages wait; then what fills up."""
     rows = [row[: len(s.order)][s.order] for row, s in zip(nodes, sentences)]
-    used = np.concatenate(rows)
+    used = np.concatenate([*rows, np.zeros(0, int)])
     return np.concatenate([used, np.setdiff1d(nodes, used)])
 
 

@@ -25,6 +25,7 @@ from rntn_jax.training import (
     ProgressBar,
     RunState,
     make_train_step,
+    processes,
     save_pytree,
 )
 
@@ -70,6 +71,7 @@ def _train_models(config: Config, workdir: Path, task: Task) -> dict[str, Traine
             jax.random.key(config.seed, impl="rbg"),  # it compiles quicker
             average=config.average,
             keep=config.keep_checkpoints,
+            placement=task.where,
         )
         for method in task.methods
     }
@@ -83,12 +85,15 @@ def _train_models(config: Config, workdir: Path, task: Task) -> dict[str, Traine
         for place, (method, state) in enumerate(states.items()):
             for text in state.skipped_checkpoints:
                 bar.say(f"passed over: {text}")
-            step = make_train_step(partial(task.loss, method), optimizer, stochastic=True)
+            loss = task.where.loss(partial(task.loss, method), task.count)
+            step = make_train_step(loss, optimizer, stochastic=True)
             while state.epoch < config.epochs:
                 row = _train_epoch(task, method, state, step, workdir, bar)
                 metrics.write(place * total + state.step, **row)
                 # The last model counts: to choose is to choose noise.
                 state.finish_epoch(row["epoch"], metrics.rows[-1])
+    if not processes.is_first():
+        raise SystemExit(0)  # nothing is left to do
     return {method: _trained_model(method, state, metrics) for method, state in states.items()}
 
 

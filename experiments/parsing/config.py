@@ -68,7 +68,8 @@ class Config:
     clip_norm: float | None = option(5.0, "clip the gradient to this global norm")
     average: float = option(0.0, "decay per update of the running mean of the weights; 0: no mean")
 
-    keep_checkpoints: int = option(2, "how many checkpoints to keep", group="execution")
+    devices: int = settings.devices("steps or sentences of a minibatch", group="execution")
+    keep_checkpoints: int = option(2, "how many checkpoints to keep")
     tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")
 
     def __post_init__(self) -> None:
@@ -84,6 +85,7 @@ class Config:
                 "relation_dim",
                 "epochs",
                 "batch_size",
+                "devices",
                 "keep_checkpoints",
             ),
             not_negative=("seed", "word_range", "rnn_layers"),

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
 from experiments import loop, optimizers
-from experiments.parser_data import (
-    batches_in_context,
-    evaluate,
-    graph_batches,
-    vocabularies_of,
-    windows,
-)
+from experiments.parser_data import evaluate, vocabularies_of
 from experiments.parsing import report
+from experiments.parsing.batches import loader_of
 from experiments.parsing.config import Config
-from experiments.settings import dropout_rates
 from experiments.splits import load_conllu
 from experiments.workdir import run_once, write_json
 from rntn_jax import data
@@ -38,97 +31,11 @@ from rntn_jax.training import NotFiniteError, make_train_step
 __all__ = ["NotFiniteError", "load_splits", "run"]
 
 Sentences = Sequence[data.ConlluSentence]
-GROUP = 20  # minibatches a dispatch
 
 
 def load_splits(config: Config) -> dict[str, Sentences]:
     """Sentences of train, dev and test."""
     return load_conllu(config)
-
-
-class Windows:
-    """Minibatches of steps in a random order, several a dispatch: the window network's."""
-
-    def __init__(self, config: Config, sentences, vocabularies, relations, options):
-        self.ids, self.labels, self.lifted = windows(sentences, vocabularies, relations, options)
-        self.steps, self.words = len(self.labels), len(vocabularies[0])
-        self.size = min(config.batch_size, self.steps)
-        self.updates, self._config = self.steps // self.size, config
-
-    def epoch(self, epoch: int) -> Iterator[tuple[parser.Batch, int, int]]:
-        """Minibatches, their number, and that of their steps."""
-        order = np.random.default_rng((self._config.seed, epoch)).permutation(self.steps)
-        order = order[: self.updates * self.size].reshape(self.updates, self.size)
-        for at in range(0, self.updates, GROUP):
-            rows = order[at : at + GROUP]
-            batch = parser.Batch(tuple(column[rows] for column in self.ids), self.labels[rows])
-            yield batch, len(rows), rows.size
-
-    def loss(self, params, batch, key):
-        """Cross-entropy of the steps; words become unknown at a rate."""
-        config, (first, *others) = self._config, batch.ids
-        if config.unknown_rate:
-            drawn = jax.random.bernoulli(
-                jax.random.fold_in(key, 99), config.unknown_rate, first.shape
-            )
-            first = jnp.where(drawn & (first > 1) & (first < self.words), 1, first)
-        return parser.loss(
-            params,
-            batch._replace(ids=(first, *others)),
-            activation=config.activation,
-            input_dropout=config.input_dropout,
-            hidden_dropout=config.hidden_dropout,
-            key=key,
-        )
-
-
-class InContext:
-    """Minibatches of sentences of like length, in a random order: the encoder's."""
-
-    def __init__(self, config: Config, sentences, vocabularies, relations, options):
-        self._batches, self.lifted = batches_in_context(
-            sentences, vocabularies, relations, options, config.batch_size
-        )
-        self._steps = [int((batch.steps >= 0).sum()) for batch in self._batches]
-        self.steps, self.updates, self._config = sum(self._steps), len(self._batches), config
-
-    def epoch(self, epoch: int) -> Iterator[tuple[context_parser.Batch, int, int]]:
-        """A minibatch (with a leading axis of 1), 1, and the number of its steps."""
-        order = np.random.default_rng((self._config.seed, epoch)).permutation(self.updates)
-        for number in order:
-            yield (
-                jax.tree.map(lambda leaf: leaf[None], self._batches[number]),
-                1,
-                self._steps[number],
-            )
-
-    def loss(self, params, batch, key) -> Any:
-        """Cross-entropy of the steps."""
-        config = self._config
-        return context_parser.loss(
-            params,
-            batch,
-            activation=config.activation,
-            **dropout_rates(config),
-            key=key,
-        )
-
-
-class Graphs(InContext):
-    """Minibatches of sentences and their trees: those of the scores of arcs."""
-
-    def __init__(self, config: Config, sentences, vocabularies, relations, options):
-        self._batches, self.lifted = graph_batches(
-            sentences, vocabularies, relations, options, config.batch_size // 2
-        )
-        self._steps = [2 * int(batch.length.sum()) for batch in self._batches]
-        self.steps, self.updates, self._config = sum(self._steps), len(self._batches), config
-
-    def loss(self, params, batch, key) -> Any:
-        """``-ln P`` of the trees with their relations, a word."""
-        config = self._config
-        rates = dropout_rates(config)
-        return graph_parser.loss(params, batch, projective=config.projective, **rates, key=key)
 
 
 def make_model(config: Config, vocabularies, relations, options) -> DependencyParser:
@@ -187,14 +94,14 @@ def _run(config: Config, workdir: Path, splits: dict[str, Sentences]) -> dict[st
     options |= {"projective": config.projective} if graph else {"activation": config.activation}
     relations = sorted({r for sentence in splits["train"] for r in sentence.relations})
     vocabularies = vocabularies_of(splits["train"], options, config.min_count)
-    loader = (Graphs if graph else InContext if config.rnn_layers else Windows)(
-        config, splits["train"], vocabularies, relations, options
-    )
+    place = loop.placement(config)
+    loader = loader_of(config)(config, splits["train"], vocabularies, relations, options, place)
     model = make_model(config, vocabularies, relations, options)
     total = config.epochs * loader.updates
     schedule = optimizers.warmup_cosine(config.learning_rate, total)
     optimizer = optax.chain(optimizers.clip(config.clip_norm), optax.adam(schedule, b2=0.99))
-    step = make_train_step(loader.loss, optimizer, stochastic=True, several=True)
+    loss = place.loss(loader.loss, loader.count)
+    step = make_train_step(loss, optimizer, stochastic=True, several=True)
     # The generator of the hardware: it compiles and runs quicker than the default.
     train_key = jax.random.key(config.seed + 1, impl="rbg")
 
@@ -202,7 +109,7 @@ def _run(config: Config, workdir: Path, splits: dict[str, Sentences]) -> dict[st
         return model._replace(params=jax.device_get(params))
 
     training = loop.start_training(
-        config, workdir, model.params, optimizer, train_key, total=total, unit="steps"
+        config, workdir, model.params, optimizer, train_key, total=total, unit="steps", place=place
     )
     with training as (run_state, metrics, bar):
         while run_state.epoch < config.epochs:

@@ -1,0 +1,179 @@
+"""Minibatches of the parsers, in pieces where several devices share them, and their losses.
+
+Each of the three classes gives an epoch's minibatches for calls of the device: arrays with a
+leading axis of minibatches, then one of devices where there are several. Rows that fill up so that
+the devices get equally many are masked, or sentences of no word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+
+from experiments.parser_data import batches_in_context, graph_batches, windows
+from experiments.parsing.config import Config
+from experiments.settings import dropout_rates
+from rntn_jax.models import context_parser, graph_parser, parser
+from rntn_jax.training.devices import DATA, Placement, place
+
+__all__ = ["Graphs", "InContext", "Windows", "loader_of"]
+
+GROUP = 20  # minibatches a dispatch
+
+
+def loader_of(config: Config) -> type[Windows] | type[InContext]:
+    """The minibatches of a model."""
+    if config.model == "graph":
+        return Graphs
+    return InContext if config.rnn_layers else Windows
+
+
+def _shared(x: np.ndarray, count: int, axis: int = 0, fill: int = 0) -> np.ndarray:
+    """``[.., B, ..]`` as ``[count, .., B / count, ..]``, filled up to a multiple of ``count``."""
+    more = [(0, 0)] * x.ndim
+    more[axis] = 0, -x.shape[axis] % count
+    x = np.pad(x, more, constant_values=fill)
+    return np.stack(np.split(x, count, axis=axis))
+
+
+def _placed(where: Placement, batches: Any) -> Any:
+    """Arrays ``[minibatches, devices, ..]`` on the devices."""
+    if where.mesh is None:
+        return batches
+    return place(where.mesh, batches, PartitionSpec(None, DATA))
+
+
+class Windows:
+    """Minibatches of steps in a random order, several a dispatch: the window network's."""
+
+    def __init__(
+        self, config: Config, sentences, vocabularies, relations, options, where: Placement
+    ):
+        self.ids, self.labels, self.lifted = windows(sentences, vocabularies, relations, options)
+        self.steps, self.words = len(self.labels), len(vocabularies[0])
+        self.size = min(config.batch_size, self.steps)
+        self.updates, self._config, self._where = self.steps // self.size, config, where
+
+    def epoch(self, epoch: int) -> Iterator[tuple[parser.Batch, int, int]]:
+        """Minibatches, their number, and that of their steps."""
+        order = np.random.default_rng((self._config.seed, epoch)).permutation(self.steps)
+        order = order[: self.updates * self.size].reshape(self.updates, self.size)
+        for at in range(0, self.updates, GROUP):
+            rows = order[at : at + GROUP]
+            batch = parser.Batch(tuple(column[rows] for column in self.ids), self.labels[rows])
+            yield self._pieces(batch), len(rows), rows.size
+
+    def _pieces(self, batch: parser.Batch) -> parser.Batch:
+        if self._where.mesh is None:
+            return batch
+        batch = batch._replace(mask=np.ones(batch.labels.shape, bool))
+        count = self._where.count
+        pieces = jax.tree.map(lambda x: _shared(x, count, axis=1).swapaxes(0, 1), batch)
+        return _placed(self._where, pieces)
+
+    @staticmethod
+    def count(batch: parser.Batch, aux: Any) -> Any:
+        """What the loss is a mean over."""
+        return batch.mask.sum()
+
+    def loss(self, params, batch, key):
+        """Cross-entropy of the steps; words become unknown at a rate."""
+        config, (first, *others) = self._config, batch.ids
+        if config.unknown_rate:
+            drawn = jax.random.bernoulli(
+                jax.random.fold_in(key, 99), config.unknown_rate, first.shape
+            )
+            first = jnp.where(drawn & (first > 1) & (first < self.words), 1, first)
+        return parser.loss(
+            params,
+            batch._replace(ids=(first, *others)),
+            activation=config.activation,
+            input_dropout=config.input_dropout,
+            hidden_dropout=config.hidden_dropout,
+            key=key,
+        )
+
+
+class InContext:
+    """Minibatches of sentences of like length, in a random order: the encoder's."""
+
+    def __init__(
+        self, config: Config, sentences, vocabularies, relations, options, where: Placement
+    ):
+        batches, self.lifted = self._read(config, sentences, vocabularies, relations, options)
+        self._steps = [self._size(batch) for batch in batches]
+        self._batches = batches if where.mesh is None else [self._pieces(b, where) for b in batches]
+        self.steps, self.updates = sum(self._steps), len(batches)
+        self._config, self._where = config, where
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Any, int, int]]:
+        """A minibatch (with a leading axis of 1), 1, and the number of its steps."""
+        order = np.random.default_rng((self._config.seed, epoch)).permutation(self.updates)
+        for number in order:
+            batch = jax.tree.map(lambda leaf: leaf[None], self._batches[number])
+            yield _placed(self._where, batch), 1, self._steps[number]
+
+    def _read(self, config, sentences, vocabularies, relations, options):
+        return batches_in_context(sentences, vocabularies, relations, options, config.batch_size)
+
+    @staticmethod
+    def _size(batch: context_parser.Batch) -> int:
+        return int((batch.steps >= 0).sum())
+
+    @staticmethod
+    def _pieces(batch: context_parser.Batch, where: Placement) -> context_parser.Batch:
+        sentences, positions, relations, steps = batch
+        return context_parser.Batch(
+            jax.tree.map(lambda x: _shared(x, where.count), sentences),
+            _shared(positions, where.count, axis=1),
+            _shared(relations, where.count, axis=1),
+            _shared(steps, where.count, axis=1, fill=-1),
+        )
+
+    @staticmethod
+    def count(batch: Any, aux: Any) -> Any:
+        """What the loss is a mean over: steps."""
+        return (batch.steps >= 0).sum()
+
+    def loss(self, params, batch, key) -> Any:
+        """Cross-entropy of the steps."""
+        config = self._config
+        return context_parser.loss(
+            params,
+            batch,
+            activation=config.activation,
+            **dropout_rates(config),
+            key=key,
+        )
+
+
+class Graphs(InContext):
+    """Minibatches of sentences and their trees: those of the scores of arcs."""
+
+    def _read(self, config, sentences, vocabularies, relations, options):
+        words = config.batch_size // 2
+        return graph_batches(sentences, vocabularies, relations, options, words)
+
+    @staticmethod
+    def _size(batch: graph_parser.Batch) -> int:
+        return 2 * int(batch.length.sum())
+
+    @staticmethod
+    def _pieces(batch: graph_parser.Batch, where: Placement) -> graph_parser.Batch:
+        return jax.tree.map(lambda x: _shared(x, where.count), batch)
+
+    @staticmethod
+    def count(batch: Any, aux: Any) -> Any:
+        """What the loss is a mean over: words."""
+        return batch.length.sum()
+
+    def loss(self, params, batch, key) -> Any:
+        """``-ln P`` of the trees with their relations, a word."""
+        config = self._config
+        rates = dropout_rates(config)
+        return graph_parser.loss(params, batch, projective=config.projective, **rates, key=key)
