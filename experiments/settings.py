@@ -70,13 +70,17 @@ def devices(what: str, **options: Any) -> Any:
     return option(1, text, free=True, **options)
 
 
-def check_devices(config: Any) -> None:
+def check_devices(config: Any, count: int | None = None) -> None:
     """Checks that rows of minibatches can be shared out equally.
+
+    Args:
+        config: its ``batch_size`` and ``devices``.
+        count: devices that share the rows; None: all.
 
     Raises:
         ValueError: naming both settings.
     """
-    if config.batch_size % config.devices:
+    if config.batch_size % (count or config.devices):
         raise ValueError(
             f"devices={config.devices} cannot share batch_size={config.batch_size} equally"
         )

@@ -65,6 +65,7 @@ NOTHING_TO_COMPILE = {
     ops.check_dropout,
     ops.check_ids,
     ops.sparse_matrix,
+    rnn_lm.vocabulary_specs,
     forest.plan,
     semi_markov.from_bio,
     semi_markov.to_bio,

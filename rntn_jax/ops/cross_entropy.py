@@ -84,7 +84,7 @@ def _safe_logits(logits, labels, where) -> tuple[jax.Array, jax.Array]:
     return logits, labels
 
 
-def _largest(logits) -> jax.Array:
+def largest(logits) -> jax.Array:
     """``[..., 1]``, a constant: what shifts all logits alike has no derivative."""
     top = logits.max(axis=-1, keepdims=True)
     return lax.stop_gradient(jnp.where(jnp.isfinite(top), top, 0))
@@ -93,7 +93,7 @@ def _largest(logits) -> jax.Array:
 def _softmax_cross_entropy_reference(logits, labels, where) -> jax.Array:
     logits, labels = _safe_logits(logits, labels, where)
     # Shifted by the largest before anything is subtracted: exact where all logits are large.
-    top = _largest(logits)
+    top = largest(logits)
     picked = jnp.take_along_axis(logits, labels[..., None], axis=-1) - top
     return masked(jnp.log(jnp.exp(logits - top).sum(-1)) - picked[..., 0], where)
 
@@ -178,12 +178,12 @@ def linear_cross_entropy(
     rows = x.shape[:-1]
     _check_rows(rows, kernel.shape[1], labels=(labels, "int"), where=(where, "bool"))
     where = jnp.ones(rows, bool) if where is None else where
-    (x, labels, where), unsplit = _in_pieces(chunk, labels.size, x, labels, where)
+    (x, labels, where), unsplit = in_pieces(chunk, labels.size, x, labels, where)
     args = vary_like((x, kernel, bias, labels, where))
     return unsplit(_linear_cross_entropy(*args)).reshape(rows)
 
 
-def _in_pieces(
+def in_pieces(
     chunk: int | None, count: int, x, *others
 ) -> tuple[Any, Callable[[jax.Array], jax.Array]]:
     """Rows as ``[pieces, n <= chunk, ...]``, alike in size, padded by zeros; and the inverse."""
@@ -202,7 +202,7 @@ def _in_pieces(
     return parts, lambda nats: nats.reshape(-1)[:count]
 
 
-def _logits(x, kernel, bias, where) -> tuple[jax.Array, jax.Array]:
+def logits_of(x, kernel, bias, where) -> tuple[jax.Array, jax.Array]:
     """Rows without what the mask hides, and their logits ``[n, C]``."""
     dtype = accumulator(x, kernel)
     x = masked(x, where)
@@ -214,7 +214,7 @@ def _linear_cross_entropy_reference(x, kernel, bias, labels, where) -> jax.Array
 
     def one_piece(piece):
         x, labels, where = piece
-        _, logits = _logits(x, kernel, bias, where)
+        _, logits = logits_of(x, kernel, bias, where)
         return _softmax_cross_entropy_reference(logits, labels, where)
 
     return lax.map(one_piece, (x, labels, where))
@@ -243,7 +243,7 @@ def _linear_cross_entropy_bwd(
 
     def one_piece(totals, piece):
         (d_kernel, d_bias), (x, labels, where, g) = totals, piece
-        x, logits = _logits(x, kernel, bias, where)
+        x, logits = logits_of(x, kernel, bias, where)
         logits, labels = _safe_logits(logits, labels, where)
         delta = masked(_error(logits, labels) * masked(g, where)[:, None], where)
         d_kernel = d_kernel + jnp.matmul(x.T, delta, preferred_element_type=dtype)
@@ -301,7 +301,7 @@ def linear_cross_entropy_sum(
     bias = _check_head(x, kernel, bias)
     rows = x.shape[:-1]
     _check_rows(rows, kernel.shape[1], labels=(labels, "int"), weights=(weights, "float"))
-    (x, labels, weights), _ = _in_pieces(chunk, labels.size, x, labels, weights)
+    (x, labels, weights), _ = in_pieces(chunk, labels.size, x, labels, weights)
     return _linear_cross_entropy_sum(*vary_like((x, kernel, bias, labels, weights)))
 
 
@@ -328,10 +328,10 @@ def _linear_cross_entropy_sum_fwd(
     def one_piece(totals, piece):
         (total, d_kernel, d_bias), (x, labels, weights) = totals, piece
         where = weights != 0
-        x, logits = _logits(x, kernel, bias, where)
+        x, logits = logits_of(x, kernel, bias, where)
         logits, labels = _safe_logits(logits, labels, where)
         # As `_softmax_cross_entropy_reference` and `_error`, the exponentials taken once.
-        top = _largest(logits)
+        top = largest(logits)
         powers = jnp.exp(logits - top)
         total_power = powers.sum(axis=-1, keepdims=True)
         picked = jnp.take_along_axis(logits, labels[:, None], axis=-1) - top

@@ -7,9 +7,9 @@ piece as if it were alone, so that no loop of the program waits for another devi
 losses, of what they are means over, and of gradients are taken once, at the end. The result is that
 of one device with the whole minibatch, but for rounding.
 
-Parameters may be sharded over a second axis of the mesh, which is left to XLA: the vocabulary of a
-language model, by ``place(mesh, params, specs)`` with ``PartitionSpec("vocabulary")`` for the axes
-of the embedding and the head that count words.
+Parameters may be shared out over a second axis of the mesh, ``vocabulary``, by a loss that knows of
+it: that of the language model with `rntn_jax.models.rnn_lm.vocabulary_specs`, of which each device
+then has some words. What cannot be shared out equally is filled up with zeros.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -29,9 +29,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rntn_jax.ops.varying import vary_like
 from rntn_jax.training.keys import is_key
 
+if TYPE_CHECKING:
+    import optax
+
 __all__ = [
     "DATA",
+    "VOCABULARY",
     "Placement",
+    "cut_like",
     "data_mesh",
     "data_parallel",
     "on_host",
@@ -41,6 +46,7 @@ __all__ = [
 ]
 
 DATA = "data"  # the mesh axis along which minibatches are cut
+VOCABULARY = "vocabulary"  # that along which words are shared out
 
 
 def data_mesh(count: int, vocabulary: int = 1) -> Mesh:
@@ -48,8 +54,8 @@ def data_mesh(count: int, vocabulary: int = 1) -> Mesh:
 
     Args:
         count: devices along the axis ``data``, in each process.
-        vocabulary: devices along a second axis of that name, over which `place` may shard
-            parameters; 1: there is no such axis.
+        vocabulary: devices along a second axis of that name, over which parameters are shared out;
+            1: there is no such axis.
 
     Returns:
         A mesh of ``count`` times ``vocabulary`` devices of each process.
@@ -71,7 +77,7 @@ def data_mesh(count: int, vocabulary: int = 1) -> Mesh:
     chosen = np.array([d for p in everyone for d in jax.local_devices(process_index=p)[:needed]])
     if vocabulary == 1:
         return Mesh(chosen, (DATA,))
-    return Mesh(chosen.reshape(-1, vocabulary), (DATA, "vocabulary"))
+    return Mesh(chosen.reshape(-1, vocabulary), (DATA, VOCABULARY))
 
 
 def split_rows(batch: Any, count: int) -> Any:
@@ -123,14 +129,46 @@ def place(mesh: Mesh, tree: Any, spec: Any = None) -> Any:
             of these. None puts the whole of each on every device.
 
     Returns:
-        The pytree of `jax.Array`.
+        The pytree of `jax.Array`; axes that cannot be shared out equally end with zeros.
     """
     if spec is None or isinstance(spec, PartitionSpec):
         sharding = NamedSharding(mesh, spec or PartitionSpec())
-        return jax.tree.map(lambda x: _put(x, sharding), tree)
-    is_spec = lambda x: isinstance(x, PartitionSpec)
-    shardings = jax.tree.map(lambda s: NamedSharding(mesh, s), spec, is_leaf=is_spec)
-    return jax.tree.map(_put, tree, shardings)
+        return jax.tree.map(lambda x: _put(_filled_up(x, sharding), sharding), tree)
+
+    def put(own: PartitionSpec, x: Any) -> Any:
+        return place(mesh, x, own)
+
+    return jax.tree.map(put, spec, tree, is_leaf=lambda x: isinstance(x, PartitionSpec))
+
+
+def _filled_up(x: Any, sharding: NamedSharding) -> Any:
+    """An array whose axes can be shared out equally."""
+    devices = sharding.mesh.shape
+    counts = [1 if axis is None else devices[axis] for axis in sharding.spec]
+    more = [-size % count for size, count in zip(np.shape(x), counts)]
+    if not any(more):
+        return x
+    more += [0] * (np.ndim(x) - len(more))
+    return np.pad(np.asarray(x), [(0, size) for size in more])
+
+
+def cut_like(tree: Any, like: Any) -> Any:
+    """The inverse of the filling up by `place`.
+
+    Args:
+        tree: a pytree of arrays.
+        like: one of arrays, or of anything with a shape, whose shapes are taken.
+
+    Returns:
+        The pytree.
+
+    Example:
+        >>> cut_like(np.arange(4), np.zeros(3)).tolist()
+        [0, 1, 2]
+    """
+    return jax.tree.map(
+        lambda x, own: x if x.shape == own.shape else x[tuple(map(slice, own.shape))], tree, like
+    )
 
 
 def _put(x: Any, sharding: NamedSharding) -> Any:
@@ -180,6 +218,7 @@ class Placement:
 
     Attributes:
         mesh: of `data_mesh`, or None.
+        specs: a pytree of `PartitionSpec` like the parameters; None: each device has all of them.
 
     Example:
         >>> Placement(data_mesh(1)).rows(np.arange(2)).shape
@@ -187,6 +226,7 @@ class Placement:
     """
 
     mesh: Mesh | None = None
+    specs: Any = None
 
     @property
     def count(self) -> int:
@@ -205,11 +245,31 @@ class Placement:
         Returns:
             A loss, of what `rows` returns.
         """
-        return loss if self.mesh is None else data_parallel(loss, self.mesh, count)
+        return loss if self.mesh is None else data_parallel(loss, self.mesh, count, self.specs)
 
     def whole(self, tree: Any) -> Any:
         """Arrays, whole, on every device."""
         return jax.device_put(tree) if self.mesh is None else place(self.mesh, tree)
+
+    def state(self, state: Any, optimizer: optax.GradientTransformation) -> Any:
+        """A `TrainState` on the devices; what is like the parameters lies as they do."""
+        if self.mesh is None or self.specs is None:
+            return self.whole(state)
+        import optax  # whoever loads a model does without
+
+        whole = PartitionSpec()
+        of_optimizer = optax.tree.map_params(
+            optimizer,
+            lambda _, spec: spec,
+            state.opt_state,
+            self.specs,
+            transform_non_params=lambda _: whole,
+        )
+        return place(self.mesh, state, type(state)(self.specs, of_optimizer, whole, whole))
+
+    def params(self, params: Any) -> Any:
+        """Arrays like the parameters, on the devices."""
+        return self.whole(params) if self.specs is None else place(self.mesh, params, self.specs)
 
     def rows(self, batch: Any) -> Any:
         """A minibatch, its rows shared out to the devices."""
@@ -233,6 +293,7 @@ def data_parallel(
     loss: Callable[..., tuple[jax.Array, Any]],
     mesh: Mesh,
     count: Callable[[Any, Any], Any],
+    specs: Any = None,
 ) -> Callable[..., tuple[jax.Array, Any]]:
     """A loss of pieces on all devices, out of a loss of one piece.
 
@@ -245,6 +306,9 @@ def data_parallel(
         loss: ``loss(params, batch) -> (mean, aux)``, with ``key=`` too if it is given one.
         mesh: of `data_mesh`.
         count: ``count(batch, aux)``, how many tokens, trees or rows the mean is over.
+        specs: a pytree of `PartitionSpec` like the parameters, of which each device of the mesh's
+            other axes then has a share; the loss knows of these axes, and gives the same numbers
+            on all of their devices. None: each device has the whole of all.
 
     Returns:
         ``parallel(params, pieces, key=None) -> (mean, aux)``, to be used as ``loss`` is, by
@@ -261,10 +325,12 @@ def data_parallel(
         (1.5, [6.0])
     """
     split, whole = PartitionSpec(DATA), PartitionSpec()
+    of_params = whole if specs is None else specs
 
     def on_one(differentiated, params, piece, key):
         device = lax.axis_index(DATA)
-        params = vary_like(params, device)  # so that nothing is summed before the end
+        own = lambda tree: jax.tree.map(lambda x: vary_like(x, device), tree)
+        params = own(params)  # so that nothing is summed before the end
         piece = jax.tree.map(lambda x: x[0], piece)
         options = {} if key is None else {"key": jax.random.fold_in(key, device)}
 
@@ -277,19 +343,19 @@ def data_parallel(
             (total, (weight, aux)), grads = jax.value_and_grad(weighted, has_aux=True)(params)
         else:
             (total, (weight, aux)), grads = weighted(params), None
-        total, weight, grads = lax.psum((total, vary_like(weight, device), grads), DATA)
+        total, weight, grads = lax.psum((total, own(weight), grads), DATA)
         scale = 1 / jnp.maximum(weight, 1)
         grads = jax.tree.map(lambda g: (g * scale).astype(g.dtype), grads)
         aux = jax.tree.map(lambda x: jnp.asarray(x)[None], aux)
-        return total * scale, vary_like(aux, device), grads
+        return total * scale, own(aux), grads
 
     def on_all(differentiated, params, pieces, key):
         return jax.shard_map(
             partial(on_one, differentiated),
             mesh=mesh,
-            in_specs=(whole, split, whole),
-            out_specs=(whole, split, whole),
-            axis_names={DATA},
+            in_specs=(of_params, split, whole),
+            out_specs=(whole, split, of_params if differentiated else whole),
+            axis_names={DATA} if specs is None else set(mesh.axis_names),
         )(params, pieces, key)
 
     @jax.custom_vjp

@@ -102,6 +102,7 @@ class RunState:
         self._checkpointer = Checkpointer(folder, keep=keep) if processes.is_first() else None
 
         arrays = state, mean, best, carry
+        self._shapes = jax.eval_shape(lambda: (state, mean))
         found = None if self._checkpointer is None else self._checkpointer.restore(arrays)
         said = processes.from_first(None if found is None else found[1:])
         self.resumed, self.skipped_checkpoints = said is not None, []
@@ -110,15 +111,16 @@ class RunState:
             self._set_progress(said[0], folder)
         arrays = processes.agreed(arrays if found is None else found[0])
         if self.resumed or placement.mesh is not None:
-            self.state, self._mean = placement.whole(arrays[:2])
+            self.state = placement.state(arrays[0], optimizer)
+            self._mean = None if arrays[1] is None else placement.params(arrays[1])
             self.best = placement.local(jax.device_put(arrays[2]))
         else:
             self.state, self._mean, self.best, _ = arrays
         self.carry = placement.rows(arrays[3])
 
     def _arrays(self) -> tuple[Any, Any, Any, Any]:
-        host = devices.on_host((self.state, self._mean, self.best))
-        return *host, self._placement.joined(self.carry)
+        *host, best = devices.on_host((self.state, self._mean, self.best))
+        return *devices.cut_like((*host,), self._shapes), best, self._placement.joined(self.carry)
 
     @property
     def params(self) -> Any:
@@ -126,7 +128,8 @@ class RunState:
 
         As this process's first device has them; with parts on other devices all processes must ask.
         """
-        return self._placement.local(self.state.params if self._mean is None else self._mean)
+        own = self._placement.local(self.state.params if self._mean is None else self._mean)
+        return devices.cut_like(own, self._shapes[0].params)
 
     def _set_progress(self, progress: dict[str, Any], folder: str | os.PathLike[str]) -> None:
         """Takes over how far the run of a checkpoint had come."""

@@ -21,6 +21,7 @@ from rntn_jax.models.rnn_lm.params import (
     from_source_003,
     init,
     initial_carry,
+    vocabulary_specs,
 )
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "perplexity",
     "score",
     "states",
+    "vocabulary_specs",
 ]
 
 

@@ -19,6 +19,7 @@ from rntn_jax.ops import (
     linear_cross_entropy_sum,
 )
 from rntn_jax.ops.checks import check
+from rntn_jax.ops.vocabulary_shards import Shards, sharded_cross_entropy, sharded_embed
 from rntn_jax.recurrent import rnn
 from rntn_jax.sequences import SequenceBatch
 from rntn_jax.shapes import shapes_repr
@@ -42,6 +43,7 @@ _OPTIONS = (  # static
     "recurrent_dropout",
     "output_dropout",
     "remat_every",
+    "shards",
 )
 
 
@@ -77,6 +79,7 @@ def states(
     output_dropout: float = 0.0,
     key: jax.Array | None = None,
     remat_every: int | None = None,
+    shards: Shards | None = None,
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     """Top states, which the head sees, and the carry.
 
@@ -84,6 +87,7 @@ def states(
         params, batch, carry: as in `apply`.
         activation, input_dropout, hidden_dropout, recurrent_dropout, output_dropout, key,
             remat_every: as in `apply`.
+        shards: as in `loss`.
 
     Returns:
         ``([B, T, D], carry)``.
@@ -103,6 +107,7 @@ def states(
         recurrent_dropout=recurrent_dropout,
         output_dropout=output_dropout,
         remat_every=remat_every,
+        shards=shards,
     )
 
 
@@ -119,6 +124,7 @@ def _states(
     recurrent_dropout: float,
     output_dropout: float,
     remat_every: int | None,
+    shards: Shards | None,
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     check_dropout(
         key,
@@ -129,7 +135,10 @@ def _states(
             "output_dropout": output_dropout,
         },
     )
-    x = embed(params.embedding, batch.tokens)
+    if shards is None:
+        x = embed(params.embedding, batch.tokens)
+    else:
+        x = sharded_embed(params.embedding, batch.tokens, shards)
     x = dropout(key, 0, x, input_dropout)
     after = []
     for layer, (cell, state) in enumerate(zip(cells_of(params), carry, strict=True)):
@@ -232,6 +241,7 @@ def loss(
     output_dropout: float = 0.0,
     key: jax.Array | None = None,
     remat_every: int | None = None,
+    shards: Shards | None = None,
 ) -> tuple[jax.Array, Aux]:
     """Mean cross-entropy of the real tokens, in nats.
 
@@ -247,6 +257,8 @@ def loss(
         chunk: rows whose logits exist at a time; None means all.
         activation, input_dropout, hidden_dropout, recurrent_dropout, output_dropout, key,
             remat_every: as in `apply`.
+        shards: inside `jax.shard_map`, where each device has a share of the vocabulary:
+            `vocabulary_specs`.
 
     Returns:
         ``(loss, aux)``.
@@ -274,18 +286,24 @@ def loss(
         output_dropout=output_dropout,
         key=key,
         remat_every=remat_every,
+        shards=shards,
     )
-    check_ids("batch.targets", batch.targets, params.head.b.shape[0], batch.mask)
-    nats, count = _mean_nats(params, h, batch, chunk)
+    if shards is None:
+        check_ids("batch.targets", batch.targets, params.head.b.shape[0], batch.mask)
+    nats, count = _mean_nats(params, h, batch, chunk, shards)
     return nats, Aux(carry, count)
 
 
-@partial(jax.jit, static_argnames=("chunk",))
+@partial(jax.jit, static_argnames=("chunk", "shards"))
 def _mean_nats(
-    params: Params, h: jax.Array, batch: SequenceBatch, chunk: int | None
+    params: Params, h: jax.Array, batch: SequenceBatch, chunk: int | None, shards: Shards | None
 ) -> tuple[jax.Array, jax.Array]:
     count = batch.mask.sum()
     dtype = accumulator(h)
+    if shards is not None:
+        targets, mask = batch.targets, batch.mask
+        nats = sharded_cross_entropy(h, *head_of(params), targets, mask, shards, chunk)
+        return nats.sum() / jnp.maximum(count, 1).astype(dtype), count
     weights = batch.mask.astype(dtype) / jnp.maximum(count, 1).astype(dtype)
     return linear_cross_entropy_sum(h, *head_of(params), batch.targets, weights, chunk), count
 

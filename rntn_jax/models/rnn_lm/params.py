@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from rntn_jax.models.layers import check_config, recurrent_cell
 from rntn_jax.recurrent import Cell
@@ -22,6 +23,7 @@ __all__ = [
     "head_of",
     "init",
     "initial_carry",
+    "vocabulary_specs",
 ]
 
 
@@ -144,3 +146,24 @@ def initial_carry(params: Params, batch_size: int) -> tuple[jax.Array, ...]:
         Zeros, one array ``[B, D]`` for each layer.
     """
     return tuple(jnp.zeros((batch_size, c.b.shape[0]), c.b.dtype) for c in cells_of(params))
+
+
+def vocabulary_specs(params: Params, axis: str) -> Params:
+    """Where parameters lie when the vocabulary is shared out to the devices of a mesh axis.
+
+    Args:
+        params: as `init` makes them.
+        axis: of the mesh.
+
+    Returns:
+        `Params` of `PartitionSpec`: rows of the embedding, columns of the head and its bias; the
+        rest whole.
+
+    Example:
+        >>> params = init(jax.random.key(0), Config(vocab_size=7, embed_dim=2, hidden_dim=3))
+        >>> tuple(vocabulary_specs(params, "words").head.w)
+        (None, 'words')
+    """
+    whole, words = PartitionSpec(), PartitionSpec(axis)
+    w = None if params.head.w is None else PartitionSpec(None, axis)
+    return Params(words, jax.tree.map(lambda _: whole, params.cell), Head(w, words))
