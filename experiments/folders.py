@@ -35,10 +35,15 @@ def default_folder(experiment: str, preset: str, train: str | None = None) -> Pa
         return folder / preset
     path = Path(train).resolve()
     sha = hashlib.sha256(f"{preset}\n{path}\n".encode())
-    if path.is_file() or not path.exists():  # a pipe can be read only once
+    if any(mark in train for mark in "*?[") and not path.exists():
+        pass  # a pattern: --stream
+    elif path.is_file() or not path.exists():  # a pipe can be read only once
         with open(train, "rb") as file:
             while block := file.read(1 << 20):
                 sha.update(block)
+    else:
+        for own in sorted(path.glob("*")):  # of a folder: names, sizes and times
+            sha.update(f"{own.name} {own.stat().st_size} {own.stat().st_mtime_ns}\n".encode())
     stem = re.sub(r"[^\w.-]+", "_", path.stem)[:40] or "run"
     return folder / f"{stem}-{sha.hexdigest()[:8]}"
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,6 +19,7 @@ from rntn_jax.training.devices import Placement, data_mesh
 
 __all__ = [
     "Training",
+    "ahead",
     "check_finite",
     "kept",
     "logs",
@@ -41,14 +44,21 @@ class Training(NamedTuple):
     bar: ProgressBar
 
 
-def placement(config: Any) -> Placement:
+def placement(config: Any, shards: int = 1, specs: Any = None) -> Placement:
     """Where a run lies: ``devices`` of its settings in each process; one device is no mesh.
+
+    Args:
+        config: the settings.
+        shards: so many of the devices share the vocabulary.
+        specs: how parameters then lie; see `Placement`.
 
     Raises:
         ValueError: when there are not so many devices.
     """
-    count = config.devices * jax.process_count()
-    return Placement(data_mesh(config.devices) if count > 1 else None)
+    if config.devices * jax.process_count() == 1:
+        return ONE_DEVICE
+    mesh = data_mesh(config.devices // shards, shards)
+    return Placement(mesh, specs if shards > 1 else None)
 
 
 @contextlib.contextmanager
@@ -166,6 +176,26 @@ def one_behind(calls: Iterable[Item]) -> Iterator[Item]:
         yield from waiting
         waiting = [call]
     yield from waiting
+
+
+def ahead(items: Iterable[Item], count: int = 2) -> Iterator[Item]:
+    """Items made by a thread of its own, so many of them before they are asked for.
+
+    An error in making one comes where the item would have come.
+
+    Example:
+        >>> list(ahead(number * number for number in range(4)))
+        [0, 1, 4, 9]
+    """
+    source, none = iter(items), object()
+    with ThreadPoolExecutor(1, thread_name_prefix="minibatches") as executor:
+        made = collections.deque(executor.submit(next, source, none) for _ in range(count))
+        try:
+            while (item := made.popleft().result()) is not none:
+                made.append(executor.submit(next, source, none))
+                yield item  # type: ignore[misc]
+        finally:
+            executor.shutdown(cancel_futures=True)
 
 
 def take_steps(

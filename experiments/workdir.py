@@ -37,7 +37,10 @@ __all__ = [
 Loaded = TypeVar("Loaded")
 
 # What a run leaves in its folder; `config.json` besides: while it is there, the folder is a run's.
-FILES = ("result.json", "metrics.jsonl", "report.html", "model.safetensors", "environment.json")
+FILES = (
+    "result.json", "metrics.jsonl", "report.html", "model.safetensors", "environment.json",
+    "train.tokens",
+)  # fmt: skip
 _CHECKPOINT = re.compile(r"step-\d{10}\.safetensors")
 _EVENTS = re.compile(r"events\.out\.tfevents\..*")
 _TEMPORARY = re.compile(

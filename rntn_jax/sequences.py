@@ -14,6 +14,7 @@ import numpy as np
 from rntn_jax.shapes import shapes_repr
 
 __all__ = [
+    "Segments",
     "SequenceBatch",
     "buckets",
     "jittered_batches",
@@ -83,6 +84,52 @@ def segments(ids: np.ndarray, batch_size: int, steps: int) -> list[SequenceBatch
     mask[:, :length] = (np.arange(batch_size * length) < pairs).reshape(batch_size, length)
     cuts = [slice(i * steps, (i + 1) * steps) for i in range(count)]
     return [SequenceBatch(full[0][:, cut], full[1][:, cut], mask[:, cut]) for cut in cuts]
+
+
+class Segments(Sequence[SequenceBatch]):
+    """`segments` that are made when they are asked for, of a text that may be larger than memory.
+
+    Args:
+        ids: int ``[N]``, ``N >= 2``, none of them 0; anything that has a length and gives slices,
+            `rntn_jax.data.TokenFile` for example.
+        batch_size: streams, as in `segments`.
+        steps: length of a segment.
+
+    Raises:
+        ValueError: for a text of fewer than two tokens, or sizes below 1.
+
+    Example:
+        >>> first, last = Segments(np.arange(1, 10), batch_size=2, steps=3)
+        >>> first.tokens.tolist(), last.targets.tolist()
+        ([[1, 2, 3], [5, 6, 7]], [[5, 0, 0], [9, 0, 0]])
+    """
+
+    def __init__(self, ids: Any, batch_size: int, steps: int):
+        if len(ids) < 2:
+            raise ValueError(f"a text of {len(ids)} tokens leaves nothing to predict")
+        for name, value in (("batch_size", batch_size), ("steps", steps)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self._ids, self._steps, self._pairs = ids, steps, len(ids) - 1
+        self._rows = min(batch_size, self._pairs)
+        self._length = -(-self._pairs // self._rows)
+        self._count = -(-self._length // steps)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: Any) -> Any:
+        if not -len(self) <= number < len(self):
+            raise IndexError(number)
+        first = number % len(self) * self._steps
+        size = min(self._steps, self._length - first)
+        tokens, targets = np.zeros((2, self._rows, self._steps), np.int32)
+        for row in range(self._rows):
+            begin = row * self._length + first
+            own = self._ids[begin : min(begin + size, self._pairs) + 1]
+            count = max(len(own) - 1, 0)
+            tokens[row, :count], targets[row, :count] = own[:count], own[1:]
+        return SequenceBatch(tokens, targets, tokens > 0)
 
 
 def pad(sentences: Sequence[np.ndarray], start: int, length: int | None = None) -> SequenceBatch:

@@ -26,6 +26,12 @@ class Config:
         ("word", "char"),
         needs=settings.WITH_TRAIN,
     )
+    stream: bool = option(
+        False,
+        "train on a text larger than memory: --train is a file, a folder of files or a pattern, "
+        "whose ids lie in a file of the run's folder; needs --dev",
+        needs=settings.WITH_TRAIN,
+    )
     min_count: int = option(1, "rarer words become <unk>")
     max_sentences: int | None = option(None, "use only that many sentences of each split")
 
@@ -58,7 +64,16 @@ class Config:
 
     chunk: int = option(160, "rows of logits that are computed at a time", group="execution")
     devices: int = settings.devices("streams")
+    vocabulary_shards: int = option(
+        1,
+        "so many of the devices share the words of the embedding and the softmax, instead of the "
+        "streams",
+        free=True,
+    )
     keep_checkpoints: int = option(2, "how many checkpoints to keep")
+    save_steps: int | None = option(
+        None, "save within an epoch too, after so many segments each time", free=True
+    )
     tensorboard: bool = option(False, "also write TensorBoard events (needs the extra)")
 
     def __post_init__(self) -> None:
@@ -74,8 +89,10 @@ class Config:
                 "min_count",
                 "chunk",
                 "devices",
+                "vocabulary_shards",
                 "keep_checkpoints",
                 "patience",
+                "save_steps",
                 "max_sentences",
             ),
             not_negative=("seed", "warmup", "weight_decay", "word_range", "recurrent_scale"),
@@ -92,8 +109,14 @@ class Config:
             raise ValueError(
                 f"tied needs embed_dim = hidden_dim, got {self.embed_dim} and {self.hidden_dim}"
             )
-        settings.check_devices(self)
+        if self.devices % self.vocabulary_shards:
+            raise ValueError(
+                f"vocabulary_shards={self.vocabulary_shards} do not divide devices={self.devices}"
+            )
+        settings.check_devices(self, self.devices // self.vocabulary_shards)
         settings.check_own_files(self)
+        if self.stream and self.dev is None:
+            raise ValueError("stream needs dev: nothing is held out of a text larger than memory")
 
 
 PRESETS: dict[str, dict[str, Any]] = {

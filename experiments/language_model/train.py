@@ -23,18 +23,24 @@ from experiments.language_model.pipeline import (
     read_sentences,
     save_model,
 )
+from experiments.language_model.streaming import encoded
 from experiments.splits import read_corpus
 from experiments.workdir import run_once, write_json
 from rntn_jax import data, sequences
 from rntn_jax.models import rnn_lm
+from rntn_jax.ops.vocabulary_shards import Shards
 from rntn_jax.training import NotFiniteError, make_train_step
+from rntn_jax.training.devices import VOCABULARY
 
 __all__ = ["NotFiniteError", "load_splits", "run"]
 
 
 def load_splits(config: Config) -> dict[str, list[list[str]]]:
-    """Sentences of train, dev and test."""
+    """Sentences of train, dev and test; of dev and test alone where train is streamed."""
     read = partial(read_sentences, level=config.level)
+    if config.stream:
+        files = {"dev": config.dev, "test": config.test}
+        return {name: read(file)[: config.max_sentences] for name, file in files.items() if file}
     splits = read_corpus(config, read, data.demo_text.splits, noun="sentences", in_order=True)
     return {name: sentences[: config.max_sentences] for name, sentences in splits.items()}
 
@@ -53,8 +59,11 @@ def make_optimizer(config: Config, num_updates: int) -> optax.GradientTransforma
     )
 
 
-def make_loss(config: Config):
-    """Mean nats of a segment, given the state before it."""
+def make_loss(config: Config, words: int | None = None):
+    """Mean nats of a segment, given the state before it; of ``words`` where devices share them."""
+    shards = None
+    if words is not None and config.vocabulary_shards > 1:
+        shards = Shards(VOCABULARY, words)
 
     def loss(params, batch, key):
         segment, carry = batch
@@ -69,6 +78,7 @@ def make_loss(config: Config):
             output_dropout=config.output_dropout,
             chunk=config.chunk,
             key=key,
+            shards=shards,
         )
 
     return loss
@@ -85,10 +95,25 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
 
 def _run(config: Config, workdir: Path, splits: dict[str, list[list[str]]]) -> dict[str, Any]:
     """`run` in a folder that is held."""
+    if config.stream:
+        with encoded(config, workdir) as (vocabulary, text):
+            return _train(config, workdir, splits, vocabulary, text)
     words = (w for sentence in splits["train"] for w in (*sentence, END))
     vocabulary = data.Vocabulary.build(words, config.min_count)
-    ids = {name: encode(sentences, vocabulary) for name, sentences in splits.items()}
-    batches = sequences.segments(ids["train"], config.batch_size, config.steps)
+    return _train(config, workdir, splits, vocabulary, encode(splits["train"], vocabulary))
+
+
+def _train(
+    config: Config,
+    workdir: Path,
+    splits: dict[str, list[list[str]]],
+    vocabulary: data.Vocabulary,
+    text: Any,
+) -> dict[str, Any]:
+    """Trains on the ids of a text, an array or a file, and reports."""
+    ids = {name: encode(own, vocabulary) for name, own in splits.items() if name != "train"}
+    make = sequences.Segments if config.stream else sequences.segments
+    batches = make(text, config.batch_size, config.steps)
     total = config.epochs * len(batches)
 
     model_config = rnn_lm.Config(
@@ -101,11 +126,12 @@ def _run(config: Config, workdir: Path, splits: dict[str, list[list[str]]]) -> d
         recurrent_scale=config.recurrent_scale,
     )
     optimizer = make_optimizer(config, total)
-    place = loop.placement(config)
-    loss = place.loss(make_loss(config), lambda _, aux: aux.tokens)
-    train_step = make_train_step(loss, optimizer, stochastic=True)
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
     params = rnn_lm.init(init_key, model_config)
+    specs = rnn_lm.vocabulary_specs(params, VOCABULARY)
+    place = loop.placement(config, config.vocabulary_shards, specs)
+    loss = place.loss(make_loss(config, len(vocabulary)), lambda _, aux: aux.tokens)
+    train_step = make_train_step(loss, optimizer, stochastic=True)
     training = loop.start_training(
         config,
         workdir,
@@ -132,17 +158,22 @@ def _run(config: Config, workdir: Path, splits: dict[str, list[list[str]]]) -> d
             start = time.monotonic()
             losses: list[float] = []
             norms: list[float] = []
-            segments = ((place.rows(batch), 1, number) for number, batch in enumerate(batches))
-            for number, out in loop.take_steps(run_state, step, segments):
+            segments = (
+                (place.rows(batch), 1, (number, int(batch.mask.sum())))
+                for number, batch in enumerate(batches)
+            )
+            if config.stream:
+                segments = loop.ahead(segments)
+            for (number, tokens), out in loop.take_steps(run_state, step, segments):
                 loop.check_finite(out, workdir, f"epoch {epoch}, segment {number}")
                 losses.append(float(out["loss"]))
                 norms.append(float(out["grad_norm"]))
-                tokens, seen = int(batches[number].mask.sum()), float(np.exp(losses[-1]))
-                bar.advance(1, tokens, f"epoch {epoch}", perplexity=seen)
+                bar.advance(1, tokens, f"epoch {epoch}", perplexity=float(np.exp(losses[-1])))
+                if config.save_steps and (number + 1) % config.save_steps == 0:
+                    run_state.save_within_epoch()
             trained = time.monotonic() - start
 
             dev = perplexity(run_state.params, ids["dev"], config.activation, config.batch_size)
-            tokens = sum(int(batch.mask.sum()) for batch in batches)
             metrics.write(
                 run_state.step,
                 epoch=epoch,
@@ -154,7 +185,7 @@ def _run(config: Config, workdir: Path, splits: dict[str, list[list[str]]]) -> d
             better = run_state.finish_epoch(-dev, metrics.rows[-1])
             bar.say(
                 f"epoch {epoch}: perplexity train {np.exp(np.mean(losses)):.2f}, dev {dev:.2f}, "
-                f"{tokens / trained:.0f} tokens/s" + (" *" if better else "")
+                f"{(len(text) - 1) / trained:.0f} tokens/s" + (" *" if better else "")
             )
 
     model = Model(

@@ -9,6 +9,7 @@
 - `DataError`: what all readers raise for a fault in the data, with file, line and column.
 - `corpora`: finds published corpora in a directory or the cache, or downloads them.
 - `read_sentences`: a text, one sentence a line.
+- `shards`, `stream_sentences`, `TokenFile`: texts larger than memory, of several files.
 - `parse_constituents`, `read_parses`: the parses of CoreNLP, Stanza, benepar, ... as binary trees.
 - `read_labelled_text`, `label_tree`: labels of sentences and phrases, into trees for training.
 - `tokenize`, `sentences`: raw text to the tokens of the sentiment treebank; `token_spans`,
@@ -46,6 +47,7 @@ from rntn_jax.data.labelling import LabelledText, label_tree, read_labelled_text
 from rntn_jax.data.parses import parse_constituents, read_parses
 from rntn_jax.data.text import read_sentences
 from rntn_jax.data.text_scores import TextScores, segmentation_scores, text_scores
+from rntn_jax.data.token_files import TokenFile, shards, stream_sentences
 from rntn_jax.data.tokenizer import Span, sentence_spans, sentences, token_spans, tokenize
 from rntn_jax.data.tree import Tree
 from rntn_jax.data.treebank_text import TextToken, TreebankText, treebank_text
@@ -71,6 +73,7 @@ __all__ = [
     "Span",
     "TextScores",
     "TextToken",
+    "TokenFile",
     "Tree",
     "TreebankText",
     "Vocabulary",
@@ -101,6 +104,8 @@ __all__ = [
     "segmentation_scores",
     "sentence_spans",
     "sentences",
+    "shards",
+    "stream_sentences",
     "text_scores",
     "token_attributes",
     "token_spans",

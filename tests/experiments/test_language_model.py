@@ -17,7 +17,7 @@ from experiments.language_model.pipeline import encode, load_model, perplexity, 
 from experiments.workdir import RunMismatchError, read_json
 from rntn_jax import data, sequences
 from rntn_jax.models import rnn_lm
-from rntn_jax.training import CheckpointError, read_metrics
+from rntn_jax.training import CheckpointError, RunState, read_metrics
 from tests.helpers import assert_close, enable_x64
 
 CONFIG = Config(
@@ -252,3 +252,40 @@ def test_two_devices_train_the_model_of_one(trained, tmp_path):
     rows = [read_metrics(tmp_path / name / "metrics.jsonl") for name in "12"]
     for mine, other in zip(*rows, strict=True):
         assert mine["train_perplexity"] == pytest.approx(other["train_perplexity"], rel=1e-5)
+
+
+def test_a_streamed_text_trains_as_one_in_memory_and_goes_on_within_an_epoch(tmp_path, monkeypatch):
+    splits = data.demo_text.splits()
+    lines = [" ".join(sentence) + "\n" for sentence in splits["train"][:60]]
+    (tmp_path / "parts").mkdir()
+    for number in range(3):
+        part = lines[20 * number : 20 * (number + 1)]
+        (tmp_path / "parts" / f"{number}.txt").write_text("".join(part))
+    (tmp_path / "whole.txt").write_text("".join(lines))
+    (tmp_path / "dev.txt").write_text("".join(" ".join(own) + "\n" for own in splits["dev"][:10]))
+    config = Config(
+        train=str(tmp_path / "whole.txt"),
+        dev=str(tmp_path / "dev.txt"),
+        epochs=2,
+        embed_dim=4,
+        hidden_dim=4,
+        batch_size=4,
+        steps=8,
+    )
+    expected = train.run(config, tmp_path / "memory")
+    config = dataclasses.replace(config, train=str(tmp_path / "parts"), stream=True, save_steps=3)
+    saved = RunState.save_within_epoch
+
+    def stop(state: RunState) -> None:
+        saved(state)
+        if state.epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunState, "save_within_epoch", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train.run(config, tmp_path / "streamed")
+    found = train.run(config, tmp_path / "streamed")
+    for name in ("dev_perplexity", "epoch", "vocabulary", "parameters"):
+        assert found[name] == expected[name]
+    assert (tmp_path / "streamed" / "train.tokens").exists()
