@@ -37,6 +37,7 @@ STOPPED = (130, 143)
 LONGEST = 60  # pauses, of the first one
 SOUND = 300.0  # seconds; who ran that long was well
 GRACE = 60.0  # seconds from SIGTERM to SIGKILL
+NOTICE = 1.0  # seconds in which the others notice that one has died
 _PIPE = "RNTN_JAX_SUPERVISOR"  # a descriptor that ends when the supervisor does
 
 
@@ -232,7 +233,7 @@ def _watch(workers: list[_Worker], came: list[int], heartbeat: int) -> tuple[int
         if any(codes) and all(code in (None, *STOPPED) for code in codes) and None in codes:
             return _stop(workers, [signal.SIGTERM])  # somebody else has sent it
         if any(codes):
-            time.sleep(1.0)  # the others notice too; who was first is told by its status
+            time.sleep(NOTICE)  # who was first is told by its status
             return _verdict(workers)
         for number, worker in enumerate(workers):
             if not _stands_still(worker.process.pid):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -22,16 +23,17 @@ options = dict(a[2:].split("=") for a in sys.argv[1:] if "=" in a)
 number, folder = int(options.get("process_id", 0)), options["folder"]
 marks = os.path.join(folder, f"started-{number}")
 attempt = os.path.getsize(marks) if os.path.exists(marks) else 0
-open(marks, "a").write("x")
 open(os.path.join(folder, f"pid-{number}"), "w").write(str(os.getpid()))
+open(marks, "a").write("x")
 """
 SUPERVISOR = """
-import sys
+import os, sys
 from absl import flags
 from experiments import processes
 processes.define()
 flags.FLAGS(["main", "--pause=0.01", *sys.argv[4:]])
 processes.GRACE = 5.0
+processes.NOTICE = float(os.environ.get("NOTICE", "1"))
 command = [sys.executable, "-I", "-S", "-c", sys.argv[1], f"--folder={sys.argv[2]}"]
 sys.exit(processes.supervise(command, int(sys.argv[3])))
 """
@@ -126,6 +128,74 @@ time.sleep(60)
     os.kill(process.pid if to == "supervisor" else pids(tmp_path)[1], signal.SIGTERM)
     assert answer(process) == (143, "")
     assert attempts(tmp_path) == 1
+
+
+# Each worker sums up numbers, and goes on from what it has on the disk: a run without JAX. It does
+# not end before it has been struck as often as it is to be.
+COUNTING = """
+state = os.path.join(folder, f"state-{number}")
+total, step = map(int, open(state).read().split()) if os.path.exists(state) else (0, 0)
+stop = []
+signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+while step < 400:
+    if step == 300 and attempt < int(os.environ["STRIKES"]):
+        if stop:
+            sys.exit(143)
+        time.sleep(0.002)
+        continue
+    step += 1
+    total = (31 * total + step) % 1000003
+    with open(state + ".tmp", "w") as file:
+        file.write(f"{total} {step}")
+    os.replace(state + ".tmp", state)
+    if stop:
+        sys.exit(143)
+    time.sleep(0.002)
+"""
+
+
+def counted() -> str:
+    total = 0
+    for step in range(1, 401):
+        total = (31 * total + step) % 1000003
+    return f"{total} 400"
+
+
+@pytest.mark.parametrize(
+    ("number", "what", "strikes"),
+    [(1, "SIGKILL", 5), (0, "SIGKILL", 5), (1, "SIGSTOP", 2), (0, "SIGTERM", 5)],
+)
+def test_struck_at_random_moments_it_ends_as_if_it_had_not_been(
+    tmp_path: Path, monkeypatch, number: int, what: str, strikes: int
+):
+    monkeypatch.setenv("NOTICE", "0.05")
+    monkeypatch.setenv("STRIKES", str(strikes))
+    chance, struck = random.Random(f"{what} {number}"), 0
+    begin = lambda: supervisor(tmp_path, COUNTING, "--heartbeat=1", "--restarts=20")
+    process, before = begin(), ["", ""]
+    while struck < strikes:
+        end = time.monotonic() + 120  # until both workers of this attempt have begun
+        while (now := started(tmp_path)) == before or "" in now or len({*map(len, now)}) > 1:
+            assert time.monotonic() < end and process.poll() is None
+            time.sleep(0.002)
+        before, own = now, pids(tmp_path)
+        time.sleep(chance.uniform(0, 0.05))
+        os.kill(own[number], getattr(signal, what))
+        struck += 1
+        if what == "SIGTERM":
+            assert answer(process) == (143, "")
+            process = begin()
+    status, printed = answer(process)
+    assert status == 0, printed
+    assert printed.count("(restart") == (0 if what == "SIGTERM" else strikes)
+    for worker in (0, 1):
+        assert (tmp_path / f"state-{worker}").read_text() == counted()
+
+
+def started(folder: Path) -> list[str]:
+    """A mark for each start of either worker."""
+    paths = [folder / f"started-{number}" for number in (0, 1)]
+    return [path.read_text() if path.exists() else "" for path in paths]
 
 
 def test_ctrl_c_ends_all(tmp_path: Path):
