@@ -11,13 +11,15 @@ import optax
 from jax.sharding import PartitionSpec
 
 from rntn_jax.training import devices, init_state, make_train_step, processes
-from tests.training.device_cases import CASES, PIECES, minibatches
 
 
 def main() -> None:
     folder, (count, number, port) = Path(sys.argv[1]), map(int, sys.argv[2:])
     if count > 1:
         processes.connect(f"127.0.0.1:{port}", count, number)
+    from tests.training.device_cases import CASES, PIECES, minibatches  # which begins with JAX
+
+    assert PIECES % count == 0
     mesh, optimizer = devices.data_mesh(1), optax.sgd(0.1)
     for name, case in CASES.items():
         step = make_train_step(devices.data_parallel(case.loss, mesh, case.count), optimizer)
@@ -31,7 +33,6 @@ def main() -> None:
         if number == 0:
             named = {f"params {k}": x for k, x in enumerate(found)}
             np.savez(folder / f"{name}.npz", losses=losses, **named)
-    assert PIECES % count == 0
 
 
 if __name__ == "__main__":
