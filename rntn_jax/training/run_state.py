@@ -129,7 +129,8 @@ class RunState:
         As this process's first device has them; with parts on other devices all processes must ask.
         """
         own = self._placement.local(self.state.params if self._mean is None else self._mean)
-        return devices.cut_like(own, self._shapes[0].params)
+        shared = self._placement.specs is not None
+        return devices.cut_like(own, self._shapes[0].params) if shared else own
 
     def _set_progress(self, progress: dict[str, Any], folder: str | os.PathLike[str]) -> None:
         """Takes over how far the run of a checkpoint had come."""
