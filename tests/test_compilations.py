@@ -100,7 +100,7 @@ NOTHING_TO_COMPILE = {
 
 def public_functions() -> dict[str, Any]:
     """Every function in the ``__all__`` of the modules that this is about, by its name."""
-    names = ["ops", "recurrent", "recursive"]
+    names = ["ops", "recurrent", "recursive", "recursive.child_sum"]
     for package in (rntn_jax.crf, rntn_jax.models):
         short = package.__name__.removeprefix("rntn_jax.")
         names += [f"{short}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
