@@ -94,9 +94,9 @@ def _in_blocks(block, carry, edge: jax.Array, reverse: bool = False) -> tuple[An
     What comes out of a block has an axis of its steps first, and is joined along it.
     """
     rows, steps, classes, _ = edge.shape
-    size = max(1, _BLOCK // (rows * classes**2))
     if steps * rows * classes**2 <= 2 * _BLOCK:
         return block(carry, 0, steps)
+    size = max(1, _BLOCK // (rows * classes**2))
     whole, rest = divmod(steps, size)
     body = lambda carry, i: block(carry, i * size, size)
     outs = []
