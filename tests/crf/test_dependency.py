@@ -101,6 +101,25 @@ def test_single_precision_is_right_whatever_the_scores(kind):
         np.testing.assert_allclose(p.sum(axis=(1, 2)), length, rtol=1e-5)
 
 
+@pytest.mark.parametrize("single_root", [pytest.param(True, marks=pytest.mark.slow), False])
+def test_entropy_and_divergence_of_all_trees_do_not_feel_the_size_of_scores(single_root):
+    """Trees that tie although their arcs do not: ln Z - E[s] loses three digits more here."""
+    rng, kind = np.random.default_rng(8), kind_of(False, single_root)
+    listed = np.array(trees(4, **kind))
+    ask = jax.jit(lambda p, q: (dependency.entropy(p, **kind), dependency.kl(p, q, **kind)))
+    with enable_x64(False):
+        arc = rng.normal(size=(2, 12, 5, 5)) + 1e4 * rng.integers(-1, 2, size=(12, 5, 5))
+        arc = arc.astype(np.float32)
+        entropy, kl = ask(*(Scores(x, np.full(12, 4)) for x in arc))
+    own = [x[:, listed, np.arange(1, 5)].astype(float).sum(axis=2) for x in arc]
+    log_p, log_q = (x - np.logaddexp.reduce(x, axis=1, keepdims=True) for x in own)
+    right = -(np.exp(log_p) * log_p).sum(axis=1)
+    assert (right > 0.1).sum() > 3
+    # Scores are rounded to 1e-3 before anything is computed; the rest is ours.
+    np.testing.assert_allclose(entropy, right, atol=2e-6)
+    np.testing.assert_allclose(kl, (np.exp(log_p) * (log_p - log_q)).sum(axis=1), atol=5e-6)
+
+
 def test_labels_may_be_left_open():
     """Heads alone stand for all labellings of them: their probability is the sum."""
     rng = np.random.default_rng(5)

@@ -10,7 +10,10 @@ import pytest
 from experiments.notebooks import render
 from tests.helpers import enable_x64
 
-SLOW = {"crf_for_your_tags", "learning_on_a_graph", "tagger_on_flax"}
+SLOW = {
+    *("crf_for_your_tags", "every_structure", "learning_a_grammar", "learning_on_a_graph"),
+    *("reading_digits", "tagger_on_flax"),
+}
 
 
 def test_the_readme_lists_all_notebooks():
@@ -32,6 +35,8 @@ def test_the_readme_lists_all_notebooks():
 def test_notebook_runs(name, monkeypatch):
     """As users run it: its own checks are asserts."""
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    if name == "reading_digits":
+        pytest.importorskip("sklearn", reason="scikit-learn is in the extra `images`")
     with jax.numpy_rank_promotion("allow"):
         jax.config.update("jax_enable_x64", False)  # a notebook may turn it on
         try:

@@ -78,6 +78,25 @@ def test_mode(hmm):
     np.testing.assert_allclose(best[0], table.max())
 
 
+def test_fixed_lag_smoother_and_prediction(hmm):
+    """Of no lag it is the filter, of T - 1 the smoother."""
+    initial, transition, likelihoods = hmm
+    scores = crf.chain.from_hmm(
+        jnp.log(initial), jnp.log(transition), jnp.asarray(likelihoods)[None]
+    )
+    filtered, whole = crf.chain.filtered(scores)[0], crf.chain.marginals(scores).node[0]
+    np.testing.assert_allclose(crf.chain.smoothed(scores, lag=0)[0], filtered, rtol=1e-9)
+    np.testing.assert_allclose(crf.chain.smoothed(scores, lag=T - 1)[0], whole, rtol=1e-9)
+    lagged = crf.chain.smoothed(scores, lag=1)[0]
+    for t in range(T - 1):
+        table = log_joint(initial, transition, likelihoods[: t + 2])
+        p = np.exp(table - logsumexp(table))
+        expected = p.sum(tuple(i for i in range(t + 2) if i != t))
+        np.testing.assert_allclose(lagged[t], expected, rtol=1e-9)
+    ahead = np.asarray(filtered) @ np.linalg.matrix_power(transition, 2)
+    np.testing.assert_allclose(crf.chain.predicted(scores, 2)[0], ahead, rtol=1e-9)
+
+
 def test_matrices_that_change():
     """Ten steps, five states, a matrix a step: the same by another grouping of the states."""
     initial, transition, likelihoods = random_hmm(10, 5, stationary=False)

@@ -94,6 +94,53 @@ def test_both_ways_to_differentiate():
         np.testing.assert_allclose(found, expected, atol=1e-10)
 
 
+# --- Counting: potentials of 1 sum to the number of structures ---
+
+
+def segmentations(n: int, most: int, labels: int) -> int:
+    """Of n tokens into segments of up to so many tokens."""
+    found = [1]
+    for _ in range(n):
+        found.append(labels * sum(found[-most:]))
+    return found[n]
+
+
+def delannoy(n: int, m: int) -> int:
+    """Ways by n steps and m steps, or both at once."""
+    if n == 0 or m == 0:
+        return 1
+    return delannoy(n - 1, m) + delannoy(n, m - 1) + delannoy(n - 1, m - 1)
+
+
+@pytest.mark.slow
+def test_ones_count_structures():
+    """SemiMarkov, DepTree, the matrix-tree theorem, Alignment: rows of other lengths among them."""
+    lengths = np.array([4, 3, 2])
+    count = lambda log_z: np.exp(np.asarray(log_z))
+    of_segments = crf.semi_markov.Scores(jnp.zeros((3, 4, 3, 2)), length=lengths)
+    expected = [segmentations(n, 3, 2) for n in lengths]
+    np.testing.assert_allclose(count(crf.semi_markov.log_partition(of_segments)), expected)
+    arcs = crf.dependency.Scores(jnp.zeros((3, 5, 5)), lengths)
+    for projective, single_root, expected in (
+        (True, True, [30, 7, 2]),
+        (True, False, [55, 12, 3]),
+        (False, True, [64, 9, 2]),
+        (False, False, [125, 16, 3]),
+    ):
+        kind = {"projective": projective, "single_root": single_root}
+        found = count(crf.dependency.log_partition(arcs, **kind))
+        np.testing.assert_allclose(found, expected, rtol=1e-10, err_msg=str(kind))
+    zero = jnp.zeros((2, 3, 4))
+    both = np.array([[3, 4], [2, 3]])
+    found = count(crf.alignment.log_partition(crf.alignment.Scores(zero, zero, zero, both)))
+    # From the first cell of the grid to the last.
+    np.testing.assert_allclose(found, [delannoy(2, 3), delannoy(1, 2)], rtol=1e-10)
+    labelled = crf.constituency.Scores(jnp.zeros((3, 5, 5, 2)), lengths)
+    catalan = np.array([5, 2, 1])  # of trees, of 2 n - 1 nodes with two labels each
+    found = count(crf.constituency.log_partition(labelled))
+    np.testing.assert_allclose(found, catalan * 2.0 ** (2 * lengths - 1), rtol=1e-10)
+
+
 # --- TreeCRF, of one label ---
 
 

@@ -23,11 +23,19 @@ from rntn_jax.crf.nats import Nats
 from rntn_jax.ops.logspace import finite_max
 from rntn_jax.ops.varying import vary_like
 
-__all__ = ["best_heads", "random_heads"]
+__all__ = ["best_heads", "less_at_root", "random_heads"]
 
 
-def _less_at_root(arc: Nats, single_root: bool) -> Nats:
-    """Arcs at the root made so low that a tree has as few of them as it can."""
+def less_at_root(arc: Nats, single_root: bool) -> Nats:
+    """Arcs at the root made so low that a tree has as few of them as it can.
+
+    Args:
+        arc: ``[B, T + 1, T]`` as `elimination.complete` gives them.
+        single_root: whether to do so; else the arcs stay.
+
+    Returns:
+        The same distribution over the trees with the least arcs at the root.
+    """
     if not single_root:
         return arc
     less = rarity(Nats(arc.whole - finite_max(arc.whole, axis=1), arc.fraction))
@@ -58,7 +66,7 @@ def best_heads(arc: Nats, single_root: bool) -> jax.Array:
     Returns:
         int32 ``[B, T]``.
     """
-    arc = _less_at_root(arc, single_root)
+    arc = less_at_root(arc, single_root)
     batch, size, _ = arc.whole.shape
     rows, every = jnp.arange(batch)[:, None], jnp.arange(size, dtype=jnp.int32)[None]
     strides = range(size.bit_length())
@@ -137,7 +145,7 @@ def random_heads(key: jax.Array, arc: Nats, single_root: bool, count: int) -> ja
     Returns:
         int32 ``[count, B, T]``.
     """
-    arc = _less_at_root(arc, single_root)
+    arc = less_at_root(arc, single_root)
     batch, size, words = arc.whole.shape
     rows, every = jnp.arange(batch)[:, None], jnp.arange(size, dtype=jnp.int32)
 
