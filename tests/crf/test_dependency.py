@@ -120,6 +120,43 @@ def test_entropy_and_divergence_of_all_trees_do_not_feel_the_size_of_scores(sing
     np.testing.assert_allclose(kl, (np.exp(log_p) * (log_p - log_q)).sum(axis=1), atol=5e-6)
 
 
+@pytest.mark.slow
+def test_gradients_of_entropy_and_divergence_of_all_trees():
+    """Against all trees, an arc of them forbidden; a word less in the second row."""
+    length, kind = np.array([3, 2]), kind_of(False, True)
+    arc, other = random(9, 3, 2), random(10, 3, 2)
+    arc[0, 1, 3] = -np.inf
+    listed = [np.array(trees(n, **kind)) for n in length]
+
+    def ours(arc):
+        p, q = Scores(arc, length), Scores(other, length)
+        found = dependency.entropy(p, **kind), dependency.kl(p, q, **kind)
+        return jnp.stack(found).sum(axis=0) @ jnp.array([1.0, 3.0]) + found[1].sum()
+
+    def theirs(arc):
+        value = 0.0
+        for row, (n, weight) in enumerate(zip(length, (1.0, 3.0))):
+            heads, words = listed[row], jnp.arange(1, n + 1)[None]
+            own = arc[row][heads, words].sum(axis=1)
+            q = jax.nn.log_softmax(jnp.asarray(other)[row][heads, words].sum(axis=1))
+            alive = np.isfinite(np.asarray(own_scores[row]))
+            log_p = jax.nn.log_softmax(own[alive])
+            p = jnp.exp(log_p)
+            kl = (p * (log_p - q[alive])).sum()
+            value += weight * (kl - (p * log_p).sum()) + kl
+        return value
+
+    own_scores = [
+        arc[r][x, np.arange(1, n + 1)].sum(1) for r, (x, n) in enumerate(zip(listed, length))
+    ]
+    found, right = (
+        jax.jit(jax.value_and_grad(ours))(arc),
+        jax.value_and_grad(theirs)(jnp.asarray(arc)),
+    )
+    np.testing.assert_allclose(found[0], right[0], rtol=1e-10)
+    np.testing.assert_allclose(found[1], right[1], atol=1e-10)
+
+
 def test_labels_may_be_left_open():
     """Heads alone stand for all labellings of them: their probability is the sum."""
     rng = np.random.default_rng(5)
