@@ -2,7 +2,7 @@
 
 torch-struct, SuPar, flash-semicrf and NetworkX (flag ``--peers_python``), Python 3.11::
 
-    pip install torch==2.13.0 torch-struct==0.5 flash-semicrf==0.2.0 networkx==3.4.2
+    pip install torch==2.13.0 torch-struct==0.5 flash-semicrf==0.2.0 networkx==3.6.1
     pip install --no-deps supar==1.1.4
 
 (of SuPar only its structures are imported, so that nothing it needs for its parsers is missed), and

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rntn_jax.crf.dependency.elimination import LOGS, eliminate, rarity
+from rntn_jax.crf.dependency.elimination import LOGS, eliminate, rarity, sentences_last
 from rntn_jax.crf.nats import Nats
 from rntn_jax.ops.logspace import finite_max
 from rntn_jax.ops.varying import vary_like
@@ -155,7 +155,8 @@ def random_heads(key: jax.Array, arc: Nats, single_root: bool, count: int) -> ja
         turned = Nats(
             *(jnp.concatenate([x[:, :1], jnp.roll(x[:, 1:], -word, 1)], 1) for x in turned)
         )
-        _, (p, _) = eliminate(LOGS, turned, words - 1, False)
+        _, (p, _) = eliminate(LOGS, sentences_last(turned), words - 1, False)
+        p = Nats(*(x.swapaxes(1, 2) for x in p))
 
         def back(e: Nats, inputs):
             k, p = inputs

@@ -38,10 +38,21 @@ import numpy as np
 from jax import lax
 
 from rntn_jax.crf.constituency.tables import segments, widen
+from rntn_jax.crf.dependency import scaled
 from rntn_jax.crf.nats import Nats, log_sum, to_nats
 from rntn_jax.ops.logspace import finite_max, logsumexp
 
-__all__ = ["LEFT", "OPEN", "RIGHT", "Chart", "Found", "log_partition", "reference", "sweep"]
+__all__ = [
+    "LEFT",
+    "OPEN",
+    "RIGHT",
+    "Chart",
+    "Found",
+    "in_logs",
+    "log_partition",
+    "reference",
+    "sweep",
+]
 
 LEFT, RIGHT, OPEN = 0, 1, 2  # what a pair of spans that meet makes: L, R, O
 
@@ -274,19 +285,37 @@ def log_partition(arc: Nats, length: jax.Array, single_root: bool) -> Nats:
     Returns:
         `Nats` ``[B]``.
     """
-    chart, _ = sweep(Nats(*(x[None] for x in arc)), single_root)
-    return Nats(*(x[0] for x in whole_sentences(chart, length)))
+    return _log_partition_fwd(arc, length, single_root)[0]
 
 
 class _LogPartitionResiduals(NamedTuple):
+    arc: Nats  # [B, T + 1, T + 1]
     length: jax.Array  # [B]
-    chart: Chart
+    found: scaled.Sums
+
+
+def in_logs(arc: Nats, length: jax.Array, single_root: bool) -> tuple[Nats, Chart]:
+    """``ln Z [B]`` by sums of logarithms, right whatever the scores; and the chart.
+
+    Args:
+        arc: scores of arcs, as said above.
+        length: int ``[B]``, words.
+        single_root: whether one word hangs from the root.
+
+    Returns:
+        `Nats` ``[B]``, and what `sweep` finds.
+    """
+    chart, _ = sweep(Nats(*(x[None] for x in arc)), single_root)
+    return Nats(*(x[0] for x in whole_sentences(chart, length))), chart
 
 
 def _log_partition_fwd(arc, length, single_root) -> tuple[Nats, _LogPartitionResiduals]:
-    chart, _ = sweep(Nats(*(x[None] for x in arc)), single_root)
-    total = Nats(*(x[0] for x in whole_sentences(chart, length)))
-    return total, _LogPartitionResiduals(length, chart)
+    found = scaled.sums(arc, length, single_root)
+    # Outside of the branches, where XLA runs it as fast as it can.
+    total = lax.cond(
+        found.sure.all(), lambda: found.total, lambda: in_logs(arc, length, single_root)[0]
+    )
+    return total, _LogPartitionResiduals(arc, length, found)
 
 
 def _shares(parts: Nats) -> jax.Array:
@@ -297,12 +326,23 @@ def _shares(parts: Nats) -> jax.Array:
 
 
 def _log_partition_bwd(single_root, res, cotangent: Nats) -> tuple[Nats, None]:
-    length, chart = res
+    arc, length, found = res
+    grad = scaled.arc_marginals(found, length, single_root, cotangent.fraction)
+    slow = lambda: _marginals_in_logs(arc, length, single_root, cotangent.fraction)
+    grad = lax.cond(found.sure.all(), lambda: grad, slow)
+    return Nats(jnp.zeros_like(grad), grad), None
+
+
+def _marginals_in_logs(
+    arc: Nats, length: jax.Array, single_root: bool, cotangent: jax.Array
+) -> jax.Array:
+    """Probabilities of arcs ``[B, T + 1, T + 1]`` times the cotangents."""
+    _, chart = in_logs(arc, length, single_root)
     chart = Chart(*(Nats(*(x[:1] for x in part)) for part in chart))
     _, _, size, batch, _ = chart.first.whole.shape
     g = Chart(*(jnp.zeros_like(part.whole[0]) for part in chart))
     rows = jnp.arange(batch)
-    g = g._replace(first=g.first.at[OPEN, length, rows, 0].set(cotangent.fraction))
+    g = g._replace(first=g.first.at[OPEN, length, rows, 0].set(cotangent))
 
     def reached(g, kind, table, width, columns):
         """``g`` of the spans of this width, as first or as second part."""
@@ -342,8 +382,7 @@ def _log_partition_bwd(single_root, res, cotangent: Nats) -> tuple[Nats, None]:
     i, j = np.indices((size, size))
     rows = jnp.arange(batch)[:, None, None]
     both = to_right[abs(j - i), rows, np.minimum(i, j)], to_left[abs(j - i), rows, np.minimum(i, j)]
-    grad = jnp.where((i < j)[None], both[0], both[1])
-    return Nats(jnp.zeros_like(grad), grad), None
+    return jnp.where((i < j)[None], both[0], both[1])
 
 
 log_partition.defvjp(_log_partition_fwd, _log_partition_bwd)

@@ -42,7 +42,14 @@ from jax import lax
 from rntn_jax.crf.nats import Nats, log_sum, to_nats
 from rntn_jax.ops.logspace import finite_max, normalize, safe_log
 
-__all__ = ["complete", "eliminate", "log_partition", "marginals", "reference"]
+__all__ = [
+    "complete",
+    "eliminate",
+    "log_partition",
+    "marginals",
+    "reference",
+    "sentences_last",
+]
 
 MIN_PIVOT = 1e-18  # its square is a float32 still
 MAX_NATS = 1e30  # of what is possible
@@ -147,74 +154,74 @@ def eliminate(
 ) -> tuple[Any, tuple[Any, Any]]:
     """The weights left when the first words are gone; where they went, and their pivots.
 
+    Sentences stand last, so that loops over them are in order however few words are left.
+
     Args:
         algebra: of the weights.
-        w: ``[B, M + 1, M]``, of heads (0 the root) and words.
+        w: ``[M + 1, M, B]``, of heads (0 the root) and words.
         count: how many are eliminated.
         without_root: whether pivots leave out the root, whose arcs are infinitely small.
 
     Returns:
-        ``(weights left, (heads of the eliminated, pivots))``.
+        ``(weights left, (heads of the eliminated [count, M + 1, B], pivots [count, B]))``.
     """
-    heads = jnp.arange(jax.tree.leaves(w)[0].shape[1])
+    heads = jnp.arange(jax.tree.leaves(w)[0].shape[0])
     apart = heads[:, None] != heads[None, 1:]
 
     def step(w, k):
-        column = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, k, 2, False), w)
-        row = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, k + 1, 1, False), w)
-        pivot = jax.tree.map(lambda x: x[:, 1:], column) if without_root else column
-        pivot = algebra.total(pivot, 1)
-        p = algebra.over(column, jax.tree.map(lambda x: x[:, None], pivot))
+        column = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, k, 1, False), w)
+        row = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, k + 1, 0, False), w)
+        pivot = jax.tree.map(lambda x: x[1:], column) if without_root else column
+        pivot = algebra.total(pivot, 0)
+        p = algebra.over(column, jax.tree.map(lambda x: x[None], pivot))
         through = algebra.times(
-            jax.tree.map(lambda x: x[:, :, None], p), jax.tree.map(lambda x: x[:, None], row)
+            jax.tree.map(lambda x: x[:, None], p), jax.tree.map(lambda x: x[None], row)
         )
         stays = apart & (heads != k + 1)[:, None]
-        return algebra.where(stays[None], algebra.plus(w, through)), (p, pivot)
+        return algebra.where(stays[..., None], algebra.plus(w, through)), (p, pivot)
 
     return lax.scan(step, w, jnp.arange(count))
 
 
 def _escapes(algebra: Algebra, w: Any, without_root: bool) -> tuple[Any, list[Any]]:
-    """``e [B, M, M]``, ``[h, d]``, nothing on the diagonal; and pivots ``[steps, B]``.
+    """``e [M, M, B]``, ``[h, d]``, nothing on the diagonal; and pivots ``[steps, B]``.
 
     The pivots of a batch of ``B`` are the first ``B`` columns of each list; the others are those of
     the halves in other orders.
     """
-    batch, _, words = jax.tree.leaves(w)[0].shape
+    _, words, batch = jax.tree.leaves(w)[0].shape
     if words == 1:
-        pivot = jax.tree.map(lambda x: x[:, 0, 0], w)
-        nothing = jax.tree.map(lambda x: x[:, 1:], algebra.where(False, w))
+        pivot = jax.tree.map(lambda x: x[0, 0], w)
+        nothing = jax.tree.map(lambda x: x[1:], algebra.where(False, w))
         return nothing, [jax.tree.map(lambda x: x[None], pivot)]
     if words % 2:  # one more, which hangs from the first
         w = _with_one_more(algebra, w)
     half = (words + 1) // 2
-    turned = jax.tree.map(lambda x: jnp.roll(x, half, 2), w)
-    turned = jax.tree.map(
-        lambda x: jnp.concatenate([x[:, :1], jnp.roll(x[:, 1:], half, 1)], 1), turned
-    )
-    both = jax.tree.map(lambda *x: jnp.concatenate(x), w, turned)
+    turned = jax.tree.map(lambda x: jnp.roll(x, half, 1), w)
+    turned = jax.tree.map(lambda x: jnp.concatenate([x[:1], jnp.roll(x[1:], half, 0)]), turned)
+    both = jax.tree.map(lambda *x: jnp.concatenate(x, 2), w, turned)
     left, (p, pivots) = eliminate(algebra, both, half, without_root)
     root_and_kept = np.r_[0, half + 1 : 2 * half + 1]
-    kept = jax.tree.map(lambda x: x[:, root_and_kept, half:], left)
+    kept = jax.tree.map(lambda x: x[root_and_kept, half:], left)
     inner, more = _escapes(algebra, kept, without_root)
 
     def back(e, inputs):
         """``e(k, .)`` of one word more, from those of the words eliminated after it."""
         k, p = inputs
-        through = jax.tree.map(lambda x: x[:, 1:, None], p)
-        found = algebra.total(algebra.times(through, e), 1)
-        found = algebra.plus(jax.tree.map(lambda x: x[:, :1], p), found)
-        put = lambda x, y: lax.dynamic_update_index_in_dim(x, y, k, 1)
+        through = jax.tree.map(lambda x: x[1:, None], p)
+        found = algebra.total(algebra.times(through, e), 0)
+        found = algebra.plus(jax.tree.map(lambda x: x[:1], p), found)
+        put = lambda x, y: lax.dynamic_update_index_in_dim(x, y, k, 0)
         return jax.tree.map(put, e, found), None
 
     nothing = algebra.where(False, inner)
-    e = jax.tree.map(lambda *x: jnp.concatenate(x, 1), nothing, inner)
+    e = jax.tree.map(lambda *x: jnp.concatenate(x), nothing, inner)
     e, _ = lax.scan(back, e, (jnp.arange(half), p), reverse=True)
 
     def assemble(e):
         """The second half's columns are of the first order, the first half's of the other."""
-        second, first = e[:batch], jnp.roll(e[batch:], half, 1)
-        return jnp.concatenate([first, second], 2)[:, :words, :words]
+        second, first = e[..., :batch], jnp.roll(e[..., batch:], half, 0)
+        return jnp.concatenate([first, second], 1)[:words, :words]
 
     return jax.tree.map(assemble, e), [pivots, *more]
 
@@ -223,16 +230,21 @@ def _with_one_more(algebra: Algebra, w: Any) -> Any:
     """Another word, whose head is the first."""
 
     def wider(x: jax.Array, zero: float, one: float) -> jax.Array:
-        x = jnp.pad(x, ((0, 0), (0, 1), (0, 1)), constant_values=zero)
-        return x.at[:, 1, -1].set(one)
+        x = jnp.pad(x, ((0, 1), (0, 1), (0, 0)), constant_values=zero)
+        return x.at[1, -1].set(one)
 
     return jax.tree.map(wider, w, algebra.zero, algebra.one)
 
 
 def _with_root(algebra: Algebra, e: Any) -> Any:
     """``e`` of the heads, the root among them."""
-    above = ((0, 0), (1, 0), (0, 0))
+    above = ((1, 0), (0, 0), (0, 0))
     return jax.tree.map(lambda x, one: jnp.pad(x, above, constant_values=one), e, algebra.one)
+
+
+def sentences_last(w: Any) -> Any:
+    """``[M + 1, M, B]`` of ``[B, M + 1, M]``."""
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 2), w)
 
 
 def rarity(arc: Nats) -> jax.Array:
@@ -262,23 +274,24 @@ def _answer(arc: Nats, single_root: bool) -> _Answer:
     batch, words = len(subtracted), whole.shape[2]
 
     def products(relative: Nats) -> tuple[_Answer, jax.Array]:
-        w = jnp.exp(relative.whole + relative.fraction)
+        w = sentences_last(jnp.exp(relative.whole + relative.fraction))
         e, pivots = _escapes(PRODUCTS, w, single_root)
         enough = [
             (x >= MIN_PIVOT).reshape(x.size // max(batch, 1), batch).all(axis=0) for x in pivots
         ]
         sure = jnp.stack(enough).all(axis=0)
         total = jnp.concatenate([safe_log(x[:, :batch]) for x in pivots]).sum(axis=0)
-        p = normalize((w * _with_root(PRODUCTS, e)).swapaxes(1, 2)).swapaxes(1, 2)
+        p = normalize((w * _with_root(PRODUCTS, e)).T).swapaxes(1, 2)
         return _Answer(to_nats(total, subtracted), p), sure
 
     def logs(relative: Nats) -> _Answer:
         small = rarity(relative) if single_root else 0
         own = relative._replace(whole=relative.whole - jnp.where(at_root, small, 0))
+        own = sentences_last(own)
         e, pivots = _escapes(LOGS, own, False)
         flow = _log_times(own, _with_root(LOGS, e))
-        near = jnp.exp((flow.whole - finite_max(flow.whole, axis=1)) + flow.fraction)
-        p = normalize(near.swapaxes(1, 2)).swapaxes(1, 2)
+        near = jnp.exp((flow.whole - finite_max(flow.whole, axis=0)) + flow.fraction)
+        p = normalize(near.T).swapaxes(1, 2)
         own = Nats(*(jnp.concatenate([x[:, :batch] for x in each]) for each in zip(*pivots)))
         whole_part, fraction = own.whole.sum(axis=0) + small, own.fraction.sum(axis=0)
         impossible = whole_part < (15 * words + 50 - small if single_root else -MAX_NATS)
