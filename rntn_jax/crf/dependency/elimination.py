@@ -243,7 +243,14 @@ def _with_root(algebra: Algebra, e: Any) -> Any:
 
 
 def sentences_last(w: Any) -> Any:
-    """``[M + 1, M, B]`` of ``[B, M + 1, M]``."""
+    """Weights with the batch last, as `eliminate` takes them.
+
+    Args:
+        w: a pytree of ``[B, M + 1, M]``.
+
+    Returns:
+        The same of ``[M + 1, M, B]``.
+    """
     return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 2), w)
 
 
