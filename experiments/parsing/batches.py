@@ -7,7 +7,7 @@ the devices get equally many are masked, or sentences of no word.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -118,15 +118,17 @@ class InContext:
             batch = jax.tree.map(lambda leaf: leaf[None], self._batches[number])
             yield _placed(self._where, batch), 1, self._steps[number]
 
-    def _read(self, config, sentences, vocabularies, relations, options):
+    def _read(
+        self, config, sentences, vocabularies, relations, options
+    ) -> tuple[Sequence[Any], int]:
         return batches_in_context(sentences, vocabularies, relations, options, config.batch_size)
 
     @staticmethod
-    def _size(batch: context_parser.Batch) -> int:
+    def _size(batch: Any) -> int:
         return int((batch.steps >= 0).sum())
 
     @staticmethod
-    def _pieces(batch: context_parser.Batch, where: Placement) -> context_parser.Batch:
+    def _pieces(batch: Any, where: Placement) -> Any:
         sentences, positions, relations, steps = batch
         return context_parser.Batch(
             jax.tree.map(lambda x: _shared(x, where.count), sentences),
@@ -155,16 +157,18 @@ class InContext:
 class Graphs(InContext):
     """Minibatches of sentences and their trees: those of the scores of arcs."""
 
-    def _read(self, config, sentences, vocabularies, relations, options):
+    def _read(
+        self, config, sentences, vocabularies, relations, options
+    ) -> tuple[Sequence[Any], int]:
         words = config.batch_size // 2
         return graph_batches(sentences, vocabularies, relations, options, words)
 
     @staticmethod
-    def _size(batch: graph_parser.Batch) -> int:
+    def _size(batch: Any) -> int:
         return 2 * int(batch.length.sum())
 
     @staticmethod
-    def _pieces(batch: graph_parser.Batch, where: Placement) -> graph_parser.Batch:
+    def _pieces(batch: Any, where: Placement) -> Any:
         return jax.tree.map(lambda x: _shared(x, where.count), batch)
 
     @staticmethod

@@ -269,7 +269,9 @@ class Placement:
 
     def params(self, params: Any) -> Any:
         """Arrays like the parameters, on the devices."""
-        return self.whole(params) if self.specs is None else place(self.mesh, params, self.specs)
+        if self.mesh is None or self.specs is None:
+            return self.whole(params)
+        return place(self.mesh, params, self.specs)
 
     def rows(self, batch: Any) -> Any:
         """A minibatch, its rows shared out to the devices."""
