@@ -140,7 +140,8 @@ def _vector(numbers: list[bytes], dim: int) -> np.ndarray | str:
     if len(numbers) != dim:
         return f"{len(numbers)} numbers instead of {dim}"
     try:
-        vector = np.array([float(x) for x in numbers], np.float32)
+        with np.errstate(over="ignore"):  # infinite then, and refused
+            vector = np.array([float(x) for x in numbers], np.float32)
     except ValueError:
         return "something that is no number"
     return vector if np.isfinite(vector).all() else "a number that is not finite"
