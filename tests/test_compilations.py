@@ -32,6 +32,7 @@ from rntn_jax.models import (
     parser,
     rnn_lm,
     rntn,
+    segment_tagger,
     span_parser,
     sparse_crf,
     tagger,
@@ -91,6 +92,7 @@ NOTHING_TO_COMPILE = {
         module.init
         for module in (
             *(rntn, rnn_lm, window, encoder, tagger, parser, context_parser, span_parser),
+            segment_tagger,
             graph_parser,
             *(sparse_crf, node_classifier, tree_lstm, mv_rnn, vec_avg),
         )

@@ -24,7 +24,7 @@ from rntn_jax.ops.checks import check
 from rntn_jax.recurrent import Cell, birnn
 from rntn_jax.shapes import shapes_repr
 
-__all__ = ["Aux", "Batch", "Config", "Layer", "Params", "apply", "emissions", "init", "loss"]
+__all__ = ["Aux", "Batch", "Config", "Layer", "Params", "apply", "init", "loss"]
 
 
 @dataclass(frozen=True)

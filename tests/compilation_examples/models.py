@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from rntn_jax.crf import semi_markov
 from rntn_jax.models import (
     arc_standard,
     context_parser,
@@ -18,6 +19,7 @@ from rntn_jax.models import (
     parser,
     rnn_lm,
     rntn,
+    segment_tagger,
     span_parser,
     sparse_crf,
     tagger,
@@ -62,6 +64,7 @@ WINDOW = parameters(window, V, window=2, embed_dim=D, hidden_dim=3, num_classes=
 ENCODER = encoder.Config((V, V), (2, 2), rnn_dim=D)
 READER = parameters(encoder, (V, V), (2, 2), rnn_dim=D)
 TAGGER = parameters(tagger, (V, V), (2, 2), C, windows=(3,), rnn_layers=1, hidden_dim=D)
+SEGMENTER = parameters(segment_tagger, (V, V), (2, 2), C, 2, windows=(3,), hidden_dim=D)
 PARSER = parameters(parser, (V,), num_relations=C, embed_dims=D, hidden_dim=3)
 CONTEXT = parameters(context_parser, ENCODER, num_relations=C, relation_dim=2, hidden_dim=3)
 ARCS = parameters(graph_parser, ENCODER, num_relations=C, arc_dim=3, relation_dim=2)
@@ -76,6 +79,11 @@ def text(rng):
 
 def tagged(rng):
     return tagger.Batch(ints(V, B, T, 2)(rng), ints(C, B, T)(rng), MASK)
+
+
+def segmented(rng):
+    segments = semi_markov.Segments(np.ones((B, T), bool), np.zeros((B, T), int))
+    return segment_tagger.Batch(ints(V, B, T, 2)(rng), MASK, segments)
 
 
 def parsed(rng):
@@ -198,6 +206,8 @@ MODELS = [
     ),
     Example(tagger.apply, args(TAGGER, tagged)),
     Example(tagger.loss, args(TAGGER, tagged)),
+    Example(segment_tagger.apply, args(SEGMENTER, segmented), slow=True),
+    Example(segment_tagger.loss, args(SEGMENTER, segmented), slow=True),
     Example(parser.apply, args(PARSER, lambda rng: parsed(rng).ids)),
     Example(parser.loss, args(PARSER, parsed)),
     Example(parser.precompute, args(PARSER)),
