@@ -172,7 +172,8 @@ def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str,
     of_pieces = place.loss(loss, lambda batch, _: batch.mask.any(axis=1).sum())
     step = make_train_step(of_pieces, optimizer, stochastic=True)
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
-    params: Any = (segment_tagger if by_segments else tagger).init(init_key, model_config)
+    network: Any = segment_tagger if by_segments else tagger
+    params: Any = network.init(init_key, model_config)
     if known is not None:
         first, *others = params.embeddings
         first = begin_with(known, first, words, config.word_dim, "--word_dim")

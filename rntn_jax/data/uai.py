@@ -187,7 +187,7 @@ def as_pairs(model: TableModel) -> MarkovModel:
         if len(scope) == 1:
             node[scope[0], : sizes[scope[0]]] += values
             continue
-        i, j = scope
+        i, j = scope[0], scope[-1]
         values = np.pad(values, [(0, most - n) for n in values.shape])
         if (j, i) in tables:
             tables[j, i] = tables[j, i] + values.T

@@ -72,7 +72,8 @@ def steps_of(mesh: Any) -> dict[str, tuple[Any, Any, Any]]:
         }  # fmt: skip
         for kind, (loss, rows) in kinds.items():
             state = place.whole(init_state(params, optimizer, jax.random.key(0)))
-            program = make_train_step(loss, optimizer).lower(state, rows).compile()
+            program: Any = make_train_step(loss, optimizer)  # jitted
+            program = program.lower(state, rows).compile()
             found[f"{name}, {kind}"] = program, state, rows
     return found
 
@@ -86,7 +87,7 @@ def main() -> None:
     losses: dict[str, float] = {}
     for _ in range(rounds + 1):  # the first one is not counted
         for name, (program, state, rows) in steps.items():
-            begun = time.perf_counter()
+            begun, out = time.perf_counter(), {}
             for _ in range(STEPS):
                 state, out = program(state, rows)
             losses[name] = float(out["loss"])

@@ -148,7 +148,8 @@ def _constituency(system: str, arrays: Any) -> Any:
             from rntn_jax.crf.constituency import inside, queries
 
             own, n = queries.tabled(crf.constituency.Scores(span, length))
-            return inside.log_partition.fun(own, n).value.sum()
+            plain: Any = inside.log_partition  # without its rule
+            return plain.fun(own, n).value.sum()
         return crf.constituency.log_partition(crf.constituency.Scores(span, length)).sum()
 
     return _with_gradient(total)
@@ -156,8 +157,8 @@ def _constituency(system: str, arrays: Any) -> Any:
 
 def _hmm(system: str, arrays: Any) -> Any:
     def smooth(arrays):
-        logs = (jnp.log(arrays[name]) for name in ("initial", "transition"))
-        scores = crf.chain.from_hmm(*logs, arrays["observed"])
+        initial, transition = (jnp.log(arrays[name]) for name in ("initial", "transition"))
+        scores = crf.chain.from_hmm(initial, transition, arrays["observed"])
         found = crf.chain.marginals(scores)
         return found.node[..., 0].sum(), (found.node, found.edge)
 

@@ -65,7 +65,9 @@ def run(
     interleave.check_words(systems, list(SYSTEMS))
     interleave.check_words(parts, list(TASKS))
     figures: dict[str, Any] = {"threads": threads, "cpu": interleave.cpu(), "speed": []}
-    pythons = dict.fromkeys(("torch", "supar", "flash", "networkx"), python) if python else {}
+    pythons: dict[str, Any] = {}
+    if python:
+        pythons |= dict.fromkeys(("torch", "supar", "flash", "networkx"), python)
     if dynamax_python:
         pythons["dynamax"] = dynamax_python
     for task in parts:

@@ -110,8 +110,8 @@ def kl(p: Scores, q: Scores, *, projective: bool = True, single_root: bool = Tru
         whole = whole - jnp.where(total.whole == -jnp.inf, 0, ours.whole)
         found = whole + (theirs.fraction - ours.fraction) + mean
     else:
-        own = (elimination.complete(without_labels(x), length) for x in (arc, other))
-        found = chain_rule.divergence(*own, single_root)
+        own, its = (elimination.complete(without_labels(x), length) for x in (arc, other))
+        found = chain_rule.divergence(own, its, single_root)
         labels = _log_labels(arc), _log_labels(other)
         never = (labels[1] == -jnp.inf) & (labels[0] != -jnp.inf)
         found = found + _mean_over_labels(likely, jnp.where(never, 0, kl_terms(*labels)))

@@ -194,8 +194,8 @@ def sums(arc: Nats, length: jax.Array, single_root: bool) -> Sums:
     log_value = safe_log(value)
     total = to_nats(log_value + divided.fraction, divided.whole + m)
     sure = (value > 0) & ((least >= LEAST) | (m + log_value >= RARE))
-    both = tuple(jnp.concatenate(x) for x in zip(*shares))
-    return Sums(total, sure, value, parts, (to_right, to_left), scale, both)
+    arcs, closed = (jnp.concatenate(x) for x in zip(*shares))
+    return Sums(total, sure, value, parts, (to_right, to_left), scale, (arcs, closed))
 
 
 def arc_marginals(found: Sums, length: jax.Array, single_root: bool, g: jax.Array) -> jax.Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -164,6 +164,7 @@ def vocabulary_specs(params: Params, axis: str) -> Params:
         >>> tuple(vocabulary_specs(params, "words").head.w)
         (None, 'words')
     """
-    whole, words = PartitionSpec(), PartitionSpec(axis)
-    w = None if params.head.w is None else PartitionSpec(None, axis)
+    whole: Any = PartitionSpec()
+    words: Any = PartitionSpec(axis)
+    w: Any = None if params.head.w is None else PartitionSpec(None, axis)
     return Params(words, jax.tree.map(lambda _: whole, params.cell), Head(w, words))
