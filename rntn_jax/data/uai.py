@@ -182,12 +182,12 @@ def as_pairs(model: TableModel) -> MarkovModel:
         node[v, :size] = 0
     tables: dict[tuple[int, int], np.ndarray] = {}
     for scope, values in zip(model.scopes, model.tables, strict=True):
-        if len(scope) > 2:
-            raise ValueError(f"tables must be over one or two variables, got {scope}")
         if len(scope) == 1:
             node[scope[0], : sizes[scope[0]]] += values
             continue
-        i, j = scope[0], scope[-1]
+        if len(scope) != 2:
+            raise ValueError(f"tables must be over one or two variables, got {scope}")
+        i, j = scope
         values = np.pad(values, [(0, most - n) for n in values.shape])
         if (j, i) in tables:
             tables[j, i] = tables[j, i] + values.T
