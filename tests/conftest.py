@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import jax
@@ -43,6 +44,15 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 # The same examples in every run, and none judged by the clock.
 hypothesis.settings.register_profile("rntn_jax", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("rntn_jax")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs() -> Iterator[None]:
+    """Forgets compiled programs before they are more than a process of Linux may map."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 25_000:  # of 65,530
+        jax.clear_caches()
 
 
 @pytest.fixture
