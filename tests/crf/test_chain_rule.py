@@ -47,8 +47,11 @@ def test_rule(shared, wide):
         (check_rule if shared else check_orders)(rule, plain, (scores.node, edge))
 
 
-@pytest.mark.parametrize("wide", [False, True])
-def test_edges_in_blocks_are_those_at_once(monkeypatch, wide):
+@pytest.mark.parametrize(
+    ("wide", "second"),
+    [(False, False), (True, False), pytest.param(False, True, marks=pytest.mark.slow)],
+)
+def test_edges_in_blocks_are_those_at_once(monkeypatch, wide, second):
     """Seven steps in blocks of two, with one left over; rows that begin late, end early."""
     scores = random_scores(9, 4, 8, 3, shared=False)
     at = jnp.arange(8)[None]
@@ -65,7 +68,7 @@ def test_edges_in_blocks_are_those_at_once(monkeypatch, wide):
             return (g[0] * scores.node).sum() + (g[1] * jnp.cos(scores.edge)).sum()
 
         first = jax.jit(jax.value_and_grad(value, (0, 1)))(scores.node, edge)
-        return first if wide else (first, jax.jit(jax.grad(slope, 1))(scores.node, edge))
+        return (first, jax.jit(jax.grad(slope, 1))(scores.node, edge)) if second else first
 
     expected = found()
     assert bool(per_step_edges.run(scores.node, edge, mask)[1].products) != wide

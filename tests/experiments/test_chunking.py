@@ -314,6 +314,7 @@ def test_word_vectors_of_a_file_are_where_training_begins(tmp_path: Path, rate: 
     """Frozen they come out as they went in; tuned they do not. Words of dev have theirs too."""
     config = dataclasses.replace(
         NEURAL, word_dim=2, epochs=1, max_sentences=8, min_count=9, word_learning_rate=rate,
+        rnn_layers=0,
         vectors=str(tmp_path / "vectors.txt"), average=0.0, batch_size=4,
     )  # fmt: skip
     splits = train.load_splits(config)

@@ -128,9 +128,10 @@ def test_two_labels_as_ratios_are_products_and_logarithms(monkeypatch, damping, 
 
     shares = jnp.ones(len(scores.edge))
     assert belief_propagation._in_range(belief_propagation._inputs(parts, shares, None, plan)[0])
-    by_ratios = after_few(), gradient()
+    slow = not damping  # the quick test has no gradient
+    by_ratios = after_few(), gradient() if slow else None
     monkeypatch.setattr(belief_propagation, "_search_ratios", fixed_point.iterate)
-    assert_close((after_few(), gradient()), by_ratios, 1e-9)
+    assert_close((after_few(), gradient() if slow else None), by_ratios, 1e-9)
     monkeypatch.setattr(belief_propagation, "MAX_MESSAGE_RANGE", -1.0)
     assert_close(after_few(), by_ratios[0], 1e-9)
 
