@@ -73,7 +73,13 @@ class Saves:
         return tree, info["losses"]
 
     def note(self, number: int, tree: Any, losses: Sequence[float]) -> None:
-        """Says where a training stands; now and then that is saved."""
+        """Says where a training stands; now and then that is saved.
+
+        Args:
+            number: of the iteration.
+            tree: what it goes on from.
+            losses: of all iterations so far, nats.
+        """
         self._newest = number, tree, [*losses]
         if number % EVERY == 0:
             self.save()
@@ -91,7 +97,11 @@ class Saves:
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """Saves once more where Ctrl-C or SIGTERM ends it."""
+        """Saves once more where Ctrl-C or SIGTERM ends it.
+
+        Raises:
+            KeyboardInterrupt: the one that came.
+        """
         try:
             yield
         except KeyboardInterrupt:

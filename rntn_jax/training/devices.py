@@ -252,7 +252,15 @@ class Placement:
         return jax.device_put(tree) if self.mesh is None else place(self.mesh, tree)
 
     def state(self, state: Any, optimizer: optax.GradientTransformation) -> Any:
-        """A `TrainState` on the devices; what is like the parameters lies as they do."""
+        """A `TrainState` on the devices; what is like the parameters lies as they do.
+
+        Args:
+            state: of a training.
+            optimizer: whose state is in it.
+
+        Returns:
+            The same values, placed.
+        """
         if self.mesh is None or self.specs is None:
             return self.whole(state)
         import optax  # whoever loads a model does without
