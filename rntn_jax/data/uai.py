@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from typing import IO, NamedTuple
 
 import numpy as np
@@ -97,8 +98,18 @@ class _Words:
         return value
 
 
-def _read(words: _Words, widest: int | None) -> TableModel:
-    """A network whose tables are over at most so many variables."""
+def _filled_up(sizes: Sequence[int], scopes: Sequence[Sequence[int]]) -> int:
+    """Entries of a `MarkovModel`, where every variable has as many labels as the one with most."""
+    most = max(sizes, default=1)
+    return len(sizes) * most + sum(len(scope) == 2 for scope in scopes) * most**2
+
+
+def _too_many(sizes: Sequence[int]) -> str:
+    return f"{len(sizes)} variables of up to {max(sizes, default=1)} labels are too many"
+
+
+def _read(words: _Words, widest: float) -> TableModel:
+    """A network whose tables are over at most so many variables: two, or infinity."""
     kind = words.next("the word MARKOV")
     if kind != "MARKOV":
         raise words.error(f"only MARKOV networks can be read, got {shown(kind)}", kind)
@@ -107,8 +118,8 @@ def _read(words: _Words, widest: int | None) -> TableModel:
     scopes = []
     for _ in range(words.integer("the number of tables", 0)):
         arity = words.integer("the number of a table's variables", 0)
-        if arity == 0 or arity > (arity if widest is None else widest):
-            which = "one variable or more" if widest is None else "one or two variables"
+        if not 0 < arity <= widest:
+            which = "one or two variables" if widest == 2 else "one variable or more"
             raise words.error(f"tables are over {which}, here over {arity}", arity)
         scope = tuple(words.integer("a variable", 0, count - 1) for _ in range(arity))
         twice = next((v for v in scope if scope.count(v) > 1), None)
@@ -116,11 +127,9 @@ def _read(words: _Words, widest: int | None) -> TableModel:
             raise words.error(f"a table is over variable {twice} twice", twice)
         scopes.append(scope)
     shapes = [[sizes[v] for v in scope] for scope in scopes]
-    most = max(sizes, default=1)
-    filled_up = count * most + sum(len(scope) == 2 for scope in scopes) * most**2
-    entries = sum(map(math.prod, shapes)) if widest is None else filled_up
+    entries = _filled_up(sizes, scopes) if widest == 2 else sum(sizes) + sum(map(math.prod, shapes))
     if entries > _MOST:
-        raise words.error(f"{count} variables of up to {most} labels are too many")
+        raise words.error(_too_many(sizes))
     tables = []
     for scope, shape in zip(scopes, shapes):
         size = words.integer("the size of a table", 0)
@@ -155,7 +164,7 @@ def read_uai_tables(source: str | os.PathLike[str] | IO[str] | IO[bytes]) -> Tab
         >>> np.exp(model.tables[0][1, 0]).round(1).tolist(), model.scopes
         ([5.0, 6.0], ((0, 1, 2),))
     """
-    return _read(_Words(*read_text(source)), None)
+    return _read(_Words(*read_text(source)), math.inf)
 
 
 def as_pairs(model: TableModel) -> MarkovModel:
@@ -168,7 +177,8 @@ def as_pairs(model: TableModel) -> MarkovModel:
         The same distribution; tables over the same variables are multiplied.
 
     Raises:
-        ValueError: when a table is over more than two variables.
+        ValueError: when a table is over more than two variables, and where the tables, filled up,
+            would have more than 2^27 entries.
 
     Example:
         >>> model = TableModel((np.zeros(2), np.zeros((2, 1))), ((0,), (0, 1)), np.array([2, 1]))
@@ -176,6 +186,8 @@ def as_pairs(model: TableModel) -> MarkovModel:
         [[0.0, 0.0], [0.0, -inf]]
     """
     sizes = model.num_labels.tolist()
+    if _filled_up(sizes, model.scopes) > _MOST:
+        raise ValueError(_too_many(sizes))
     most = max(sizes, default=1)
     node = np.full((len(sizes), most), -np.inf)
     for v, size in enumerate(sizes):

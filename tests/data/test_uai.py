@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rntn_jax.data import DataError, read_uai, write_uai
+from rntn_jax.data import DataError, read_uai, read_uai_tables, write_uai
+from rntn_jax.data.uai import as_pairs
 
 EXAMPLE = """MARKOV
 3
@@ -134,3 +135,15 @@ def test_what_cannot_be_written():
             write_uai(io.StringIO(), *wrong)
     with pytest.raises(DataError, match="UTF-8"):
         read_uai(io.BytesIO(b"\xff"))
+
+
+def test_what_would_fill_memory_is_refused_before_it_does():
+    """Tables are filled up to the variable with most labels: a square of them for each pair."""
+    wide = "MARKOV 3  20000 2 2  1  2 1 2  4  1 2 3 4"
+    model = read_uai_tables(io.StringIO(wide))  # by itself it is small
+    with pytest.raises(ValueError, match="3 variables of up to 20000 labels are too many"):
+        as_pairs(model)
+    with pytest.raises(DataError, match="3 variables of up to 20000 labels are too many"):
+        read_uai(io.StringIO(wide))
+    with pytest.raises(DataError, match="1 variables of up to 1000000000 labels"):
+        read_uai_tables(io.StringIO("MARKOV 1  1000000000  0"))
