@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-__all__ = ["load", "save"]
+from experiments.benchmark import interleave
+
+__all__ = ["load", "save", "take_turns"]
 
 Problem = TypeVar("Problem")
 
@@ -24,6 +27,16 @@ def save(path: Path, problem: NamedTuple) -> None:
         else:
             found[name] = value
     np.savez(path, **found)
+
+
+def take_turns(
+    problem: NamedTuple, baselines: str, systems: Sequence[str], **options: Any
+) -> list[dict[str, Any]]:
+    """`interleave.take_turns` of a problem, in a file that is gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "problem.npz"
+        save(path, problem)
+        return interleave.take_turns(baselines, systems, path, **options)
 
 
 def load(path: Path, kind: Callable[..., Problem]) -> Problem:

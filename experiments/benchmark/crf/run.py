@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,17 +86,14 @@ def run(
             shape = sizes[0], sizes[1], sizes[2]
             problem = _problem(task, shape)
             names = [n for n in _systems(task, shape) if n in (systems or SYSTEMS)]
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "problem.npz"
-                problem_file.save(path, problem)
-                rows = interleave.take_turns(
-                    "experiments.benchmark.crf.baselines",
-                    names,
-                    path,
-                    rounds=rounds,
-                    threads=threads,
-                    pythons=pythons,
-                )
+            rows = problem_file.take_turns(
+                problem,
+                "experiments.benchmark.crf.baselines",
+                names,
+                rounds=rounds,
+                threads=threads,
+                pythons=pythons,
+            )
             rows = [{"task": task, "shape": sizes, **row} for row in rows]
             for row in rows:
                 row["losses"] = row.get("losses", [])[:1]

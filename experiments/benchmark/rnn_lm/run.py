@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,16 +81,13 @@ def run(
     if "speed" in parts:
         for dim, size, chunk in zip(dims, batch_sizes, chunks, strict=True):
             problem = _problem(dim, size, steps, vocab_size, chunk)
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "problem.npz"
-                problem_file.save(path, problem)
-                rows = interleave.take_turns(
-                    "experiments.benchmark.rnn_lm.baselines",
-                    systems or list(SYSTEMS),
-                    path,
-                    rounds=rounds,
-                    threads=threads,
-                )
+            rows = problem_file.take_turns(
+                problem,
+                "experiments.benchmark.rnn_lm.baselines",
+                systems or list(SYSTEMS),
+                rounds=rounds,
+                threads=threads,
+            )
             sizes = {"dim": dim, "batch_size": size, "steps": steps, "vocab_size": vocab_size}
             sizes["chunk"] = chunk
             rows = [{**sizes, **row} for row in rows]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from experiments.benchmark import interleave, problem_file
@@ -88,17 +86,14 @@ def _measure(
     if len(sizes) != count or min(sizes) < 1:
         raise ValueError(f"a shape of {task} is {count} positive numbers, got {text!r}")
     names = [name for name in DOES[task] if name in (systems or SYSTEMS)]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "problem.npz"
-        problem_file.save(path, make(task, sizes))
-        rows = interleave.take_turns(
-            "experiments.benchmark.structures.baselines",
-            names,
-            path,
-            rounds=rounds,
-            threads=threads,
-            pythons=pythons,
-        )
+    rows = problem_file.take_turns(
+        make(task, sizes),
+        "experiments.benchmark.structures.baselines",
+        names,
+        rounds=rounds,
+        threads=threads,
+        pythons=pythons,
+    )
     first = next((row["losses"][0] for row in rows if "losses" in row), 0.0)
     for row in rows:
         row["losses"] = row.get("losses", [])[:1]
