@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -128,10 +129,9 @@ def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str,
         data.Vocabulary.build((token[k] for rows in described for token in rows), config.min_count)
         for k in range(width)
     )
-    everywhere = [*described, *(columns([row[:-1] for row in rows]) for rows in dev or [])]
-    words, known = with_known_words(
-        config.vectors, vocabularies[0], (token[0] for rows in everywhere for token in rows)
-    )
+    of_dev = (columns([row[:-1] for row in rows]) for rows in dev or [])  # made where it is read
+    everywhere = (token[0] for rows in itertools.chain(described, of_dev) for token in rows)
+    words, known = with_known_words(config.vectors, vocabularies[0], everywhere)
     vocabularies = (words, *vocabularies[1:])
     sizes: dict[str, Any] = {
         "vocab_sizes": tuple(map(len, vocabularies)),

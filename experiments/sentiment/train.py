@@ -6,6 +6,7 @@ import dataclasses
 import time
 from contextlib import closing
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def _words(
     """The words of the training trees and, with a file of vectors, all words that it knows."""
     words = {name: [w for tree in forest for w in tree.tokens] for name, forest in splits.items()}
     vocabulary = data.Vocabulary.build(words["train"], lowercase=config.lowercase)
-    return with_known_words(config.vectors, vocabulary, [w for own in words.values() for w in own])
+    return with_known_words(config.vectors, vocabulary, chain.from_iterable(words.values()))
 
 
 def _train(

@@ -104,9 +104,9 @@ def write(workdir: Path, config: Config, found: Sequence[Row], forest: list[data
     ]
     known = {row.name: understanding(row, forest, built) for row in found}
     write_json(workdir / "analyses.json", known)
-    tree = _pictured(parser)
-    for row in found:
-        svg = plots.tree_svg(tree, row.predict([tree])[0], title=rows.NAMES[row.name])
+    pictures = _pictures(found, parser)
+    for row, own in zip(found, pictures, strict=True):
+        svg = plots.tree_svg(own.tree, own.probabilities, title=own.caption)
         (workdir / f"negated-{row.name}.svg").write_text(svg, encoding="utf-8")
     table: dict[str, dict[str, Any]] = {}
     for row in found:
@@ -124,7 +124,9 @@ def write(workdir: Path, config: Config, found: Sequence[Row], forest: list[data
         sections=[
             plots.Section("By length of the phrase", _length_charts(known)),
             plots.Section("Negation and contrast", _negation_table(known)),
-            plots.Section("One negated sentence", _pictures(found, parser)),
+            plots.Section(
+                "One negated sentence", plots.pictures_html(pictures, class_names=CLASS_NAMES[5])
+            ),
             plots.Section("The most positive and negative phrases", _phrases(known)),
             plots.Section("Commands", _commands(found)),
         ],
@@ -133,10 +135,6 @@ def write(workdir: Path, config: Config, found: Sequence[Row], forest: list[data
         environment=environment,
     )
     (workdir / "report.html").write_text(page, encoding="utf-8")
-
-
-def _pictured(parser: Any) -> data.Tree:
-    return build_trees(parser, [tuple(PICTURED.split())])[0]
 
 
 def _length_charts(known: dict[str, Any]) -> str:
@@ -177,12 +175,9 @@ def _negation_table(known: dict[str, Any]) -> str:
     return plots.scores_html(table, note=f"{NEGATION_NOTE} {count} such trees.")
 
 
-def _pictures(found: Sequence[Row], parser: Any) -> str:
-    tree = _pictured(parser)
-    pictures = [
-        plots.TreePicture(tree, row.predict([tree])[0], rows.NAMES[row.name]) for row in found
-    ]
-    return plots.pictures_html(pictures, class_names=CLASS_NAMES[5])
+def _pictures(found: Sequence[Row], parser: Any) -> list[plots.TreePicture]:
+    (tree,) = build_trees(parser, [tuple(PICTURED.split())])
+    return [plots.TreePicture(tree, row.predict([tree])[0], rows.NAMES[row.name]) for row in found]
 
 
 def _phrases(known: dict[str, Any]) -> str:

@@ -71,9 +71,9 @@ def _sizes(params: Any) -> dict[str, Any]:
     width, classes = params.head.w.shape
     sizes = {"vocab_size": words, "num_classes": classes}
     if isinstance(params, tree_lstm.Params):
-        of_word = params.leaf.w.shape[1] // width
         kind = "binary" if params.cell.u.shape[0] == 2 * width else "child_sum"
-        kind = "dependency" if of_word == 4 else kind
+        if params.leaf.w.shape[1] == 4 * width:
+            kind = "dependency"
         return sizes | {"embed_dim": embed, "hidden_dim": width, "kind": kind}
     sizes["dim"] = width
     if isinstance(params, rntn.Params):
