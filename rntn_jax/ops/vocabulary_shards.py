@@ -159,12 +159,14 @@ class _LseAndPickedResiduals(NamedTuple):
     lse: jax.Array  # [pieces, n]
 
 
-def _lse_and_picked_fwd(*args) -> tuple[Any, Any]:
+def _lse_and_picked_fwd(
+    *args,
+) -> tuple[tuple[jax.Array, jax.Array], _LseAndPickedResiduals]:
     lse, picked = _lse_and_picked_reference(*args)
     return (lse, picked), _LseAndPickedResiduals(args, lse)
 
 
-def _lse_and_picked_bwd(res: _LseAndPickedResiduals, g) -> tuple[Any, Any]:
+def _lse_and_picked_bwd(res: _LseAndPickedResiduals, g) -> tuple[Any, ...]:
     x, kernel, bias, labels, own, where = res.arguments
     dtype = accumulator(x, kernel)
 
