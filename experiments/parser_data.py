@@ -53,10 +53,11 @@ def _gold(
     least: int,
     area: int,
     projective: bool = True,
+    parts: int = 1,
 ) -> Iterator[Gold]:
     number = {relation: r for r, relation in enumerate(relations)}
     lengths = [len(sentence.forms) for sentence in sentences]
-    for members, rows, words in length_groups(lengths, least, area):
+    for members, rows, words in length_groups(lengths, least, area, parts=parts):
         group = [sentences[m] for m in members]
         heads = np.full((rows, words + 2), -1, np.int32)
         labels, lifted = heads.copy(), 0
@@ -122,7 +123,9 @@ def graph_batches(
 ) -> tuple[list[graph_parser.Batch], int]:
     """Minibatches of sentences of like length, of so many words each, and the arcs lifted."""
     found, lifted, projective = [], 0, options["projective"]
-    for gold in _gold(sentences, vocabularies, relations, options, 16, words, projective):
+    for gold in _gold(
+        sentences, vocabularies, relations, options, 8, words, projective, parts=4
+    ):
         heads, labels = (np.maximum(x[:, 1:-1], 0) for x in (gold.heads, gold.relations))
         found.append(graph_batch(gold.sentences)._replace(heads=heads, relations=labels))
         lifted += gold.lifted

@@ -8,6 +8,7 @@ the devices get equally many are masked, or sentences of no word.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import jax
@@ -105,18 +106,25 @@ class InContext:
     def __init__(
         self, config: Config, sentences, vocabularies, relations, options, where: Placement
     ):
-        batches, self.lifted = self._read(config, sentences, vocabularies, relations, options)
-        self._steps = [self._size(batch) for batch in batches]
-        self._batches = batches if where.mesh is None else [self._pieces(b, where) for b in batches]
-        self.steps, self.updates = sum(self._steps), len(batches)
+        self._batches, self.lifted = self._read(
+            config, sentences, vocabularies, relations, options
+        )
+        self.steps, self.updates = sum(map(self._size, self._batches)), len(self._batches)
         self._config, self._where = config, where
 
     def epoch(self, epoch: int) -> Iterator[tuple[Any, int, int]]:
         """A minibatch (with a leading axis of 1), 1, and the number of its steps."""
-        order = np.random.default_rng((self._config.seed, epoch)).permutation(self.updates)
-        for number in order:
-            batch = jax.tree.map(lambda leaf: leaf[None], self._batches[number])
-            yield _placed(self._where, batch), 1, self._steps[number]
+        chance = np.random.default_rng((self._config.seed, epoch))
+        batches = self._mixed(chance)
+        for number in chance.permutation(self.updates):
+            batch = batches[number]
+            pieces = batch if self._where.mesh is None else self._pieces(batch, self._where)
+            placed = _placed(self._where, jax.tree.map(lambda leaf: leaf[None], pieces))
+            yield placed, 1, self._size(batch)
+
+    def _mixed(self, chance: np.random.Generator) -> Sequence[Any]:
+        """The minibatches of an epoch, before they are ordered."""
+        return self._batches
 
     def _read(
         self, config, sentences, vocabularies, relations, options
@@ -155,7 +163,20 @@ class InContext:
 
 
 class Graphs(InContext):
-    """Minibatches of sentences and their trees: those of the scores of arcs."""
+    """Minibatches of sentences and their trees: those of the scores of arcs.
+
+    Sentences of one padded length meet others in each epoch.
+    """
+
+    def _mixed(self, chance: np.random.Generator) -> Sequence[Any]:
+        mixed: list[Any] = []
+        for _, group in groupby(self._batches, key=lambda batch: batch.ids.shape):
+            own = list(group)
+            rows = chance.permutation(sum(len(batch.length) for batch in own))
+            together = jax.tree.map(lambda *x: np.concatenate(x)[rows], *own)  # noqa: B023
+            split = [np.split(leaf, len(own)) for leaf in together]
+            mixed += map(graph_parser.Batch._make, zip(*split))
+        return mixed
 
     def _read(
         self, config, sentences, vocabularies, relations, options

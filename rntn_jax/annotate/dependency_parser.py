@@ -97,25 +97,31 @@ def pad_sentences(
 
 
 def length_groups(
-    lengths: Sequence[int], least: int, area: int
+    lengths: Sequence[int], least: int, area: int, *, parts: int = 1
 ) -> Iterator[tuple[np.ndarray, int, int]]:
     """Members of batches of like length, and the rows and words to pad to; few different ones.
 
-    Words are a power of two, at least ``least``; rows, as many as ``area`` words make, and at most
-    8 for a few sentences.
+    Words are a power of two, at least ``least``, or as many of its ``parts`` as are needed; rows,
+    as many as ``area`` words make, and at most 8 for a few sentences.
 
     Args:
         lengths: words of each sentence.
         least: words, a power of two.
         area: words of a batch, with padding.
+        parts: a power of two: more of them, less padding and more programs.
 
     Yields:
         Numbers of sentences int ``[n]``, rows, and words.
     """
     most = 8 if len(lengths) <= 8 else area
+
+    def padded(words: int) -> int:
+        part = max(sequences.power_of_two(words, least=least) // parts, least)
+        return -(-words // part) * part
+
     return sequences.padded_batches(
         lengths,
-        partial(sequences.power_of_two, least=least),
+        padded,
         lambda words, _: min(max(area // words, 1), most),
     )
 
