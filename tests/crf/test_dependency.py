@@ -157,6 +157,35 @@ def test_gradients_of_entropy_and_divergence_of_all_trees():
     np.testing.assert_allclose(found[1], right[1], atol=1e-10)
 
 
+@pytest.mark.parametrize("single_root", (True, False))
+@pytest.mark.parametrize("words", (3, pytest.param(9, marks=pytest.mark.slow)))
+def test_ordinary_scores_need_no_logarithms_whatever_the_lengths(single_root, words, monkeypatch):
+    """What is behind a sentence's end hangs from its first word, and nothing from it: when all
+    words but these are gone, the last of them has no head left but the root.
+    """
+
+    def refuse(*_):
+        raise AssertionError("in logarithms")
+
+    slow = elimination.LOGS._replace(plus=refuse, over=refuse, total=refuse)
+    arc, length = random(3, words), LENGTHS.clip(max=words)
+    kind = kind_of(False, single_root)
+    found = dependency.marginals(Scores(arc, length), **kind).arc
+    with monkeypatch.context() as patched, jax.disable_jit():
+        patched.setattr(elimination, "LOGS", slow)
+        own = dependency.log_partition(Scores(arc, length), **kind)
+        each_other = np.full_like(arc, -200)
+        each_other[:, [1, 2], [2, 1]] = 0
+        with pytest.raises(AssertionError, match="in logarithms"):
+            dependency.log_partition(Scores(each_other, length), **kind)
+    again = [
+        dependency.log_partition(Scores(arc[row : row + 1, : n + 1, : n + 1], [n]), **kind)[0]
+        for row, n in enumerate(length)
+    ]
+    np.testing.assert_allclose(own, again, rtol=1e-5)
+    np.testing.assert_allclose(found.sum(axis=(1, 2)), length, rtol=1e-5)
+
+
 def test_labels_may_be_left_open():
     """Heads alone stand for all labellings of them: their probability is the sum."""
     rng = np.random.default_rng(5)

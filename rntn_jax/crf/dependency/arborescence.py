@@ -155,17 +155,10 @@ def random_heads(key: jax.Array, arc: Nats, single_root: bool, count: int) -> ja
         turned = Nats(
             *(jnp.concatenate([x[:, :1], jnp.roll(x[:, 1:], -word, 1)], 1) for x in turned)
         )
-        _, (p, _) = eliminate(LOGS, sentences_last(turned), words - 1, False)
-        p = Nats(*(x.swapaxes(1, 2) for x in p))
-
-        def back(e: Nats, inputs):
-            k, p = inputs
-            found = LOGS.total(LOGS.times(p, e), 1)
-            return Nats(*(x.at[:, k + 1].set(y) for x, y in zip(e, found))), None
-
-        e = jnp.broadcast_to(jnp.where(every == 0, 0, -jnp.inf), (batch, size))
-        e = vary_like(Nats(e.astype(arc.whole.dtype), jnp.zeros_like(e, arc.whole.dtype)), left)
-        e, _ = lax.scan(back, e, (jnp.arange(words - 1), p), reverse=True)
+        left, _ = eliminate(LOGS, sentences_last(turned), words - 1, False)
+        e = Nats(*(x[0, :-1].T for x in left))  # exits, by the root or by the word
+        e = Nats(*(jnp.pad(x, ((0, 0), (1, 1))) for x in e))
+        e = e._replace(whole=e.whole.at[:, -1].set(-jnp.inf))
         return Nats(*(jnp.concatenate([x[:, :1], jnp.roll(x[:, 1:], word, 1)], 1) for x in e))
 
     def one(key):

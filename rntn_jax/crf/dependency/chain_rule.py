@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rntn_jax.crf.dependency.arborescence import less_at_root
-from rntn_jax.crf.dependency.elimination import LOGS
+from rntn_jax.crf.dependency.elimination import LOGS, log_over
 from rntn_jax.crf.nats import Nats
 from rntn_jax.ops.logspace import entropy_terms, kl_terms
 from rntn_jax.ops.varying import vary_like
@@ -65,12 +65,12 @@ def divergence(arc: Nats, other: Nats | None, single_root: bool) -> jax.Array:
             column = Nats(*(lax.dynamic_index_in_dim(x, k, 2, False) for x in w))
             row = Nats(*(lax.dynamic_index_in_dim(x, k + 1, 1, False) for x in w))
             pivot = LOGS.total(column, 1)
-            p = LOGS.over(column, Nats(*(x[:, None] for x in pivot)))
+            p = log_over(column, Nats(*(x[:, None] for x in pivot)))
             way = LOGS.times(Nats(*(x[:, :, None] for x in p)), Nats(*(x[:, None] for x in row)))
             both = LOGS.plus(w, way)
             of_heads.append(p.value)
-            direct.append(LOGS.over(w, both).value)
-            through.append(LOGS.over(way, both).value)
+            direct.append(log_over(w, both).value)
+            through.append(log_over(way, both).value)
             left.append(LOGS.where(stays, both))
         p, terms = share(of_heads)
         to_k = lax.dynamic_index_in_dim(h, k, 2, False)

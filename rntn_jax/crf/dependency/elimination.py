@@ -18,9 +18,13 @@ to the root before it comes to d, ``L^-1(d, d) - L^-1(d, h) = e(h, d) L^-1(d, d)
     e(k, d)   = p_k(0) + sum_i p_k(i) e(i, d)                 for k that was eliminated before d
 
 again sums of what is positive. To have ``e(., d)`` for all d, half of the words is eliminated and
-the other half solved likewise, and then the halves change places: O(T^3) in all.
+the other half solved likewise, and then the halves change places: O(T^3) in all. The columns of the
+eliminated go on as if their weights were p: where a walk comes to among the words that are left.
+So the second line is a product of matrices for all of the half.
 
 With one word at the root, its arcs count as infinitely small: a tree has as few of them as it can.
+That fails when no word is left but those behind a sentence's end, which have no dependents: what
+is found for these is not used, and ln Z is that of the order in which the first word is the last.
 
 The conditioning: each weight is right to a few rounding errors, whatever the scores, as long as
 nothing underflows. In products that is sure where every pivot is at least `MIN_PIVOT` (arcs are
@@ -45,8 +49,8 @@ from rntn_jax.ops.logspace import finite_max, normalize, safe_log
 __all__ = [
     "complete",
     "eliminate",
+    "log_over",
     "log_partition",
-    "marginals",
     "reference",
     "sentences_last",
 ]
@@ -63,7 +67,7 @@ class Algebra(NamedTuple):
     where: Callable[[Any, Any], Any]  # else nothing
     plus: Callable[[Any, Any], Any]
     times: Callable[[Any, Any], Any]
-    over: Callable[[Any, Any], Any]
+    over: Callable[[Any, Any], Any]  # [M, B] by [B]
     total: Callable[[Any, int], Any]
 
 
@@ -78,7 +82,16 @@ def _log_times(x: Nats, y: Nats) -> Nats:
     return to_nats(x.fraction + y.fraction, x.whole + y.whole)
 
 
-def _log_over(x: Nats, y: Nats) -> Nats:
+def log_over(x: Nats, y: Nats) -> Nats:
+    """``x`` less ``y``, nothing where ``x`` is nothing.
+
+    Args:
+        x: logarithms.
+        y: logarithms; where nothing, as if 0.
+
+    Returns:
+        `Nats` of the shape of both.
+    """
     return to_nats(x.fraction - y.fraction, x.whole - jnp.where(y.whole == -jnp.inf, 0, y.whole))
 
 
@@ -88,7 +101,8 @@ PRODUCTS = Algebra(
     where=lambda mask, x: jnp.where(mask, x, 0),
     plus=jnp.add,
     times=jnp.multiply,
-    over=lambda x, y: x / jnp.where(y < MIN_PIVOT, 1, y),
+    # The axis comes last: XLA then does not divide again for each arc that the quotient leads to.
+    over=lambda x, y: x / jnp.where(y < MIN_PIVOT, 1, y)[None],
     total=lambda x, axis: x.sum(axis=axis),
 )
 LOGS = Algebra(
@@ -97,7 +111,7 @@ LOGS = Algebra(
     where=lambda mask, x: Nats(jnp.where(mask, x.whole, -jnp.inf), jnp.where(mask, x.fraction, 0)),
     plus=_log_plus,
     times=_log_times,
-    over=_log_over,
+    over=lambda x, y: log_over(x, Nats(*(part[None] for part in y))),
     total=log_sum,
 )
 
@@ -149,10 +163,8 @@ def complete(arc: Nats, length: jax.Array) -> Nats:
     return Nats(whole, jnp.where(padded[:, None], 0, arc.fraction))
 
 
-def eliminate(
-    algebra: Algebra, w: Any, count: int, without_root: bool
-) -> tuple[Any, tuple[Any, Any]]:
-    """The weights left when the first words are gone; where they went, and their pivots.
+def eliminate(algebra: Algebra, w: Any, count: int, without_root: bool) -> tuple[Any, Any]:
+    """The weights left when the first words are gone, and the pivots of these.
 
     Sentences stand last, so that loops over them are in order however few words are left.
 
@@ -163,7 +175,8 @@ def eliminate(
         without_root: whether pivots leave out the root, whose arcs are infinitely small.
 
     Returns:
-        ``(weights left, (heads of the eliminated [count, M + 1, B], pivots [count, B]))``.
+        ``(weights left, pivots [count, B])``. The first ``count`` columns of what is left are the
+        probabilities that a walk from these words comes first to the root, or which word left.
     """
     heads = jnp.arange(jax.tree.leaves(w)[0].shape[0])
     apart = heads[:, None] != heads[None, 1:]
@@ -173,67 +186,77 @@ def eliminate(
         row = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, k + 1, 0, False), w)
         pivot = jax.tree.map(lambda x: x[1:], column) if without_root else column
         pivot = algebra.total(pivot, 0)
-        p = algebra.over(column, jax.tree.map(lambda x: x[None], pivot))
+        p = algebra.over(column, pivot)
         through = algebra.times(
             jax.tree.map(lambda x: x[:, None], p), jax.tree.map(lambda x: x[None], row)
         )
-        stays = apart & (heads != k + 1)[:, None]
-        return algebra.where(stays[..., None], algebra.plus(w, through)), (p, pivot)
+        stays = (apart | (heads[None, 1:] < k + 1)) & (heads != k + 1)[:, None]
+        left = algebra.where(stays[..., None], algebra.plus(w, through))
+        put = lambda x, y: lax.dynamic_update_index_in_dim(x, y, k, 1)
+        return jax.tree.map(put, left, p), pivot
 
     return lax.scan(step, w, jnp.arange(count))
 
 
-def _escapes(algebra: Algebra, w: Any, without_root: bool) -> tuple[Any, list[Any]]:
-    """``e [M, M, B]``, ``[h, d]``, nothing on the diagonal; and pivots ``[steps, B]``.
+def _escapes(
+    algebra: Algebra, w: Any, real: jax.Array, without_root: bool
+) -> tuple[Any, list[tuple[Any, jax.Array]]]:
+    """``e [M, M, B]``, ``[h, d]``, nothing on the diagonal; pivots ``[steps, .. B]``, where used.
 
-    The pivots of a batch of ``B`` are the first ``B`` columns of each list; the others are those of
-    the halves in other orders.
+    The pivots of a batch of ``B`` that leave the first word are the first ``B`` columns of each
+    list; the others are those of other orders. They are used, bool ``[.. B]``, where a word of
+    ``real [M, B]`` is left.
     """
     _, words, batch = jax.tree.leaves(w)[0].shape
     if words == 1:
         pivot = jax.tree.map(lambda x: x[0, 0], w)
         nothing = jax.tree.map(lambda x: x[1:], algebra.where(False, w))
-        return nothing, [jax.tree.map(lambda x: x[None], pivot)]
-    if words % 2:  # one more, which hangs from the first
-        w = _with_one_more(algebra, w)
-    half = (words + 1) // 2
-    turned = jax.tree.map(lambda x: jnp.roll(x, half, 1), w)
-    turned = jax.tree.map(lambda x: jnp.concatenate([x[:1], jnp.roll(x[1:], half, 0)]), turned)
-    both = jax.tree.map(lambda *x: jnp.concatenate(x, 2), w, turned)
-    left, (p, pivots) = eliminate(algebra, both, half, without_root)
-    root_and_kept = np.r_[0, half + 1 : 2 * half + 1]
-    kept = jax.tree.map(lambda x: x[root_and_kept, half:], left)
-    inner, more = _escapes(algebra, kept, without_root)
+        return nothing, [(jax.tree.map(lambda x: x[None], pivot), real[0])]
+    # Several orders, in each of which another part of the words stays. Two are the least work; of
+    # four there are half as many levels to compile.
+    few = 32 if algebra is LOGS else 4
+    parts = min(words, 4) if words <= few else 2
+    size = -(-words // parts)
+    w, real = _widened(algebra, w, real, parts * size)
+    order = [np.roll(np.arange(parts * size), -size * (n + 1)) for n in range(parts)]
+    both = lambda x, own: x[np.r_[0, own + 1]][:, own]
+    orders = jax.tree.map(lambda x: jnp.concatenate([both(x, own) for own in order], 2), w)
+    gone = parts * size - size
+    left, pivots = eliminate(algebra, orders, gone, without_root)
+    left = jax.tree.map(lambda x: jnp.concatenate([x[:1], x[gone + 1 :]]), left)
+    exits, kept = (jax.tree.map(lambda x: x[:, own], left) for own in (np.s_[:gone], np.s_[gone:]))
+    real = jnp.concatenate([real[own[gone:]] for own in order], 1)
+    inner, more = _escapes(algebra, kept, real, without_root)
 
-    def back(e, inputs):
-        """``e(k, .)`` of one word more, from those of the words eliminated after it."""
-        k, p = inputs
-        through = jax.tree.map(lambda x: x[1:, None], p)
-        found = algebra.total(algebra.times(through, e), 0)
-        found = algebra.plus(jax.tree.map(lambda x: x[:1], p), found)
-        put = lambda x, y: lax.dynamic_update_index_in_dim(x, y, k, 0)
-        return jax.tree.map(put, e, found), None
+    def by_way_of(e: Any, word: tuple[Any, Any]) -> tuple[Any, None]:
+        exits, onward = word
+        exits = jax.tree.map(lambda x: x[:, None], exits)
+        onward = jax.tree.map(lambda x: x[None], onward)
+        return algebra.plus(e, algebra.times(exits, onward)), None
 
-    nothing = algebra.where(False, inner)
-    e = jax.tree.map(lambda *x: jnp.concatenate(x), nothing, inner)
-    e, _ = lax.scan(back, e, (jnp.arange(half), p), reverse=True)
+    at_once = jax.tree.map(lambda x: jnp.repeat(x[0, :, None], size, 1), exits)
+    e, _ = lax.scan(by_way_of, at_once, (jax.tree.map(lambda x: x[1:], exits), inner))
+    e = jax.tree.map(lambda *x: jnp.concatenate(x), e, inner)
 
     def assemble(e):
-        """The second half's columns are of the first order, the first half's of the other."""
-        second, first = e[..., :batch], jnp.roll(e[..., batch:], half, 0)
-        return jnp.concatenate([first, second], 1)[:words, :words]
+        """The columns of each order, those of the words it leaves, with rows in the first order."""
+        columns = [e[np.argsort(own), :, n * batch :][..., :batch] for n, own in enumerate(order)]
+        return jnp.concatenate(columns, 1)[:words, :words]
 
-    return jax.tree.map(assemble, e), [pivots, *more]
+    return jax.tree.map(assemble, e), [(pivots, real.any(axis=0)), *more]
 
 
-def _with_one_more(algebra: Algebra, w: Any) -> Any:
-    """Another word, whose head is the first."""
+def _widened(
+    algebra: Algebra, w: Any, real: jax.Array, words: int
+) -> tuple[Any, jax.Array]:
+    """As many words, of which the last hang from the first."""
+    more = words - len(real)
 
     def wider(x: jax.Array, zero: float, one: float) -> jax.Array:
-        x = jnp.pad(x, ((0, 1), (0, 1), (0, 0)), constant_values=zero)
-        return x.at[1, -1].set(one)
+        x = jnp.pad(x, ((0, more), (0, more), (0, 0)), constant_values=zero)
+        return x.at[1, words - more :].set(one)
 
-    return jax.tree.map(wider, w, algebra.zero, algebra.one)
+    return jax.tree.map(wider, w, algebra.zero, algebra.one), jnp.pad(real, ((0, more), (0, 0)))
 
 
 def _with_root(algebra: Algebra, e: Any) -> Any:
@@ -268,7 +291,7 @@ class _Answer(NamedTuple):
     p: jax.Array  # [B, T + 1, T]
 
 
-def _answer(arc: Nats, single_root: bool) -> _Answer:
+def _answer(arc: Nats, length: jax.Array, single_root: bool) -> _Answer:
     """``ln Z`` and marginals of arcs `complete`."""
     among = arc.whole[:, 1:] if single_root else arc.whole
     best = lax.stop_gradient(finite_max(among, axis=1))
@@ -279,15 +302,17 @@ def _answer(arc: Nats, single_root: bool) -> _Answer:
     subtracted = best.sum(axis=(1, 2)) + of_root[:, 0, 0]
     relative = Nats(whole, arc.fraction)
     batch, words = len(subtracted), whole.shape[2]
+    real = jnp.arange(words)[:, None] < jnp.maximum(length, 1)[None]
 
     def products(relative: Nats) -> tuple[_Answer, jax.Array]:
         w = sentences_last(jnp.exp(relative.whole + relative.fraction))
-        e, pivots = _escapes(PRODUCTS, w, single_root)
+        e, pivots = _escapes(PRODUCTS, w, real, single_root)
         enough = [
-            (x >= MIN_PIVOT).reshape(x.size // max(batch, 1), batch).all(axis=0) for x in pivots
+            ((x >= MIN_PIVOT) | ~used[None]).reshape(x.size // max(batch, 1), batch).all(axis=0)
+            for x, used in pivots
         ]
         sure = jnp.stack(enough).all(axis=0)
-        total = jnp.concatenate([safe_log(x[:, :batch]) for x in pivots]).sum(axis=0)
+        total = jnp.concatenate([safe_log(x[:, :batch]) for x, _ in pivots]).sum(axis=0)
         p = normalize((w * _with_root(PRODUCTS, e)).T).swapaxes(1, 2)
         return _Answer(to_nats(total, subtracted), p), sure
 
@@ -295,11 +320,12 @@ def _answer(arc: Nats, single_root: bool) -> _Answer:
         small = rarity(relative) if single_root else 0
         own = relative._replace(whole=relative.whole - jnp.where(at_root, small, 0))
         own = sentences_last(own)
-        e, pivots = _escapes(LOGS, own, False)
+        e, pivots = _escapes(LOGS, own, real, False)
         flow = _log_times(own, _with_root(LOGS, e))
         near = jnp.exp((flow.whole - finite_max(flow.whole, axis=0)) + flow.fraction)
         p = normalize(near.T).swapaxes(1, 2)
-        own = Nats(*(jnp.concatenate([x[:, :batch] for x in each]) for each in zip(*pivots)))
+        of_first = [jax.tree.map(lambda x: x[:, :batch], x) for x, _ in pivots]
+        own = Nats(*map(jnp.concatenate, zip(*of_first)))
         whole_part, fraction = own.whole.sum(axis=0) + small, own.fraction.sum(axis=0)
         impossible = whole_part < (15 * words + 50 - small if single_root else -MAX_NATS)
         total = to_nats(jnp.where(impossible, 0, fraction), whole_part + subtracted)
@@ -315,40 +341,30 @@ def _answer(arc: Nats, single_root: bool) -> _Answer:
     return lax.cond(sure.all(), lambda _, fast: fast, guarded, relative, fast)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
-def log_partition(arc: Nats, single_root: bool) -> Nats:
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def log_partition(arc: Nats, length: jax.Array, single_root: bool) -> Nats:
     """``ln Z [B]`` of arcs as `complete` gives them. The cotangent is that of the fraction.
 
     Args:
         arc: scores of arcs, as said above.
+        length: int ``[B]``, words.
         single_root: whether one word hangs from the root.
 
     Returns:
         `Nats` ``[B]``.
     """
-    return _answer(arc, single_root).total
+    return _answer(arc, length, single_root).total
 
 
-def _log_partition_fwd(arc: Nats, single_root: bool) -> tuple[Nats, jax.Array]:
-    return tuple(_answer(arc, single_root))  # type: ignore[return-value]
+def _log_partition_fwd(
+    arc: Nats, length: jax.Array, single_root: bool
+) -> tuple[Nats, jax.Array]:
+    return tuple(_answer(arc, length, single_root))  # type: ignore[return-value]
 
 
-def _log_partition_bwd(single_root: bool, p: jax.Array, cotangent: Nats) -> tuple[Nats]:
+def _log_partition_bwd(single_root: bool, p: jax.Array, cotangent: Nats) -> tuple[Nats, None]:
     grad = p * cotangent.fraction[:, None, None]
-    return (Nats(jnp.zeros_like(p), grad),)
+    return Nats(jnp.zeros_like(p), grad), None
 
 
 log_partition.defvjp(_log_partition_fwd, _log_partition_bwd)
-
-
-def marginals(arc: Nats, single_root: bool) -> jax.Array:
-    """Probabilities ``[B, T + 1, T]`` of arcs as `complete` gives them.
-
-    Args:
-        arc: scores of arcs, as said above.
-        single_root: whether one word hangs from the root.
-
-    Returns:
-        ``[B, T + 1, T]``.
-    """
-    return _answer(arc, single_root).p

@@ -90,7 +90,7 @@ def rule(arc: Nats, length: jax.Array, projective: bool, single_root: bool) -> N
         return Nats(lost, jnp.zeros_like(lost))
     if projective:
         return eisner.log_partition(arc, length, single_root)
-    return elimination.log_partition(elimination.complete(arc, length), single_root)
+    return elimination.log_partition(elimination.complete(arc, length), length, single_root)
 
 
 @of_a_kind
