@@ -219,8 +219,8 @@ def _escapes(
     size = -(-words // parts)
     w, real = _widened(algebra, w, real, parts * size)
     order = [np.roll(np.arange(parts * size), -size * (n + 1)) for n in range(parts)]
-    both = lambda x, own: x[np.r_[0, own + 1]][:, own]
-    orders = jax.tree.map(lambda x: jnp.concatenate([both(x, own) for own in order], 2), w)
+    turned = lambda x, own: x[np.r_[0, own + 1]][:, own]
+    orders = jax.tree.map(lambda x: jnp.concatenate([turned(x, own) for own in order], 2), w)
     gone = parts * size - size
     left, pivots = eliminate(algebra, orders, gone, without_root)
     left = jax.tree.map(lambda x: jnp.concatenate([x[:1], x[gone + 1 :]]), left)
