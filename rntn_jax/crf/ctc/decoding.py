@@ -55,18 +55,18 @@ def argmax(scores: Scores) -> tuple[jax.Array, jax.Array]:
     scores = check_scores(scores)
     node, targets, mask, real = scores
     parts = complete(Scores(lax.stop_gradient(node), targets, mask, real))
-    last, before = forward.run(parts, _best)
+    last, ways = forward.run(parts, _best)
     order = jnp.argsort(~real, axis=1, stable=True)
     targets = jnp.pad(jnp.take_along_axis(targets, order, axis=1), ((0, 0), (0, 1)))
     row = jnp.arange(len(node))
     ends = forward.final(last, parts.num_targets)
-    on_label = _nearest(ends) == 1
+    best, nearest = _best(ends)
+    on_label = nearest == 1
 
     def step(carry, inputs):
         """Of the state after a frame the one before it; ``at`` counts targets begun."""
         on_label, at = carry
-        states, on = inputs
-        of_label, of_blank = (_nearest(x) for x in forward.predecessors(states, parts.repeated))
+        (of_label, of_blank), on = inputs
         symbol = jnp.where(on_label, targets[row, jnp.maximum(at - 1, 0)], BLANK)
         width = of_label.shape[1]
         if width == 0:
@@ -79,28 +79,23 @@ def argmax(scores: Scores) -> tuple[jax.Array, jax.Array]:
         return new, jnp.where(on, symbol, 0)
 
     initial = on_label, parts.num_targets.astype(jnp.int32)
-    _, labels = lax.scan(step, initial, (before, parts.mask), reverse=True)
+    _, labels = lax.scan(step, initial, (ways, parts.mask), reverse=True)
     labels = labels.T.astype(jnp.int32)
     # Summed once more from the scores, for the gradient.
     wide = node.astype(accumulator(node))
     own = jnp.take_along_axis(wide, labels[..., None], axis=2)[..., 0]
     own = jnp.where(mask, own, 0).sum(axis=1)
-    best = _best(ends)
     own = jnp.where(best.whole == -jnp.inf, -jnp.inf, own)
     return labels, jnp.where(jnp.isnan(best.whole), jnp.nan, own)
 
 
-def _nearest(x: Nats) -> jax.Array:
-    """Which is the largest along the first axis."""
+def _best(terms: tuple[Nats, ...]) -> tuple[Nats, jax.Array]:
+    """The largest, and which it is."""
+    x = Nats(*(jnp.stack(parts) for parts in zip(*terms)))
     near = (x.whole - finite_max(x.whole, axis=0)) + x.fraction
-    return jnp.argmax(near, axis=0).astype(jnp.int32)
-
-
-def _best(x: Nats) -> Nats:
-    """The largest along the first axis."""
-    at = _nearest(x)[None]
-    whole, fraction = (jnp.take_along_axis(y, at, axis=0)[0] for y in x)
-    return to_nats(fraction, whole)
+    at = jnp.argmax(near, axis=0).astype(jnp.int32)
+    whole, fraction = (jnp.take_along_axis(y, at[None], axis=0)[0] for y in x)
+    return to_nats(fraction, whole), at
 
 
 @jax.jit

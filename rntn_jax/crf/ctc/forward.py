@@ -12,23 +12,25 @@ targets, ``u`` the frames' scores::
 the last term of the first line only where target i differs from the one before it (Graves et al.
 2006). The backward pass hands the probability of each state on to those before it, in the shares
 that they have in its sum; it is the gradient of ``ln Z`` for the scores (source 004, the model
-marginals theorem). The shares are found anew, so only states are kept, O(B T L). Numbers are
-`Nats`: right whatever the scores and the length.
+marginals theorem). The exponentials of each sum are its shares, so these are kept, O(B T L), and
+the backward pass only multiplies. Numbers are `Nats`: right whatever the scores and the length.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from rntn_jax.crf.ctc.scores import Parts
-from rntn_jax.crf.nats import Nats, log_sum, to_nats
-from rntn_jax.ops.logspace import finite_max, logsumexp
+from rntn_jax.crf.nats import Nats, to_nats
+from rntn_jax.ops.logspace import logsumexp, safe_log
 
-__all__ = ["States", "final", "log_partition", "predecessors", "reference", "run"]
+__all__ = ["States", "final", "log_partition", "reference", "run"]
 
 
 class States(NamedTuple):
@@ -62,45 +64,45 @@ def _after_one(x: Nats, fill: float = -jnp.inf) -> Nats:
     return Nats(jnp.pad(x.whole, ahead, constant_values=fill), jnp.pad(x.fraction, ahead))
 
 
-def predecessors(states: States, repeated: jax.Array) -> States:
-    """What each state is entered from, ``[3, B, L]`` and ``[2, B, L + 1]``.
+def _predecessors(
+    states: States, repeated: jax.Array
+) -> tuple[tuple[Nats, Nats, Nats], tuple[Nats, Nats]]:
+    """What targets ``[B, L]`` and blanks ``[B, L + 1]`` are entered from.
 
-    Args:
-        states: sums over alignments.
-        repeated: bool ``[B, L]``, targets equal to those before.
-
-    Returns:
-        `States` of stacks.
+    Arrays of their own: XLA fuses a sum of three into one loop, but not one along an axis.
     """
     label, blank = states
     after = _after_one(label)
     skipped = Nats(jnp.where(repeated, -jnp.inf, after.whole[:, :-1]), after.fraction[:, :-1])
     inner = Nats(*(x[:, :-1] for x in blank))
-    stack = lambda *states: Nats(*(jnp.stack(parts) for parts in zip(*states)))
-    return States(stack(label, inner, skipped), stack(blank, after))
+    return (label, inner, skipped), (blank, after)
 
 
-def run(parts: Parts, combine=log_sum) -> tuple[States, States]:
-    """The states after the last frame, and those before each frame ``[T, B, ..]``.
+def run(
+    parts: Parts, combine: Callable[[tuple[Nats, ...]], tuple[Nats, Any]]
+) -> tuple[States, tuple[Any, Any]]:
+    """The states after the last frame, and what was kept at each frame.
 
     Args:
         parts: scores, checked.
-        combine: what is made of the states that lead to one.
+        combine: of the states that lead to one: to a target itself, a blank and the target
+            before, to a blank itself and the target. Gives the state, and what is kept.
 
     Returns:
-        The last states, and those before each frame.
+        The last states, and what was kept of targets and blanks, each with a leading axis ``T``.
     """
     _, rows, width = parts.label.whole.shape
     like = parts.label.whole
 
     def step(states: States, inputs):
         u_blank, u_label, on = inputs
-        into = States(*map(combine, predecessors(states, parts.repeated)))
+        into_label, into_blank = _predecessors(states, parts.repeated)
+        (label, of_label), (blank, of_blank) = combine(into_label), combine(into_blank)
         add = lambda x, y: to_nats(x.fraction + y.fraction, x.whole + y.whole)
         u_blank = Nats(*(x[:, None] for x in u_blank))
-        new = States(add(into.label, u_label), add(into.blank, u_blank))
+        new = States(add(label, u_label), add(blank, u_blank))
         stay = lambda x, y: jnp.where(on[:, None], x, y)
-        return jax.tree.map(stay, new, states), states
+        return jax.tree.map(stay, new, states), (of_label, of_blank)
 
     none = jnp.full_like(like, -jnp.inf, shape=(rows, width + 1))
     zeros = jnp.zeros_like(none)
@@ -108,69 +110,70 @@ def run(parts: Parts, combine=log_sum) -> tuple[States, States]:
     return lax.scan(step, initial, (parts.blank, parts.label, parts.mask))
 
 
-def final(states: States, count: jax.Array) -> Nats:
-    """The two states that an alignment may end in, ``[2, B]``: a blank, the last target.
+def final(states: States, count: jax.Array) -> tuple[Nats, Nats]:
+    """The two states that an alignment may end in, ``[B]`` each: a blank, the last target.
 
     Args:
         states: sums over alignments.
-        count: how many: targets of each row, or trees to draw.
+        count: targets of each row.
 
     Returns:
-        `Nats` ``[2, B]``.
+        Both.
     """
     row = jnp.arange(len(count))
-    ends = states.blank, _after_one(states.label)
-    return Nats(*(jnp.stack([x[row, count] for x in both]) for both in zip(*ends)))
+    at_end = lambda x: Nats(*(part[row, count] for part in x))
+    return at_end(states.blank), at_end(_after_one(states.label))
 
 
 @jax.custom_vjp
 def log_partition(parts: Parts) -> Nats:
     """``ln Z [B]``. The cotangent is that of the fraction."""
-    return log_sum(final(run(parts)[0], parts.num_targets))
+    last, _ = run(parts, lambda terms: (_sum_and_shares(terms)[0], None))
+    return _sum_and_shares(final(last, parts.num_targets))[0]
 
 
 class _Residuals(NamedTuple):
-    last: States
-    before: States  # [T, B, ..]
+    ends: tuple[jax.Array, ...]  # [B], of a blank and a target
+    shares: tuple[Any, Any]  # of targets three [T, B, L], of blanks two [T, B, L + 1]
     mask: jax.Array
     num_targets: jax.Array
-    repeated: jax.Array
+
+
+def _sum_and_shares(terms: tuple[Nats, ...]) -> tuple[Nats, tuple[jax.Array, ...]]:
+    """The sum of some numbers, and the share of each in it; 0 where there is none."""
+    top = functools.reduce(jnp.maximum, (x.whole for x in terms))
+    top = jnp.where(top == -jnp.inf, 0, top)
+    near = [jnp.exp((x.whole - top) + x.fraction) for x in terms]
+    total = functools.reduce(jnp.add, near)
+    some = jnp.where(total == 0, 1, total)
+    return to_nats(safe_log(total), top), tuple(x / some for x in near)
 
 
 def _log_partition_fwd(parts: Parts) -> tuple[Nats, _Residuals]:
-    last, before = run(parts)
-    total = log_sum(final(last, parts.num_targets))
-    return total, _Residuals(last, before, parts.mask, parts.num_targets, parts.repeated)
-
-
-def _shares(x: Nats) -> jax.Array:
-    """Of each in the sum over the first axis; 0 where there is none."""
-    near = jnp.exp((x.whole - finite_max(x.whole, axis=0)) + x.fraction)
-    total = near.sum(axis=0, keepdims=True)
-    return near / jnp.where(total == 0, 1, total)
+    last, shares = run(parts, _sum_and_shares)
+    total, ends = _sum_and_shares(final(last, parts.num_targets))
+    return total, _Residuals(ends, shares, parts.mask, parts.num_targets)
 
 
 def _log_partition_bwd(res: _Residuals, cotangent: Nats) -> tuple[Parts]:
-    last, before, mask, count, repeated = res
-    width = last.label.whole.shape[1]
-    ends = _shares(final(last, count)) * cotangent.fraction[None]
+    ends, shares, mask, count = res
+    width = shares[0][0].shape[-1]
     at = jnp.arange(width + 1)[None] == count[:, None]
-    g_blank, g_label = (jnp.where(at, x[:, None], 0) for x in ends)
+    g_blank, g_label = (jnp.where(at, (x * cotangent.fraction)[:, None], 0) for x in ends)
     ahead = ((0, 0), (0, 1))
 
     def step(carry, inputs):
         g_label, g_blank = carry
-        states, on = inputs
-        of_label, of_blank = map(_shares, predecessors(states, repeated))
-        stay, from_blank, skip = of_label * g_label[None]
-        rest, ended = of_blank * g_blank[None]
+        (of_label, of_blank), on = inputs
+        stay, from_blank, skip = (x * g_label for x in of_label)
+        rest, ended = (x * g_blank for x in of_blank)
         to_label = stay + jnp.pad(skip[:, 1:], ((0, 0), (0, min(width, 1)))) + ended[:, 1:]
         to_blank = rest + jnp.pad(from_blank, ahead)
         on = on[:, None]
         out = jnp.where(on, g_label, 0), jnp.where(on, g_blank, 0).sum(axis=1)
         return (jnp.where(on, to_label, g_label), jnp.where(on, to_blank, g_blank)), out
 
-    _, (label, blank) = lax.scan(step, (g_label[:, 1:], g_blank), (before, mask), reverse=True)
+    _, (label, blank) = lax.scan(step, (g_label[:, 1:], g_blank), (shares, mask), reverse=True)
     grads = (Nats(jnp.zeros_like(g), g) for g in (blank, label))
     return (Parts(*grads, None, None, None),)  # type: ignore[arg-type]
 
