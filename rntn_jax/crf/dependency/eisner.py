@@ -196,14 +196,17 @@ def best_of(k: int) -> Combine:
     """The k best splits, best first, and their places."""
 
     def combine(parts: Nats) -> tuple[Nats, jax.Array]:
-        near = (parts.whole - finite_max(parts.whole, axis=0)) + parts.fraction
-        missing = max(k - len(near), 0)
-        if k > 1:
-            near = jnp.pad(near, ((0, missing), (0, 0), (0, 0)), constant_values=-jnp.inf)
-            at = jnp.moveaxis(lax.top_k(jnp.moveaxis(near, 0, -1), k)[1], -1, 0)
-            at = jnp.minimum(at, len(parts.whole) - 1)
-        else:
-            at = jnp.argmax(near, axis=0)[None]
+        top, splits = finite_max(parts.whole, axis=0), len(parts.whole)
+        near = (parts.whole - top) + parts.fraction
+        if k == 1:  # two reductions that XLA vectorizes, which it does not with argmax
+            best = near.max(axis=0, keepdims=True)
+            which = jnp.arange(splits, dtype=jnp.int32)[:, None, None]
+            at = jnp.where(near == best, which, splits - 1).min(axis=0, keepdims=True)
+            return to_nats(best, top), at
+        missing = max(k - splits, 0)
+        near = jnp.pad(near, ((0, missing), (0, 0), (0, 0)), constant_values=-jnp.inf)
+        at = jnp.moveaxis(lax.top_k(jnp.moveaxis(near, 0, -1), k)[1], -1, 0)
+        at = jnp.minimum(at, splits - 1)
         whole, fraction = (jnp.take_along_axis(x, at, axis=0) for x in parts)
         if missing:
             whole = jnp.where((jnp.arange(k) < k - missing)[:, None, None], whole, -jnp.inf)
