@@ -116,10 +116,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "rnn_layers": 2,
         "rnn_dim": 200,
         "word_dim": 100,
-        "batch_size": 2048,
+        "epochs": 20,
         "unknown_rate": 0.1,
         "input_dropout": 0.3,
-        "hidden_dropout": 0.4,
+        "hidden_dropout": 0.33,
         "average": 0.998,
     },
     "windows": {  # as Chen and Manning: no encoder
