@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from rntn_jax.ops.logspace import finite_max, safe_log
 
-__all__ = ["Nats", "log_sum", "to_nats"]
+__all__ = ["Nats", "log_sum", "log_sum_and_shares", "to_nats"]
 
 
 class Nats(NamedTuple):
@@ -55,6 +55,22 @@ def log_sum(x: Nats, axis: int = 0) -> Nats:
     Returns:
         `Nats` without that axis.
     """
+    return log_sum_and_shares(x, axis)[0]
+
+
+def log_sum_and_shares(x: Nats, axis: int = 0) -> tuple[Nats, jax.Array]:
+    """`log_sum`, and the share of each summand in the sum.
+
+    Args:
+        x: the summands.
+        axis: along which they are.
+
+    Returns:
+        `Nats` without that axis, and shares of the shape of the summands; 0 where there is none.
+    """
     top = finite_max(x.whole, axis)
-    total = jnp.exp((x.whole - top) + x.fraction).sum(axis=axis)
-    return to_nats(safe_log(total), top.squeeze(axis))
+    near = jnp.exp((x.whole - top) + x.fraction)
+    total = near.sum(axis=axis, keepdims=True)
+    found = to_nats(safe_log(total), top)
+    shares = near / jnp.where(total == 0, 1, total)
+    return Nats(*(part.squeeze(axis) for part in found)), shares

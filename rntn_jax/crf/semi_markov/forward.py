@@ -19,7 +19,8 @@ sums the first over k into ``H`` and the second over c into ``G``; both are the 
 subtracted and summed apart, and the rest held as `Nats`: so 100,000 steps and scores of 1e4 are
 right in float32.
 
-Cost O(B T (K C + C^2)); residuals O(B T C) beside the scores.
+The forward pass keeps the exponentials of the first, the backward pass finds those of the second
+anew: cost O(B T (K C + C^2)), residuals O(B T K C), as the scores.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rntn_jax.crf.nats import Nats, log_sum
+from rntn_jax.crf.nats import Nats, log_sum, log_sum_and_shares
 from rntn_jax.crf.semi_markov.scores import Parts
 from rntn_jax.ops.logspace import finite_max, logsumexp, long_sum
 
@@ -45,6 +46,7 @@ class Run(NamedTuple):
     subtracted: jax.Array  # [T, B], whole numbers
     last: Nats  # a_{n-1} + end [B, C]
     total: Nats  # ln Z [B]
+    shares: jax.Array | None = None  # [T, K, B, C], of the segments that end at t in a_t
 
 
 def reference(parts: Parts) -> jax.Array:
@@ -70,7 +72,7 @@ def _shift(window: Nats, new: Nats) -> Nats:
     return Nats(*(jnp.concatenate([y[None], x[:-1]]) for x, y in zip(window, new)))
 
 
-def run(parts: Parts) -> Run:
+def run(parts: Parts, *, keep_shares: bool = False) -> Run:
     """The recursion from the first token to the last; T, K and C at least 1."""
     span, edge, start, end, length = parts
     tokens, widest, rows, classes = span.whole.shape
@@ -78,21 +80,21 @@ def run(parts: Parts) -> Run:
     def step(carry, inputs):
         window, last = carry
         t, own = inputs
-        a = log_sum(_plus(window, own))
+        a, shares = log_sum_and_shares(_plus(window, own))
         top = lax.stop_gradient(finite_max(a.whole))
         a = Nats(a.whole - top, a.fraction)
         window = Nats(window.whole - top[None], window.fraction)
         e = log_sum(Nats(*(x[:, :, None] + y for x, y in zip(a, edge))), axis=1)
         final = (t == length - 1)[:, None]
         last = Nats(*(jnp.where(final, x, y) for x, y in zip(a, last)))
-        return (_shift(window, e), last), (a, e, top[:, 0])
+        return (_shift(window, e), last), (a, e, top[:, 0], shares if keep_shares else None)
 
     none = jnp.full_like(start.whole, -jnp.inf, shape=(widest - 1, rows, classes))
     window = Nats(*(jnp.concatenate([x[None], y]) for x, y in zip(start, (none, none * 0))))
     window = window._replace(fraction=jnp.where(window.whole == -jnp.inf, 0, window.fraction))
     nothing = jnp.zeros_like(start.whole)
     initial = window, Nats(nothing, nothing)
-    (_, last), (a, e, top) = lax.scan(step, initial, (jnp.arange(tokens), span))
+    (_, last), (a, e, top, shares) = lax.scan(step, initial, (jnp.arange(tokens), span))
     last = _plus(last, end)
     within = jnp.arange(tokens)[:, None] < length[None]
     total = log_sum(last, axis=1)
@@ -100,7 +102,7 @@ def run(parts: Parts) -> Run:
     some = (length > 0) | jnp.isnan(whole)
     total = Nats(jnp.where(some, whole, 0), jnp.where(some, total.fraction, 0))
     e = Nats(*(jnp.concatenate([x[None], y[:-1]]) for x, y in zip(start, e)))
-    return Run(e, a, top, last, total)
+    return Run(e, a, top, last, total, shares)
 
 
 def windows(ran: Run, t: jax.Array, widest: int) -> Nats:
@@ -135,18 +137,19 @@ def log_partition(parts: Parts) -> Nats:
 
 
 class _Residuals(NamedTuple):
-    parts: Parts
+    edge: Nats
+    length: jax.Array
     run: Run
 
 
 def _log_partition_fwd(parts: Parts) -> tuple[Nats, _Residuals]:
-    ran = run(parts)
-    return ran.total, _Residuals(parts, ran)
+    ran = run(parts, keep_shares=True)
+    return ran.total, _Residuals(parts.edge, parts.length, ran)
 
 
 def _log_partition_bwd(res: _Residuals, cotangent: Nats) -> tuple[Parts]:
-    (span, edge, _, _, length), ran = res
-    tokens, widest, rows, classes = span.whole.shape
+    edge, length, ran = res
+    tokens, widest, rows, classes = ran.shares.shape
     last = jnp.exp(log_given(ran.last, Nats(*(x[:, None] for x in log_sum(ran.last, axis=1)))))
     some = (length > 0)[:, None]
     last = jnp.where(some, last * cotangent.fraction[:, None], 0)
@@ -161,9 +164,7 @@ def _log_partition_bwd(res: _Residuals, cotangent: Nats) -> tuple[Parts]:
         share = jnp.exp(log_given(pair, Nats(*(x[:, None] for x in e)))) * begun[0][:, None]
         share = jnp.where(inner, share, 0)
         ended = share.sum(axis=2) + jnp.where((t == length - 1)[:, None], last, 0)
-        own = _plus(windows(ran, t, widest), Nats(*(x[t] for x in span)))
-        p = jnp.exp(log_given(own, Nats(*(x[None] for x in a)))) * ended[None]
-        p = jnp.where((t < length)[None, :, None], p, 0)
+        p = jnp.where((t < length)[None, :, None], ran.shares[t] * ended[None], 0)
         begun = jnp.concatenate([begun[1:], jnp.zeros_like(begun[:1])]) + p
         return (begun, counts + share), p
 
