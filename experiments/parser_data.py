@@ -123,9 +123,7 @@ def graph_batches(
 ) -> tuple[list[graph_parser.Batch], int]:
     """Minibatches of sentences of like length, of so many words each, and the arcs lifted."""
     found, lifted, projective = [], 0, options["projective"]
-    for gold in _gold(
-        sentences, vocabularies, relations, options, 8, words, projective, parts=4
-    ):
+    for gold in _gold(sentences, vocabularies, relations, options, 8, words, projective, parts=4):
         heads, labels = (np.maximum(x[:, 1:-1], 0) for x in (gold.heads, gold.relations))
         found.append(graph_batch(gold.sentences)._replace(heads=heads, relations=labels))
         lifted += gold.lifted

@@ -106,9 +106,7 @@ class InContext:
     def __init__(
         self, config: Config, sentences, vocabularies, relations, options, where: Placement
     ):
-        self._batches, self.lifted = self._read(
-            config, sentences, vocabularies, relations, options
-        )
+        self._batches, self.lifted = self._read(config, sentences, vocabularies, relations, options)
         self.steps, self.updates = sum(map(self._size, self._batches)), len(self._batches)
         self._config, self._where = config, where
 

@@ -224,7 +224,8 @@ def _escapes(
     gone = parts * size - size
     left, pivots = eliminate(algebra, orders, gone, without_root)
     left = jax.tree.map(lambda x: jnp.concatenate([x[:1], x[gone + 1 :]]), left)
-    exits, kept = (jax.tree.map(lambda x: x[:, own], left) for own in (np.s_[:gone], np.s_[gone:]))
+    exits = jax.tree.map(lambda x: x[:, :gone], left)
+    kept = jax.tree.map(lambda x: x[:, gone:], left)
     real = jnp.concatenate([real[own[gone:]] for own in order], 1)
     inner, more = _escapes(algebra, kept, real, without_root)
 
@@ -246,9 +247,7 @@ def _escapes(
     return jax.tree.map(assemble, e), [(pivots, real.any(axis=0)), *more]
 
 
-def _widened(
-    algebra: Algebra, w: Any, real: jax.Array, words: int
-) -> tuple[Any, jax.Array]:
+def _widened(algebra: Algebra, w: Any, real: jax.Array, words: int) -> tuple[Any, jax.Array]:
     """As many words, of which the last hang from the first."""
     more = words - len(real)
 
@@ -356,9 +355,7 @@ def log_partition(arc: Nats, length: jax.Array, single_root: bool) -> Nats:
     return _answer(arc, length, single_root).total
 
 
-def _log_partition_fwd(
-    arc: Nats, length: jax.Array, single_root: bool
-) -> tuple[Nats, jax.Array]:
+def _log_partition_fwd(arc: Nats, length: jax.Array, single_root: bool) -> tuple[Nats, jax.Array]:
     return tuple(_answer(arc, length, single_root))  # type: ignore[return-value]
 
 

@@ -25,7 +25,7 @@ anew: cost O(B T (K C + C^2)), residuals O(B T K C), as the scores.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,7 @@ class Run(NamedTuple):
     subtracted: jax.Array  # [T, B], whole numbers
     last: Nats  # a_{n-1} + end [B, C]
     total: Nats  # ln Z [B]
-    shares: jax.Array | None = None  # [T, K, B, C], of the segments that end at t in a_t
+    shares: Any = None  # [T, K, B, C] of the segments that end at t in a_t; None: not kept
 
 
 def reference(parts: Parts) -> jax.Array:
@@ -73,7 +73,15 @@ def _shift(window: Nats, new: Nats) -> Nats:
 
 
 def run(parts: Parts, *, keep_shares: bool = False) -> Run:
-    """The recursion from the first token to the last; T, K and C at least 1."""
+    """The recursion from the first token to the last; T, K and C at least 1.
+
+    Args:
+        parts: scores, checked.
+        keep_shares: whether the shares of segments are kept, for the backward pass.
+
+    Returns:
+        States and ln Z.
+    """
     span, edge, start, end, length = parts
     tokens, widest, rows, classes = span.whole.shape
 
