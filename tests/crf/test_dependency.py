@@ -158,6 +158,27 @@ def test_gradients_of_entropy_and_divergence_of_all_trees():
 
 
 @pytest.mark.parametrize("single_root", (True, False))
+@pytest.mark.parametrize("first", (True, False))
+def test_confident_chains_have_finite_marginals(single_root, first):
+    """Each word the next one's head, or the one's before, by far: what comes to the root with one
+    root is divided by a small pivot at every word, and overflows where it is not rescaled.
+    """
+    words = 12
+    h, d = np.indices((words + 1, words + 1))
+    own = h == d - 1 if first else np.where(d == words, h == 0, h == d + 1)
+    noise = random(5, words, rows=2)
+    arc = np.where(own, 30.0, 0.0)[None] + noise
+    arc[1] *= 1.2
+    kind = kind_of(False, single_root)
+    length = np.array([words, words])
+    found = dependency.marginals(Scores(np.float32(arc), length), **kind).arc
+    with enable_x64():
+        plain = lambda arc: elimination.reference(arc, jnp.asarray(length), single_root).sum()
+        expected = jax.grad(plain)(jnp.asarray(arc))
+    np.testing.assert_allclose(found[:, :, 1:], expected[:, :, 1:], atol=1e-5)
+
+
+@pytest.mark.parametrize("single_root", (True, False))
 @pytest.mark.parametrize("words", (3, pytest.param(9, marks=pytest.mark.slow)))
 def test_ordinary_scores_need_no_logarithms_whatever_the_lengths(single_root, words, monkeypatch):
     """What is behind a sentence's end hangs from its first word, and nothing from it: when all
