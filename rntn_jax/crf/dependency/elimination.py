@@ -28,7 +28,7 @@ is found for these is not used, and ln Z is that of the order in which the first
 
 The conditioning: each weight is right to a few rounding errors, whatever the scores, as long as
 nothing underflows or overflows. In products that is sure where every pivot is at least `MIN_PIVOT`
-(arcs are divided by each word's best first) and the probabilities are finite; else all is done again
+(arcs are divided by each word's best first) and heads have probabilities; else all is done again
 in logarithms, in `Nats`.
 """
 
@@ -314,8 +314,8 @@ def _answer(arc: Nats, length: jax.Array, single_root: bool) -> _Answer:
         sure = jnp.stack(enough).all(axis=0)
         total = jnp.concatenate([safe_log(x[:, :batch]) for x, _ in pivots]).sum(axis=0)
         p = normalize((w * _with_root(PRODUCTS, e)).T).swapaxes(1, 2)
-        # Small pivots one after another make what comes to the root overflow, if it stands apart.
-        sure &= (jnp.isfinite(p) | ~real.T[:, None]).all(axis=(1, 2))
+        # Small pivots one after another can make what comes to the root overflow: then it is NaN.
+        sure &= ((p.sum(axis=1) > 0.5) | (jnp.arange(words)[None] >= length[:, None])).all(axis=1)
         return _Answer(to_nats(total, subtracted), p), sure
 
     def logs(relative: Nats) -> _Answer:
