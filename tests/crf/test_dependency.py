@@ -161,7 +161,7 @@ def test_gradients_of_entropy_and_divergence_of_all_trees():
 @pytest.mark.parametrize("first", (True, False))
 def test_confident_chains_have_finite_marginals(single_root, first):
     """Each word the next one's head, or the one's before, by far: what comes to the root with one
-    root is divided by a small pivot at every word, and overflows where it is not rescaled.
+    root is divided by a small pivot at every word.
     """
     words = 12
     h, d = np.indices((words + 1, words + 1))

@@ -39,7 +39,7 @@ from jax import lax
 
 from rntn_jax.crf.constituency.tables import segments, widen
 from rntn_jax.crf.dependency import scaled
-from rntn_jax.crf.nats import Nats, log_sum, to_nats
+from rntn_jax.crf.nats import Nats, log_sum, log_sum_and_shares, to_nats
 from rntn_jax.ops.logspace import finite_max, logsumexp
 
 __all__ = [
@@ -321,13 +321,6 @@ def _log_partition_fwd(arc, length, single_root) -> tuple[Nats, _LogPartitionRes
     return total, _LogPartitionResiduals(arc, length, found)
 
 
-def _shares(parts: Nats) -> jax.Array:
-    """Probabilities of the splits given the span, 0 where it has none."""
-    near = jnp.exp((parts.whole - finite_max(parts.whole, axis=0)) + parts.fraction)
-    total = near.sum(axis=0, keepdims=True)
-    return near / jnp.where(total == 0, 1, total)
-
-
 def _log_partition_bwd(single_root, res, cotangent: Nats) -> tuple[Nats, None]:
     arc, length, found = res
     grad = scaled.arc_marginals(found, length, single_root, cotangent.fraction)
@@ -358,7 +351,8 @@ def _marginals_in_logs(
     def spread(g, kind, width, segment, here):
         """Adds what the spans of one kind and width give to their parts."""
         lo, hi = segment
-        share = _shares(_sums(chart, kind, width, segment, single_root)) * here[None]
+        _, share = log_sum_and_shares(_sums(chart, kind, width, segment, single_root))
+        share = share * here[None]
         share, columns = share[None], size - lo
         corner = kind, size - 1 - (width - (kind == OPEN)), 0, width
         before = lax.dynamic_slice(g.second, corner, share.shape)
