@@ -170,5 +170,6 @@ FACTOR_GRAPH = [
 NATS = [
     Example(nats.to_nats, args(draw(3))),
     Example(nats.log_sum, args(in_nats)),
+    Example(nats.log_sum_and_shares, args(in_nats)),
 ]
 STRUCTURES = [*HMMS, *DEPENDENCY, *SEMI_MARKOV, *CTC, *ALIGNMENT, *GRAMMAR, *FACTOR_GRAPH, *NATS]
