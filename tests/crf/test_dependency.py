@@ -178,6 +178,25 @@ def test_confident_chains_have_finite_marginals(single_root, first):
     np.testing.assert_allclose(found[:, :, 1:], expected[:, :, 1:], atol=1e-5)
 
 
+def test_what_comes_to_the_root_overflows_where_words_lead_back_and_forth():
+    """Each word's best head is the one before it, the second best by far the one after it: the
+    first words keep almost all of a walk among themselves, and what leaves them leads to the root
+    by a factor of exp(30) more at every word.
+    """
+    words, second = 5, -30.0
+    h, d = np.indices((words + 1, words + 1))
+    arc = np.where(h == d - 1, 0, np.where((h == d + 1) | (h == 0), second, -200.0))
+    arc = arc.astype(np.float32)[None]
+    found = dependency.marginals(Scores(arc, [words]), projective=False, single_root=True).arc[0]
+    every = np.array(trees(words, False, True))
+    of_trees = arc[0][every, np.arange(1, words + 1)].astype(np.float64).sum(axis=1)
+    p = np.exp(of_trees - of_trees.max())
+    expected = np.zeros((words + 1, words + 1))
+    for word in range(words):
+        np.add.at(expected[:, word + 1], every[:, word], p / p.sum())
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("single_root", (True, False))
 @pytest.mark.parametrize("words", (3, pytest.param(9, marks=pytest.mark.slow)))
 def test_ordinary_scores_need_no_logarithms_whatever_the_lengths(single_root, words, monkeypatch):
