@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -29,11 +30,13 @@ os.environ.setdefault("RNTN_JAX_QUIET", "1")  # what is told depends on the cloc
 
 def pytest_configure(config: pytest.Config) -> None:
     """Compiles the quick tests as quickly as possible, for that is most of their time."""
+    gc.set_threshold(100_000)  # tracing makes many objects that stay
+    jax.config.update("jax_traceback_in_locations_limit", 0)
     if config.getoption("markexpr") == "not slow":
         jax.config.update("jax_disable_most_optimizations", True)
         if jax.__version_info__[:2] == (0, 10):  # XLA stops at flags that it does not know
-            flags = os.environ.get("XLA_FLAGS", ""), "--xla_cpu_use_fusion_emitters=false"
-            os.environ["XLA_FLAGS"] = " ".join(flags)
+            own = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {own}"
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
