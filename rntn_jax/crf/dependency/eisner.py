@@ -58,10 +58,13 @@ LEFT, RIGHT, OPEN = 0, 1, 2  # what a pair of spans that meet makes: L, R, O
 
 
 class Chart(NamedTuple):
-    """Both parts of every pair: found by width and begin, and by width and end."""
+    """Both parts of every pair: found by width and begin, and by width and end.
 
-    first: Any  # Nats [k, 3, T + 1, B, T + 1], L, OR, R: of width w from s at [.., w, :, s]
-    second: Any  # Nats [k, 3, 2 T + 1, B, 2 T + 1], OL, R, L: of width w to t at [.., T - w, :, t]
+    One table for each kind of pair: XLA copies at every width what is read and written in one step.
+    """
+
+    first: Any  # Nats [k, T + 1, B, T + 1] each, L, OR, R: of width w from s at [.., w, :, s]
+    second: Any  # Nats [k, 2 T + 1, B, 2 T + 1] each, OL, R, L: of width w to t at [.., T - w, :, t]
 
 
 class Found(NamedTuple):
@@ -125,22 +128,22 @@ def _arcs_by_width(arc: Nats) -> tuple[Nats, Nats]:
 
 def _parts(chart: Chart, kind: int, width: jax.Array, segment: tuple[int, int]) -> Any:
     """First and second parts of the splits, ``[k, splits, B, begin]`` each."""
-    k, _, size, batch, _ = chart.first.whole.shape
+    k, size, batch, _ = chart.first[kind].whole.shape
     (lo, hi), total = segment, width - (kind == OPEN)
 
     def both(first: jax.Array, second: jax.Array) -> tuple[jax.Array, jax.Array]:
         corner = 0, size - 1 - total, 0, width
-        rest = lax.dynamic_slice(second[:, kind], corner, (k, hi, batch, size - lo))
-        return first[:, kind, :hi, :, : size - lo], rest
+        rest = lax.dynamic_slice(second, corner, (k, hi, batch, size - lo))
+        return first[:, :hi, :, : size - lo], rest
 
-    return map(both, *chart)
+    return map(both, chart.first[kind], chart.second[kind])
 
 
 def _sums(
     chart: Chart, kind: int, width: jax.Array, segment: tuple[int, int], single_root: bool
 ) -> Nats:
     """Sums of both parts of each split, ``[pairs * splits, B, begin]``; ``-inf`` for none."""
-    pairs = rank_pairs(len(chart.first.whole))
+    pairs = rank_pairs(len(chart.first[kind].whole))
 
     def add(first: jax.Array, second: jax.Array) -> jax.Array:
         both = first[pairs[:, 0]] + second[pairs[:, 1]] if len(pairs) > 1 else first + second
@@ -159,24 +162,25 @@ def _initial(like: jax.Array, k: int, size: int, batch: int) -> Chart:
     forbidden = jnp.full_like(like, -jnp.inf, shape=())
     rank = jnp.arange(k)[:, None, None]
     word = jnp.where(rank == 0, 0, forbidden)
-    first = jnp.full((k, 3, size, batch, size), forbidden)
-    first = first.at[:, (LEFT, OPEN), 0].set(word[:, None])
-    second = jnp.full((k, 3, 2 * size - 1, batch, 2 * size - 1), forbidden)
-    second = second.at[:, (RIGHT, OPEN), size - 1, :, :size].set(word[:, None])
-    return Chart(*(Nats(x, jnp.zeros_like(x)) for x in (first, second)))
+    no_first = jnp.full((k, size, batch, size), forbidden)
+    no_second = jnp.full((k, 2 * size - 1, batch, 2 * size - 1), forbidden)
+    first = no_first.at[:, 0].set(word)
+    second = no_second.at[:, size - 1, :, :size].set(word)
+    parts = Chart((first, no_first, first), (no_second, second, second))
+    return jax.tree.map(lambda x: Nats(x, jnp.zeros_like(x)), parts)
 
 
 def _put(chart: Chart, width: jax.Array, first: dict[int, Nats], second: dict[int, Nats]) -> Chart:
     """New spans of one width, ``[k, B, begin]``."""
-    size = chart.first.whole.shape[2]
+    size = chart.first[LEFT].whole.shape[1]
 
-    def write(table: Nats, news: dict[int, Nats], *corner: Any) -> Nats:
-        for kind, new in news.items():
-            at = (0, kind, *corner)
-            table = Nats(
-                *(lax.dynamic_update_slice(x, y[:, None, None], at) for x, y in zip(table, new))
-            )
-        return table
+    def write(tables: Any, news: dict[int, Nats], *corner: Any) -> Any:
+        at = 0, *corner
+        put = lambda x, new: lax.dynamic_update_slice(x, new[:, None], at)
+        return tuple(
+            Nats(*map(put, table, news[kind])) if kind in news else table
+            for kind, table in enumerate(tables)
+        )
 
     return Chart(
         write(chart.first, first, width, 0, 0),
@@ -273,7 +277,7 @@ def _as_wide(size: int, x: jax.Array) -> jax.Array:
 def whole_sentences(chart: Chart, length: jax.Array) -> Nats:
     """``R(0, n)``, ``[k, B]``."""
     rows = jnp.arange(len(length))
-    return Nats(*(x[:, OPEN, length, rows, 0] for x in chart.first))
+    return Nats(*(x[:, length, rows, 0] for x in chart.first[OPEN]))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -334,31 +338,28 @@ def _marginals_in_logs(
 ) -> jax.Array:
     """Probabilities of arcs ``[B, T + 1, T + 1]`` times the cotangents."""
     _, chart = in_logs(arc, length, single_root)
-    chart = Chart(*(Nats(*(x[:1] for x in part)) for part in chart))
-    _, _, size, batch, _ = chart.first.whole.shape
-    g = Chart(*(jnp.zeros_like(part.whole[0]) for part in chart))
-    rows = jnp.arange(batch)
-    g = g._replace(first=g.first.at[OPEN, length, rows, 0].set(cotangent))
+    _, size, batch, _ = chart.first[OPEN].whole.shape
+    g = jax.tree.map(lambda x: jnp.zeros_like(x[0]), Chart(*([x.whole for x in y] for y in chart)))
+    g.first[OPEN] = g.first[OPEN].at[length, jnp.arange(batch), 0].set(cotangent)
 
     def reached(g, kind, table, width, columns):
         """``g`` of the spans of this width, as first or as second part."""
-        if table == "first":
-            corner, x = (kind, width, 0, 0), g.first
-        else:
-            corner, x = (kind, size - 1 - width, 0, width), g.second
-        return lax.dynamic_slice(x, corner, (1, 1, batch, columns))[0, 0]
+        corner = (width, 0, 0) if table == "first" else (size - 1 - width, 0, width)
+        x = getattr(g, table)[kind]
+        return lax.dynamic_slice(x, corner, (1, batch, columns))[0]
 
     def spread(g, kind, width, segment, here):
         """Adds what the spans of one kind and width give to their parts."""
         lo, hi = segment
         _, share = log_sum_and_shares(_sums(chart, kind, width, segment, single_root))
-        share = share * here[None]
-        share, columns = share[None], size - lo
-        corner = kind, size - 1 - (width - (kind == OPEN)), 0, width
-        before = lax.dynamic_slice(g.second, corner, share.shape)
-        second = lax.dynamic_update_slice(g.second, before + share, corner)
-        before = g.first[kind : kind + 1, :hi, :, :columns]
-        return Chart(lax.dynamic_update_slice(g.first, before + share, (kind, 0, 0, 0)), second)
+        share, columns = share * here[None], size - lo
+        corner = size - 1 - (width - (kind == OPEN)), 0, width
+        first, second = list(g.first), list(g.second)
+        before = lax.dynamic_slice(second[kind], corner, share.shape)
+        second[kind] = lax.dynamic_update_slice(second[kind], before + share, corner)
+        before = first[kind][:hi, :, :columns]
+        first[kind] = lax.dynamic_update_slice(first[kind], before + share, (0, 0, 0))
+        return Chart(first, second)
 
     def step(segment, g, width):
         columns = size - segment[0]
@@ -374,7 +375,7 @@ def _marginals_in_logs(
     for lo, hi in segments(size, batch, first=1)[::-1]:
         g, arcs = lax.scan(partial(step, (lo, hi)), g, jnp.arange(lo, hi), reverse=True)
         found.append(jax.tree.map(lambda x: widen(x, size), arcs))
-    nothing = jnp.zeros_like(g.first, shape=(1, batch, size))
+    nothing = jnp.zeros_like(g.first[OPEN], shape=(1, batch, size))
     to_right, to_left = (jnp.concatenate([nothing, *x[::-1]]) for x in zip(*found))
     i, j = np.indices((size, size))
     rows = jnp.arange(batch)[:, None, None]

@@ -107,8 +107,8 @@ def random_heads(
     Returns:
         int32 ``[count, B, T]``.
     """
-    size, rows = chart.first.whole.shape[2], jnp.arange(len(length))
-    first, second = (Nats(*(x[0] for x in part)) for part in chart)
+    size, rows = chart.first[OPEN].whole.shape[1], jnp.arange(len(length))
+    first, second = (jax.tree.map(lambda *x: jnp.stack(x)[:, 0], *part) for part in chart)
     left = jnp.arange(size)[None]
 
     def split(key, step, kind, s, t, rank):

@@ -232,23 +232,31 @@ def arc_marginals(found: Sums, length: jax.Array, single_root: bool, g: jax.Arra
         put = lambda xs, new: tuple(new if k == kind else x for k, x in enumerate(xs))
         return Parts(put(y.first, to_first), put(y.second, to_second))
 
-    def step(segment, y: Parts, inputs):
+    def at_first(x, width, columns):
+        return lax.dynamic_slice(x, (width, 0, 0), (1, columns, batch))[0]
+
+    def at_second(x, width, columns):
+        return lax.dynamic_slice(x, (size - 1 - width, width, 0), (1, columns, batch))[0]
+
+    def closed(y: Parts, width, columns):
+        """``y`` of the spans L and R of a width, to which nothing more will be added."""
+        at = width, columns
+        left = at_first(y.first[LEFT], *at) + at_second(y.second[OPEN], *at)
+        return left, at_first(y.first[OPEN], *at) + at_second(y.second[RIGHT], *at)
+
+    def step(segment, carry, inputs):
+        y, (left, right) = carry
         width, rightward, leftward, of_arcs, of_closed = inputs
-        columns = size - segment[0]
-
-        def at_first(x):
-            return lax.dynamic_slice(x, (width, 0, 0), (1, columns, batch))[0]
-
-        def at_second(x):
-            return lax.dynamic_slice(x, (size - 1 - width, width, 0), (1, columns, batch))[0]
-
-        left = at_first(y.first[LEFT]) + at_second(y.second[OPEN])
-        right = at_first(y.first[OPEN]) + at_second(y.second[RIGHT])
-        to_right, to_left = right + at_first(y.first[RIGHT]), left + at_second(y.second[LEFT])
-        p = to_right * at_first(parts.first[RIGHT]), to_left * at_second(parts.second[LEFT])
+        at = width, size - segment[0]
         f, _ = _factors(found.scale, width, segment[1], True)
         for kind, here in ((LEFT, left), (RIGHT, right)):
             y = spread(y, kind, width, width, segment, here * of_closed[None], f)
+        to_right = right + at_first(y.first[RIGHT], *at)
+        to_left = left + at_second(y.second[LEFT], *at)
+        p = (
+            to_right * at_first(parts.first[RIGHT], *at),
+            to_left * at_second(parts.second[LEFT], *at),
+        )
         both = (to_right * rightward + to_left * leftward) * of_arcs[None]
         f, _ = _factors(found.scale, width - 1, segment[1], False)
         if single_root:
@@ -258,13 +266,16 @@ def arc_marginals(found: Sums, length: jax.Array, single_root: bool, g: jax.Arra
             last = lax.dynamic_update_slice(y.second[OPEN], own, corner)
             y = Parts(y.first, (*y.second[:OPEN], last))
             both = both.at[0].set(0)
-        return spread(y, OPEN, width - 1, width, segment, both, f), p
+        y = spread(y, OPEN, width - 1, width, segment, both, f)
+        # The next row is read here, so that above the tables are only written to: in place.
+        return (y, closed(y, width - 1, at[1])), p
 
     y, probabilities = vary_like(y, found.value), []
     for lo, hi in segments(size, batch, first=1)[::-1]:
         own = (x[lo:hi, : size - lo] for x in found.weights)
         inputs = jnp.arange(lo, hi), *own, *(x[lo - 1 : hi - 1] for x in found.shares)
-        y, p = lax.scan(partial(step, (lo, hi)), y, inputs, reverse=True)
+        carry = y, closed(y, hi - 1, size - lo)
+        (y, _), p = lax.scan(partial(step, (lo, hi)), carry, inputs, reverse=True)
         more = ((0, 0), (0, lo), (0, 0))
         probabilities.append(tuple(jnp.pad(x, more) for x in p))
     nothing = jnp.zeros_like(found.value, shape=(1, size, batch))
