@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from rntn_jax.ops.logspace import finite_max, safe_log
 
-__all__ = ["Nats", "log_sum", "log_sum_and_shares", "to_nats"]
+__all__ = ["Nats", "largest", "log_sum", "log_sum_and_shares", "to_nats"]
 
 
 class Nats(NamedTuple):
@@ -74,3 +75,34 @@ def log_sum_and_shares(x: Nats, axis: int = 0) -> tuple[Nats, jax.Array]:
     found = to_nats(safe_log(total), top)
     shares = near / jnp.where(total == 0, 1, total)
     return Nats(*(part.squeeze(axis) for part in found)), shares
+
+
+def largest(x: Nats, k: int, axis: int = 0) -> tuple[Nats, jax.Array]:
+    """The ``k`` largest along an axis, largest first; of equal ones the first.
+
+    Args:
+        x: summands, at least one.
+        k: how many; what is missing is ``-inf``.
+        axis: along which they are; it has the size ``k`` then.
+
+    Returns:
+        `Nats`, and where they stood, int32.
+    """
+    top, count = finite_max(x.whole, axis), x.whole.shape[axis]
+    near = (x.whole - top) + x.fraction
+    if k == 1:  # two reductions that XLA vectorizes, which it does not with argmax
+        value = near.max(axis=axis, keepdims=True)
+        place = lax.broadcasted_iota(jnp.int32, near.shape, axis % near.ndim)
+        at = jnp.where(near == value, place, count - 1).min(axis=axis, keepdims=True)
+        return to_nats(value, top), at
+    missing = max(k - count, 0)
+    near = jnp.moveaxis(near, axis, -1)
+    if missing:
+        near = jnp.pad(near, (*((0, 0),) * (near.ndim - 1), (0, missing)), constant_values=-jnp.inf)
+    at = jnp.moveaxis(lax.top_k(near, k)[1].astype(jnp.int32), -1, axis)
+    at = jnp.minimum(at, count - 1)
+    whole, fraction = (jnp.take_along_axis(y, at, axis=axis) for y in x)
+    if missing:
+        there = lax.broadcasted_iota(jnp.int32, at.shape, axis % at.ndim) < k - missing
+        whole = jnp.where(there, whole, -jnp.inf)
+    return to_nats(fraction, whole), at

@@ -169,6 +169,7 @@ FACTOR_GRAPH = [
 ]
 NATS = [
     Example(nats.to_nats, args(draw(3))),
+    Example(nats.largest, args(in_nats, 2), gradient=False),
     Example(nats.log_sum, args(in_nats)),
     Example(nats.log_sum_and_shares, args(in_nats)),
 ]

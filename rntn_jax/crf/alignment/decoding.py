@@ -21,7 +21,7 @@ from rntn_jax.crf.alignment.scores import (
     check_scores,
     complete,
 )
-from rntn_jax.crf.nats import Nats, to_nats
+from rntn_jax.crf.nats import Nats, largest
 from rntn_jax.ops.logspace import finite_max
 
 __all__ = ["argmax", "sample", "top_k"]
@@ -102,16 +102,11 @@ def _k_best(parts: Parts, k: int, columns: int) -> tuple[jax.Array, jax.Array]:
         # Of the first cell there is one way, the best.
         start = first & (jnp.arange(k) == 0)
         ways = forward.from_cells(one, two, own, start)  # [k, 3, B, N]
-        last = (jnp.moveaxis(x.reshape(k * 3, rows, n), 0, -1) for x in ways)
-        ways = Nats(*last)
-        near = (ways.whole - finite_max(ways.whole)) + ways.fraction
-        # Of equal ones top_k takes the first: better ranks, then matches.
-        at = lax.top_k(near, k)[1].astype(jnp.int32)
-        whole, fraction = (jnp.moveaxis(jnp.take_along_axis(x, at, -1), -1, 0) for x in ways)
-        a = to_nats(fraction, whole)
+        # Of equal ones the first: better ranks, then matches.
+        a, at = largest(Nats(*(x.reshape(k * 3, rows, n) for x in ways)), k)
         top = finite_max(a.whole, (0, 2))
         a = Nats(a.whole - top, a.fraction)
-        return (a, Nats(one.whole - top, one.fraction)), (jnp.moveaxis(at, -1, 0), a.whole)
+        return (a, Nats(one.whole - top, one.fraction)), (at, a.whole)
 
     none = jnp.full_like(moves.whole, -jnp.inf, shape=(k, rows, n))
     nothing = Nats(none, jnp.zeros_like(none))

@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 
 from rntn_jax.crf.constituency.tables import Tables, initial_tables, segments
-from rntn_jax.crf.nats import Nats, to_nats
+from rntn_jax.crf.nats import Nats, largest, to_nats
 from rntn_jax.ops.logspace import finite_max
 
 __all__ = ["k_best", "random_trees"]
@@ -111,16 +111,6 @@ def _pairs(k: int, second: int) -> np.ndarray:
     return np.array([(a, b) for a in range(k) for b in range(second) if (a + 1) * (b + 1) <= k])
 
 
-def _best(x: Nats, k: int) -> tuple[Nats, jax.Array]:
-    """The ``k`` best along the first axis, and where they stood."""
-    near = (x.whole - finite_max(x.whole, axis=0)) + x.fraction
-    if k > 1:
-        at = jnp.moveaxis(lax.top_k(jnp.moveaxis(near, 0, -1), k)[1], -1, 0)
-    else:
-        at = jnp.argmax(near, axis=0)[None]
-    return Nats(*(jnp.take_along_axis(y, at, axis=0) for y in x)), at
-
-
 def k_best(own: Nats, length: jax.Array, k: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The best trees, best first.
 
@@ -150,12 +140,12 @@ def k_best(own: Nats, length: jax.Array, k: int) -> tuple[jax.Array, jax.Array, 
     def step(segment, tables: Tables, inputs):
         width, own = inputs
         own = Nats(*own)
-        found, at = _best(Nats(*(parts(x, y, width, segment) for x, y in zip(*tables))), k)
+        found, at = largest(Nats(*(parts(x, y, width, segment) for x, y in zip(*tables))), k)
         label = jnp.zeros_like(at)
         if count > 1:
             first, second = with_labels.T
             summed = Nats(*(x[first] + y[second] for x, y in zip(found, own)))
-            found, chosen = _best(summed, k)
+            found, chosen = largest(summed, k)
             at = jnp.take_along_axis(at, jnp.asarray(first)[chosen], axis=0)
             label = jnp.asarray(second)[chosen]
         else:

@@ -40,7 +40,7 @@ from jax import lax
 from rntn_jax.crf.constituency.tables import segments, widen
 from rntn_jax.crf.dependency import scaled
 from rntn_jax.crf.nats import Nats, log_sum, log_sum_and_shares, to_nats
-from rntn_jax.ops.logspace import finite_max, logsumexp
+from rntn_jax.ops.logspace import logsumexp
 
 __all__ = [
     "LEFT",
@@ -64,7 +64,9 @@ class Chart(NamedTuple):
     """
 
     first: Any  # Nats [k, T + 1, B, T + 1] each, L, OR, R: of width w from s at [.., w, :, s]
-    second: Any  # Nats [k, 2 T + 1, B, 2 T + 1] each, OL, R, L: of width w to t at [.., T - w, :, t]
+    second: (
+        Any  # Nats [k, 2 T + 1, B, 2 T + 1] each, OL, R, L: of width w to t at [.., T - w, :, t]
+    )
 
 
 class Found(NamedTuple):
@@ -194,29 +196,6 @@ Combine = Callable[[Nats], tuple[Nats, Any]]
 def _sum(parts: Nats) -> tuple[Nats, None]:
     """All splits together."""
     return Nats(*(x[None] for x in log_sum(parts))), None
-
-
-def best_of(k: int) -> Combine:
-    """The k best splits, best first, and their places."""
-
-    def combine(parts: Nats) -> tuple[Nats, jax.Array]:
-        top, splits = finite_max(parts.whole, axis=0), len(parts.whole)
-        near = (parts.whole - top) + parts.fraction
-        if k == 1:  # two reductions that XLA vectorizes, which it does not with argmax
-            best = near.max(axis=0, keepdims=True)
-            which = jnp.arange(splits, dtype=jnp.int32)[:, None, None]
-            at = jnp.where(near == best, which, splits - 1).min(axis=0, keepdims=True)
-            return to_nats(best, top), at
-        missing = max(k - splits, 0)
-        near = jnp.pad(near, ((0, missing), (0, 0), (0, 0)), constant_values=-jnp.inf)
-        at = jnp.moveaxis(lax.top_k(jnp.moveaxis(near, 0, -1), k)[1], -1, 0)
-        at = jnp.minimum(at, splits - 1)
-        whole, fraction = (jnp.take_along_axis(x, at, axis=0) for x in parts)
-        if missing:
-            whole = jnp.where((jnp.arange(k) < k - missing)[:, None, None], whole, -jnp.inf)
-        return to_nats(fraction, whole), at
-
-    return combine
 
 
 def sweep(
@@ -361,19 +340,26 @@ def _marginals_in_logs(
         first[kind] = lax.dynamic_update_slice(first[kind], before + share, (0, 0, 0))
         return Chart(first, second)
 
-    def step(segment, g, width):
-        columns = size - segment[0]
+    def closed(g, width, columns):
+        """``g`` of the spans L and R of a width, to which nothing more will be added."""
         at = partial(reached, width=width, columns=columns)
-        left = at(g, LEFT, "first") + at(g, OPEN, "second")
-        right = at(g, OPEN, "first") + at(g, RIGHT, "second")
+        return at(g, LEFT, "first") + at(g, OPEN, "second"), (
+            at(g, OPEN, "first") + at(g, RIGHT, "second")
+        )
+
+    def step(segment, carry, width):
+        g, (left, right) = carry
+        at = partial(reached, width=width, columns=size - segment[0])
         g = spread(spread(g, LEFT, width, segment, left), RIGHT, width, segment, right)
         arcs = at(g, RIGHT, "first"), at(g, LEFT, "second")
         g = spread(g, OPEN, width, segment, sum(arcs))
-        return g, arcs
+        # The next row is read here, so that above the tables are only written to: in place.
+        return (g, closed(g, width - 1, size - segment[0])), arcs
 
     found = []
     for lo, hi in segments(size, batch, first=1)[::-1]:
-        g, arcs = lax.scan(partial(step, (lo, hi)), g, jnp.arange(lo, hi), reverse=True)
+        carry = g, closed(g, hi - 1, size - lo)
+        (g, _), arcs = lax.scan(partial(step, (lo, hi)), carry, jnp.arange(lo, hi), reverse=True)
         found.append(jax.tree.map(lambda x: widen(x, size), arcs))
     nothing = jnp.zeros_like(g.first[OPEN], shape=(1, batch, size))
     to_right, to_left = (jnp.concatenate([nothing, *x[::-1]]) for x in zip(*found))

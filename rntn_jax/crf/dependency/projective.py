@@ -19,12 +19,11 @@ from rntn_jax.crf.dependency.eisner import (
     OPEN,
     RIGHT,
     Chart,
-    best_of,
     rank_pairs,
     sweep,
     whole_sentences,
 )
-from rntn_jax.crf.nats import Nats
+from rntn_jax.crf.nats import Nats, largest
 from rntn_jax.ops.logspace import finite_max
 
 __all__ = ["k_best", "random_heads"]
@@ -152,7 +151,7 @@ def k_best(
     more = ((0, k - kept), *((0, 0),) * 3)
     fills = (-jnp.inf, 0.0)
     own = Nats(*(jnp.pad(x, more, constant_values=fill) for x, fill in zip(own, fills)))
-    chart, found = sweep(own, single_root, k, best_of(k))
+    chart, found = sweep(own, single_root, k, partial(largest, k=k))
     assert found is not None
     rows, pairs = jnp.arange(len(length)), jnp.asarray(rank_pairs(k), jnp.int32)
 

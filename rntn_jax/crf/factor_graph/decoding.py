@@ -24,7 +24,7 @@ from rntn_jax.crf.factor_graph.scores import (
     readable,
     sizes_of,
 )
-from rntn_jax.crf.nats import Nats
+from rntn_jax.crf.nats import Nats, largest
 from rntn_jax.ops.logspace import finite_max
 
 __all__ = ["argmax", "sample", "top_k"]
@@ -142,22 +142,12 @@ class _Chosen(NamedTuple):
     merges: list[tuple[jax.Array, jax.Array]]  # of each child, [k, ..]: ranks so far, and its own
 
 
-def _best(x: Nats, k: int) -> tuple[Nats, jax.Array]:
-    """The ``k`` best along the first axis, and where they stood."""
-    near = (x.whole - finite_max(x.whole, axis=0)) + x.fraction
-    if k > 1:
-        at = jnp.moveaxis(lax.top_k(jnp.moveaxis(near, 0, -1), k)[1], -1, 0)
-    else:
-        at = jnp.argmax(near, axis=0)[None]
-    return Nats(*(jnp.take_along_axis(y, at, axis=0) for y in x)), at
-
-
 def _merge(x: Nats, y: Nats, k: int) -> tuple[Nats, tuple[jax.Array, jax.Array]]:
     """The ``k`` best sums of two lists, and the ranks in both."""
     every = range(k)
     pairs = np.array([(a, b) for a in every for b in every if (a + 1) * (b + 1) <= k])
     both = add(*(Nats(*(part[own] for part in z)) for z, own in zip((x, y), pairs.T)))
-    found, at = _best(both, k)
+    found, at = largest(both, k)
     first, second = jnp.asarray(pairs, jnp.int32).T
     return found, (first[at], second[at])
 
@@ -190,7 +180,7 @@ def _lists(tables, scopes: Scopes, bags: tuple[Bag, ...], k: int) -> Any:
             value, ranks = _merge(value, other, k)
             merges.append(ranks)
         flat = Nats(*(x.reshape(k * shape[0], *shape[1:]) for x in value))
-        message, at = _best(flat, k)
+        message, at = largest(flat, k)
         messages.append(message)
         chosen.append(_Chosen(at % shape[0], at // shape[0], merges))
     whole = Nats(jnp.zeros((), tables[0].whole.dtype), jnp.zeros((), tables[0].whole.dtype))

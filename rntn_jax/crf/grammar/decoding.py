@@ -21,7 +21,7 @@ from rntn_jax.crf.grammar import inside
 from rntn_jax.crf.grammar.inside import add, at
 from rntn_jax.crf.grammar.queries import log_partition, no_tree, with_full_rules
 from rntn_jax.crf.grammar.scores import Parse, Parts, Scores, check_scores, complete, parse_score
-from rntn_jax.crf.nats import Nats, to_nats
+from rntn_jax.crf.nats import Nats, largest
 from rntn_jax.ops.logspace import finite_max
 
 __all__ = ["argmax", "sample", "top_k"]
@@ -148,14 +148,6 @@ def top_k(scores: Scores, k: int) -> tuple[Parse, jax.Array]:
     return Parse(*(x.swapaxes(0, 1) for x in parse)), own.T
 
 
-def _best(x: Nats, k: int) -> tuple[Nats, jax.Array]:
-    """The k largest along the first axis, which has k entries at least, and where they are."""
-    near = (x.whole - finite_max(x.whole, 0)) + x.fraction
-    found = jnp.moveaxis(lax.top_k(jnp.moveaxis(near, 0, -1), k)[1], -1, 0).astype(jnp.int32)
-    whole, fraction = (jnp.take_along_axis(y, found, axis=0) for y in x)
-    return to_nats(fraction, whole), found
-
-
 def _k_best(parts: Parts, k: int) -> tuple[Parse, jax.Array]:
     """Parses, an axis ``k`` in front, and whether they are possible ``[k, B]``."""
     length = parts.length
@@ -176,10 +168,10 @@ def _k_best(parts: Parts, k: int) -> tuple[Parse, jax.Array]:
         left, right = at(each[0], firsts), at(each[1], seconds)
         both = inside.combine(parts.rule, left, right)  # [pairs, splits, B, I, M M]
         both = Nats(*(lax.collapse(x, 0, 2) for x in both))
-        e, from_split = _best(both, k)
+        e, from_split = largest(both, k)
         own = add(at(inside.factors(parts.rule), None, None, None), at(e, ..., None, slice(None)))
         own = Nats(*(lax.collapse(jnp.moveaxis(x, -1, 1), 0, 2) for x in own))
-        value, from_rule = _best(own, k)  # [k, B, I, N], of ranks and pairs of symbols
+        value, from_rule = largest(own, k)  # [k, B, I, N], of ranks and pairs of symbols
         ran = jax.vmap(lambda ran, value: inside.put(parts, ran, width, value))(ran, value)
         return ran, (from_split, from_rule)
 
@@ -188,7 +180,7 @@ def _k_best(parts: Parts, k: int) -> tuple[Parse, jax.Array]:
     row = jnp.arange(rows)
     whole = add(at(ran.phrases, slice(None), length, row, 0), at(parts.root, None, None))
     n = whole.whole.shape[2]
-    top, chosen = _best(Nats(*(jnp.moveaxis(x, 2, 1).reshape(k * n, rows) for x in whole)), k)
+    top, chosen = largest(Nats(*(jnp.moveaxis(x, 2, 1).reshape(k * n, rows) for x in whole)), k)
 
     def choose(node, i, j, label, rank):
         here = jnp.maximum(j - i - 2, 0)

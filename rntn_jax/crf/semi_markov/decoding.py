@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rntn_jax.crf.nats import Nats, to_nats
+from rntn_jax.crf.nats import Nats, largest
 from rntn_jax.crf.semi_markov import forward
 from rntn_jax.crf.semi_markov.queries import log_partition, no_choice
 from rntn_jax.crf.semi_markov.scores import (
@@ -91,14 +91,6 @@ def top_k(scores: Scores, k: int) -> tuple[Segments, jax.Array]:
     return Segments(*(x.swapaxes(0, 1) for x in segments)), own.T
 
 
-def _best(x: Nats, k: int) -> tuple[Nats, jax.Array]:
-    """The k largest along the last axis, which has k entries at least, and where they are."""
-    near = (x.whole - finite_max(x.whole)) + x.fraction
-    at = lax.top_k(near, k)[1].astype(jnp.int32)
-    whole, fraction = (jnp.take_along_axis(y, at, axis=-1) for y in x)
-    return to_nats(fraction, whole), at
-
-
 def _k_best(parts: Parts, k: int) -> tuple[Segments, jax.Array]:
     """Segmentations ``[k, B, T]``, and whether they are possible ``[k, B]``."""
     span, edge, start, end, length = parts
@@ -109,12 +101,12 @@ def _k_best(parts: Parts, k: int) -> tuple[Segments, jax.Array]:
         window, last = carry  # [B, C, K, k], [B, C, k]
         t, own = inputs
         ways = Nats(*(x + jnp.moveaxis(y, 0, 2)[..., None] for x, y in zip(window, own)))
-        a, from_width = _best(Nats(*(lax.collapse(x, 2, 4) for x in ways)), k)
+        a, from_width = largest(Nats(*(lax.collapse(x, 2, 4) for x in ways)), k, -1)
         top = finite_max(a.whole, (1, 2))
         a = Nats(a.whole - top, a.fraction)
         window = Nats(window.whole - top[..., None], window.fraction)
         pairs = (x[:, None] + y.swapaxes(1, 2)[..., None] for x, y in zip(a, edge))
-        e, from_label = _best(Nats(*(lax.collapse(x, 2, 4) for x in pairs)), k)
+        e, from_label = largest(Nats(*(lax.collapse(x, 2, 4) for x in pairs)), k, -1)
         final = (t == length - 1)[:, None, None]
         last = Nats(*(jnp.where(final, x, y) for x, y in zip(a, last)))
         window = Nats(
@@ -130,7 +122,7 @@ def _k_best(parts: Parts, k: int) -> tuple[Segments, jax.Array]:
     last = Nats(*(jnp.zeros_like(x[:, :, 0]) for x in window))
     (_, last), (from_width, from_label) = lax.scan(step, (window, last), (jnp.arange(tokens), span))
     ended = Nats(*(lax.collapse(x + y[..., None], 1, 3) for x, y in zip(last, end)))
-    final, at = _best(ended, k)
+    final, at = largest(ended, k, -1)
     row = jnp.arange(rows)
 
     def width(t, label, rank):
