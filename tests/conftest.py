@@ -29,14 +29,15 @@ os.environ.setdefault("RNTN_JAX_QUIET", "1")  # what is told depends on the cloc
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compiles the quick tests as quickly as possible, for that is most of their time."""
+    """Compiles quickly, the quick tests as quickly as possible: that is most of their time."""
     gc.set_threshold(100_000)  # tracing makes many objects that stay
     jax.config.update("jax_traceback_in_locations_limit", 0)
+    flags = ["--xla_cpu_parallel_codegen_split_count=1"]
     if config.getoption("markexpr") == "not slow":
         jax.config.update("jax_disable_most_optimizations", True)
-        if jax.__version_info__[:2] == (0, 10):  # XLA stops at flags that it does not know
-            own = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {own}"
+        flags.append("--xla_cpu_use_fusion_emitters=false")
+    if jax.__version_info__[:2] == (0, 10):  # XLA stops at flags that it does not know
+        os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags])
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
