@@ -105,7 +105,8 @@ def start_training(
     )
     events = workdir / "tensorboard" if config.tensorboard else None
     with kept(state):
-        with logs(workdir, state.rows, state.step, total, unit, events) as (metrics, bar):
+        known = state.rows, state.step, state.begun
+        with logs(workdir, *known, total, unit, events) as (metrics, bar):
             state.log_resume(bar.say)
             yield Training(state, metrics, bar)
     if not processes.is_first():
@@ -135,18 +136,20 @@ def logs(
     workdir: Path,
     known: Sequence[dict[str, Any]],
     step: int,
+    begun: int,
     total: int,
     unit: str,
     tensorboard: Path | None = None,
 ) -> Iterator[tuple[MetricsWriter, ProgressBar]]:
     """``metrics.jsonl``, with the rows that the checkpoints hold, and a progress bar.
 
+    The bar goes on from ``begun``, where the epoch began: `take_steps` yields its steps again.
     Of several processes, the first one's alone are to be seen.
     """
     first = processes.is_first()
     path = workdir / "metrics.jsonl" if first else None
     metrics = MetricsWriter(path, step, tensorboard if first else None, known)
-    with metrics, ProgressBar(total, done=step, unit=unit, quiet=not first) as bar:
+    with metrics, ProgressBar(total, done=begun, unit=unit, quiet=not first) as bar:
         if metrics.fault is not None:
             bar.say(metrics.fault)
         yield metrics, bar

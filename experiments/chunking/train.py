@@ -102,7 +102,7 @@ def _train_sparse(config: Config, workdir: Path, sentences, dev, info: dict[str,
         c1=config.c1, c2=config.c2, min_freq=config.min_freq, max_iterations=config.max_iterations
     )
     tokens = sum(map(len, y))
-    with loop.logs(workdir, [], 0, config.max_iterations, "tokens") as (metrics, bar):
+    with loop.logs(workdir, [], 0, 0, config.max_iterations, "tokens") as (metrics, bar):
 
         def report(row: dict[str, Any]) -> None:
             bar.advance(1, tokens, f"iteration {row['num']}", loss=row["loss"])

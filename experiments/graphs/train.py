@@ -78,7 +78,8 @@ def _train_models(config: Config, workdir: Path, task: Task) -> dict[str, Traine
     # Models are trained one after the other, so that this is how far the run had come.
     done = sum(state.step for state in states.values())
     known = [row for state in states.values() for row in state.rows]
-    running = logs(workdir, known, done, len(states) * total, task.unit)
+    begun = sum(state.begun for state in states.values())
+    running = logs(workdir, known, done, begun, len(states) * total, task.unit)
     with kept(*states.values()), running as (metrics, bar):
         if done:
             bar.say(f"resuming after {done} of {len(states) * total} updates")

@@ -63,7 +63,7 @@ def fit(
         average=config.average,
         keep=config.keep_checkpoints,
     )
-    bar = ProgressBar(total, done=state.step, unit="minibatches")
+    bar = ProgressBar(total, done=state.begun, unit="minibatches")
     with loop.kept(state), bar:
         state.log_resume(bar.say)
         while state.epoch < epochs:

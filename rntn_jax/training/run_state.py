@@ -57,6 +57,7 @@ class RunState:
         calls: numbers for the train steps of this process.
         best: the weights with the best score.
         epoch, step, best_epoch, best_score: how far the run has come.
+        begun: the step at which the present epoch began: outputs are those from there on.
         resumed: whether there was a checkpoint.
         rows: the row of metrics of each epoch, without times; kept in the checkpoints.
         skipped_checkpoints: newer ones that were damaged, and what is wrong with each.
@@ -93,6 +94,7 @@ class RunState:
         mean = jax.tree.map(jnp.copy, params) if average else None  # the state is donated
         best = jax.tree.map(jnp.copy, params)
         self.epoch, self.step, self.best_epoch, self.best_score = 0, 0, 0, -float("inf")
+        self.begun = 0
         self.rows: list[dict[str, Any]] = []
         self.outputs: list[dict[str, Any]] = []
         self.calls = itertools.count()  # of steps, of this process
@@ -142,6 +144,9 @@ class RunState:
         self.outputs = progress.get("outputs", [])
         if not isinstance(self.outputs, list):
             raise CheckpointError(f"a checkpoint in {folder} has outputs that are no list")
+        self.begun = progress.get("begun", self.step) if self.outputs else self.step
+        if not isinstance(self.begun, int):
+            raise CheckpointError(f"a checkpoint in {folder} has {self.begun!r:.40} as its begun")
         self._unfinished = [self.step] if self.outputs else []
 
     def log_resume(self, say: Callable[[str], None]) -> None:
@@ -193,6 +198,7 @@ class RunState:
             self.best_score, self.best_epoch = score, self.epoch
             self.best = jax.tree.map(jnp.copy, self.params)
         self.outputs, self.carry = [], self._placement.rows(self._first_carry)
+        self.begun = self.step
         self._save()
         self._unfinished = []
         return better
@@ -215,7 +221,7 @@ class RunState:
         if self.outputs:
             for number in range(len(self.outputs)):
                 self.output(number)
-            progress["outputs"] = [*self.outputs]
+            progress |= {"outputs": [*self.outputs], "begun": self.begun}
         if self._checkpointer is not None:
             save, drop = self._checkpointer.save, self._unfinished
             self._writing = self._writer.submit(save, self.step, arrays, progress, drop)

@@ -11,13 +11,14 @@ import jax
 import numpy as np
 import pytest
 
+from experiments import loop
 from experiments.language_model import predict, train
 from experiments.language_model.config import PRESETS, Config
 from experiments.language_model.pipeline import encode, load_model, perplexity, sentence_nats
 from experiments.workdir import RunMismatchError, read_json
 from rntn_jax import data, sequences
 from rntn_jax.models import rnn_lm
-from rntn_jax.training import CheckpointError, RunState, read_metrics
+from rntn_jax.training import CheckpointError, ProgressBar, RunState, read_metrics
 from tests.helpers import assert_close, enable_x64
 
 CONFIG = Config(
@@ -285,7 +286,17 @@ def test_a_streamed_text_trains_as_one_in_memory_and_goes_on_within_an_epoch(tmp
         patch.setattr(RunState, "save_within_epoch", stop)
         with pytest.raises(KeyboardInterrupt):
             train.run(config, tmp_path / "streamed")
-    found = train.run(config, tmp_path / "streamed")
+    bars: list[ProgressBar] = []
+
+    def seen(*args, **options) -> ProgressBar:
+        bars.append(ProgressBar(*args, **options))
+        return bars[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "ProgressBar", seen)
+        found = train.run(config, tmp_path / "streamed")
+    (bar,) = bars
+    assert bar._done == bar._total  # what is yielded again counts once
     for name in ("dev_perplexity", "epoch", "vocabulary", "parameters"):
         assert found[name] == expected[name]
     assert (tmp_path / "streamed" / "train.tokens").exists()

@@ -125,7 +125,7 @@ def test_what_is_saved_within_an_epoch_goes_on_there_and_is_replaced(tmp_path: P
     assert names(tmp_path) == ["step-0000000002.safetensors", "step-0000000004.safetensors"]
 
     again = new(tmp_path)
-    assert (again.epoch, again.step, len(again.outputs)) == (1, 4, 2)
+    assert (again.epoch, again.begun, again.step, len(again.outputs)) == (1, 2, 4, 2)
     assert same(again.state.params, run.state.params) and same(again.params, run.params)
     assert np.float32(again.output(1)["loss"]) == np.float32(0.2)
     assert again.output(0)["aux"].tolist() == [1.0, 1.0]
@@ -194,12 +194,14 @@ def test_a_run_goes_on_with_other_devices(tmp_path: Path):
     [{}, {"epoch": 1, "step": 2, "best_epoch": 1, "best_score": "high", "rows": []},
      {"epoch": True, "step": 2, "best_epoch": 1, "best_score": 0.1, "rows": []},
      {"epoch": 1, "step": 2, "best_epoch": 1, "best_score": 0.1, "rows": {}},
-     {"epoch": 1, "step": 2, "best_epoch": 1, "best_score": 0.1, "rows": [], "outputs": 3}],
+     {"epoch": 1, "step": 2, "best_epoch": 1, "best_score": 0.1, "rows": [], "outputs": 3},
+     {"epoch": 1, "step": 2, "best_epoch": 1, "best_score": 0.1, "rows": [], "outputs": [{}],
+      "begun": "1"}],
 )  # fmt: skip
 def test_a_checkpoint_that_says_nonsense_is_refused(tmp_path: Path, progress):
     run = new(tmp_path)
     run._checkpointer.save(2, run._arrays(), progress)
-    with pytest.raises(CheckpointError, match=r"as its (epoch|best_score|rows)|outputs"):
+    with pytest.raises(CheckpointError, match=r"as its (epoch|best_score|rows|begun)|outputs"):
         new(tmp_path)
 
 
