@@ -161,6 +161,7 @@ def _log_partition_bwd(res: _Residuals, cotangent: Nats) -> tuple[Parts]:
     last = jnp.exp(log_given(ran.last, Nats(*(x[:, None] for x in log_sum(ran.last, axis=1)))))
     some = (length > 0)[:, None]
     last = jnp.where(some, last * cotangent.fraction[:, None], 0)
+    whole = lax.stop_gradient(last.sum(axis=1))
 
     def step(carry, t):
         begun, counts = carry  # what is known of H_{t+1}, H_t .. H_{t-K+2}
@@ -174,6 +175,10 @@ def _log_partition_bwd(res: _Residuals, cotangent: Nats) -> tuple[Parts]:
         ended = share.sum(axis=2) + jnp.where((t == length - 1)[:, None], last, 0)
         p = jnp.where((t < length)[None, :, None], ran.shares[t] * ended[None], 0)
         begun = jnp.concatenate([begun[1:], jnp.zeros_like(begun[:1])]) + p
+        # One segment holds token t: what rounding adds at every step does not add up.
+        held = lax.stop_gradient(begun.sum(axis=(0, 2)))
+        scale = jnp.where(held == 0, 1, whole / jnp.where(held == 0, 1, held))
+        begun = begun * scale[None, :, None]
         return (begun, counts + share), p
 
     begun = jnp.zeros_like(last, shape=(widest, rows, classes))
