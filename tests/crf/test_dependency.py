@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from rntn_jax.crf import dependency
-from rntn_jax.crf.dependency import Scores, eisner, elimination
-from rntn_jax.crf.nats import Nats
+from rntn_jax.crf.dependency import Scores, eisner, elimination, inverse
+from rntn_jax.crf.nats import Nats, to_nats
 from tests.crf.battery.dependency import trees
 from tests.helpers import check_orders, enable_x64
 
@@ -199,6 +199,34 @@ def test_what_comes_to_the_root_overflows_where_words_lead_back_and_forth():
 
 
 @pytest.mark.parametrize("single_root", (True, False))
+@pytest.mark.parametrize("words", (7, pytest.param(40, marks=pytest.mark.slow)))
+def test_the_inverse_is_right_where_it_says_so(single_root, words):
+    rows, rng = 24, np.random.default_rng(words)
+    scale = np.repeat([1, 3, 8], rows // 3)[:, None, None]
+    arc = (rng.normal(size=(rows, words + 1, words + 1)) * scale).astype(np.float32)
+    length = rng.integers(1, words + 1, rows)
+    length[::3] = words
+    arc[-1, [1, 2], [2, 1]] = 60  # each other's best heads
+    length[-1] = words
+    h, d = np.indices((words + 1, words + 1))
+    arc = np.where((h == d) | (h > length[:, None, None]), -np.inf, arc)
+
+    @jax.jit
+    def answers(arc):
+        own = elimination.complete(to_nats(arc), jnp.asarray(length))
+        total, p, sure = inverse.answer(own, single_root)
+        slow = elimination._by_elimination(own, jnp.asarray(length), single_root)
+        return total.value, p, sure, slow
+
+    with enable_x64(False):
+        total, p, sure, _ = answers(jnp.asarray(arc))
+    right = answers(jnp.asarray(arc.astype(np.float64)))[3]
+    assert p.dtype == jnp.float32 and sure[: rows // 3].mean() > 0.7 and not sure[-1]
+    np.testing.assert_allclose(p[sure], right.p[sure], atol=2e-5)
+    np.testing.assert_allclose(total[sure], right.total.value[sure], rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("single_root", (True, False))
 @pytest.mark.parametrize("words", (3, pytest.param(9, marks=pytest.mark.slow)))
 def test_ordinary_scores_need_no_logarithms_whatever_the_lengths(single_root, words, monkeypatch):
     """What is behind a sentence's end hangs from its first word, and nothing from it: when all
@@ -210,6 +238,7 @@ def test_ordinary_scores_need_no_logarithms_whatever_the_lengths(single_root, wo
     kind = kind_of(False, single_root)
     found = dependency.marginals(Scores(arc, length), **kind).arc
     with monkeypatch.context() as patched:
+        patched.setattr(elimination, "_answer", elimination._by_elimination)
         patched.setattr(elimination, "LOGS", seen_in)  # logarithms become NaN
         jax.clear_caches()
         own = dependency.log_partition(Scores(arc, length), **kind)

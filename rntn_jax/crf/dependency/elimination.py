@@ -26,10 +26,12 @@ With one word at the root, its arcs count as infinitely small: a tree has as few
 That fails when no word is left but those behind a sentence's end, which have no dependents: what
 is found for these is not used, and ln Z is that of the order in which the first word is the last.
 
+Where the scores are ordinary, one inverse is right, too, and quicker: `inverse` says where.
+
 The conditioning: each weight is right to a few rounding errors, whatever the scores, as long as
 nothing underflows or overflows. In products that is sure where every pivot is at least `MIN_PIVOT`
 (arcs are divided by each word's best first) and heads have probabilities; else all is done again
-in logarithms, in `Nats`.
+in logarithms, in `Nats`. A batch goes the way that its hardest sentence needs.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from rntn_jax.crf.dependency import inverse
 from rntn_jax.crf.nats import Nats, log_sum, to_nats
 from rntn_jax.ops.logspace import finite_max, normalize, safe_log
 
@@ -293,6 +296,13 @@ class _Answer(NamedTuple):
 
 def _answer(arc: Nats, length: jax.Array, single_root: bool) -> _Answer:
     """``ln Z`` and marginals of arcs `complete`."""
+    total, p, sure = inverse.answer(arc, single_root)
+    slow = lambda _: _by_elimination(arc, length, single_root)
+    return lax.cond(sure.all(), lambda fast: fast, slow, _Answer(total, p))
+
+
+def _by_elimination(arc: Nats, length: jax.Array, single_root: bool) -> _Answer:
+    """`_answer`, right to a few rounding errors of each probability."""
     among = arc.whole[:, 1:] if single_root else arc.whole
     best = lax.stop_gradient(finite_max(among, axis=1))
     whole = arc.whole - best
