@@ -219,13 +219,18 @@ def _conditional_maxima(kept) -> jax.Array:
 def _multiply(pool, at, rows) -> jax.Array:
     if len(at) == 1:
         return write(pool, at, read(pool, at) * rows)
-    return pool.at[at].multiply(rows, mode="promise_in_bounds")
+    return pool.at[at].multiply(_made(rows), mode="promise_in_bounds")
 
 
 def _add(pool, at, rows) -> jax.Array:
     if len(at) == 1:
         return write(pool, at, read(pool, at) + rows)
-    return pool.at[at].add(rows, mode="promise_in_bounds")
+    return pool.at[at].add(_made(rows), mode="promise_in_bounds")
+
+
+def _made(rows: jax.Array) -> jax.Array:
+    """Rows that are not gathered within the scatter: there the compiler for TPUs stops."""
+    return lax.optimization_barrier(rows)
 
 
 PRODUCTS = Semiring(1.0, jnp.multiply, _multiply, _eliminate_products, _conditional_products)
