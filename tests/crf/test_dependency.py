@@ -199,6 +199,27 @@ def test_what_comes_to_the_root_overflows_where_words_lead_back_and_forth():
 
 
 @pytest.mark.parametrize("single_root", (True, False))
+def test_forbidden_arcs_of_all_trees_are_those_of_enumeration(single_root):
+    """Words that only the root can be the head of, or nothing, too."""
+    words, rows, rng = 4, 120, np.random.default_rng(3)
+    arc = random(8, words, rows)
+    arc = np.where(rng.random(arc.shape) < rng.uniform(0.1, 0.7, rows)[:, None, None], -np.inf, arc)
+    every = np.array(trees(words, False, single_root))
+    of_trees = arc[:, every, np.arange(1, words + 1)[None]].sum(axis=2)
+    expected = np.logaddexp.reduce(of_trees, axis=1)
+    assert 20 < np.isinf(expected).sum() < rows - 20
+    kind = kind_of(False, single_root)
+    one_by_one = jax.jit(jax.vmap(lambda arc: dependency.log_partition(
+        Scores(arc[None], jnp.array([words])), **kind)[0]))  # fmt: skip
+    with enable_x64(False):
+        single = jax.jit(lambda arc: jax.lax.map(
+            lambda own: dependency.log_partition(Scores(own[None], jnp.array([words])), **kind)[0],
+            arc))(jnp.asarray(arc, jnp.float32))  # fmt: skip
+    np.testing.assert_allclose(one_by_one(arc), expected, rtol=1e-10)
+    np.testing.assert_allclose(single, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("single_root", (True, False))
 @pytest.mark.parametrize("words", (7, pytest.param(40, marks=pytest.mark.slow)))
 def test_the_inverse_is_right_where_it_says_so(single_root, words):
     rows, rng = 24, np.random.default_rng(words)

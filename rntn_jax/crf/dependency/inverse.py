@@ -49,9 +49,10 @@ def answer(arc: Nats, single_root: bool) -> tuple[Nats, jax.Array, jax.Array]:
     w = jnp.exp(relative[:, 1:] + arc.fraction[:, 1:]) * (1 - eye)
     root = jnp.exp(relative[:, 0] - of_root[:, 0] + arc.fraction[:, 0])
     every = w.sum(axis=1) + (0 if single_root else root)
-    every = jnp.where(every == 0, 1, every)
+    some = every > 0  # a word without a head among these has 0 on the diagonal
+    every = jnp.where(some, every, 1)
     w, root = w / every[:, None], root / every
-    matrix = eye - w
+    matrix = eye * some[:, None] - w
     if single_root:
         matrix = matrix.at[:, 0].set(root)
 
