@@ -11,10 +11,10 @@ from jax import lax
 
 from rntn_jax.crf.ctc import forward
 from rntn_jax.crf.ctc.scores import BLANK, Scores, check_scores, complete
-from rntn_jax.crf.nats import Nats, to_nats
+from rntn_jax.crf.nats import Nats, largest
 from rntn_jax.ops import accumulator
 from rntn_jax.ops.checks import check
-from rntn_jax.ops.logspace import finite_max, logsumexp
+from rntn_jax.ops.logspace import logsumexp
 from rntn_jax.ops.varying import vary_like
 from rntn_jax.shapes import shapes_repr
 
@@ -91,11 +91,8 @@ def argmax(scores: Scores) -> tuple[jax.Array, jax.Array]:
 
 def _best(terms: tuple[Nats, ...]) -> tuple[Nats, jax.Array]:
     """The largest, and which it is."""
-    x = Nats(*(jnp.stack(parts) for parts in zip(*terms)))
-    near = (x.whole - finite_max(x.whole, axis=0)) + x.fraction
-    at = jnp.argmax(near, axis=0).astype(jnp.int32)
-    whole, fraction = (jnp.take_along_axis(y, at[None], axis=0)[0] for y in x)
-    return to_nats(fraction, whole), at
+    found, at = largest(Nats(*(jnp.stack(parts) for parts in zip(*terms))), 1)
+    return Nats(*(x[0] for x in found)), at[0]
 
 
 @jax.jit

@@ -58,15 +58,13 @@ LEFT, RIGHT, OPEN = 0, 1, 2  # what a pair of spans that meet makes: L, R, O
 
 
 class Chart(NamedTuple):
-    """Both parts of every pair: found by width and begin, and by width and end.
+    """Both parts of every pair, `Nats`: found by width and begin, and by width and end.
 
     One table for each kind of pair: XLA copies at every width what is read and written in one step.
     """
 
-    first: Any  # Nats [k, T + 1, B, T + 1] each, L, OR, R: of width w from s at [.., w, :, s]
-    second: (
-        Any  # Nats [k, 2 T + 1, B, 2 T + 1] each, OL, R, L: of width w to t at [.., T - w, :, t]
-    )
+    first: Any  # [k, T + 1, B, T + 1] each, of L, OR, R: width w from s at [.., w, :, s]
+    second: Any  # [k, 2 T + 1, B, 2 T + 1] each, of OL, R, L: width w to t at [.., T - w, :, t]
 
 
 class Found(NamedTuple):

@@ -303,15 +303,9 @@ def _answer(arc: Nats, length: jax.Array, single_root: bool) -> _Answer:
 
 def _by_elimination(arc: Nats, length: jax.Array, single_root: bool) -> _Answer:
     """`_answer`, right to a few rounding errors of each probability."""
-    among = arc.whole[:, 1:] if single_root else arc.whole
-    best = lax.stop_gradient(finite_max(among, axis=1))
-    whole = arc.whole - best
-    of_root = finite_max(whole[:, :1], (1, 2)) * single_root
-    at_root = (jnp.arange(arc.whole.shape[1]) == 0)[None, :, None]
-    whole = whole - jnp.where(at_root, of_root, 0)
-    subtracted = best.sum(axis=(1, 2)) + of_root[:, 0, 0]
-    relative = Nats(whole, arc.fraction)
-    batch, words = len(subtracted), whole.shape[2]
+    relative, subtracted = inverse.relative_to_best(arc, single_root)
+    batch, words = len(subtracted), arc.whole.shape[2]
+    at_root = (jnp.arange(words + 1) == 0)[None, :, None]
     real = jnp.arange(words)[:, None] < jnp.maximum(length, 1)[None]
 
     def products(relative: Nats) -> tuple[_Answer, jax.Array]:

@@ -25,9 +25,28 @@ from jax import lax
 from rntn_jax.crf.nats import Nats, to_nats
 from rntn_jax.ops.logspace import finite_max, safe_log
 
-__all__ = ["MOST", "answer"]
+__all__ = ["MOST", "answer", "relative_to_best"]
 
 MOST = 128
+
+
+def relative_to_best(arc: Nats, single_root: bool) -> tuple[Nats, jax.Array]:
+    """Arcs less each word's best; with one word at the root, its arcs less the best of these.
+
+    Args:
+        arc: ``[B, T + 1, T]``, of `elimination.complete`.
+        single_root: whether one word hangs from the root.
+
+    Returns:
+        `Nats` ``[B, T + 1, T]``, and what was subtracted of every tree, whole numbers ``[B]``.
+    """
+    among = arc.whole[:, 1:] if single_root else arc.whole
+    best = lax.stop_gradient(finite_max(among, axis=1))
+    whole = arc.whole - best
+    of_root = finite_max(whole[:, :1], (1, 2)) * single_root
+    at_root = (jnp.arange(arc.whole.shape[1]) == 0)[None, :, None]
+    whole = whole - jnp.where(at_root, of_root, 0)
+    return Nats(whole, arc.fraction), best.sum(axis=(1, 2)) + of_root[:, 0, 0]
 
 
 def answer(arc: Nats, single_root: bool) -> tuple[Nats, jax.Array, jax.Array]:
@@ -41,13 +60,10 @@ def answer(arc: Nats, single_root: bool) -> tuple[Nats, jax.Array, jax.Array]:
         `Nats` ``[B]``, ``[B, T + 1, T]``, and bool ``[B]``. Cost: of an inverse, O(B T^3).
     """
     words = arc.whole.shape[2]
-    among = arc.whole[:, 1:] if single_root else arc.whole
-    best = lax.stop_gradient(finite_max(among, axis=1))
-    relative = arc.whole - best
-    of_root = lax.stop_gradient(finite_max(relative[:, :1], (1, 2))) * single_root
-    eye = jnp.eye(words, dtype=relative.dtype)[None]
-    w = jnp.exp(relative[:, 1:] + arc.fraction[:, 1:]) * (1 - eye)
-    root = jnp.exp(relative[:, 0] - of_root[:, 0] + arc.fraction[:, 0])
+    relative, subtracted = relative_to_best(arc, single_root)
+    weights = jnp.exp(relative.whole + relative.fraction)
+    eye = jnp.eye(words, dtype=weights.dtype)[None]
+    root, w = weights[:, 0], weights[:, 1:] * (1 - eye)
     every = w.sum(axis=1) + (0 if single_root else root)
     some = every > 0  # a word without a head among these has 0 on the diagonal
     every = jnp.where(some, every, 1)
@@ -63,7 +79,7 @@ def answer(arc: Nats, single_root: bool) -> tuple[Nats, jax.Array, jax.Array]:
     )
     inverse = lax.linalg.triangular_solve(factors, half, left_side=True)
     pivots = safe_log(jnp.abs(jnp.diagonal(factors, axis1=1, axis2=2)))
-    total = to_nats((pivots + jnp.log(every)).sum(axis=1), best.sum((1, 2)) + of_root[:, 0, 0])
+    total = to_nats((pivots + jnp.log(every)).sum(axis=1), subtracted)
 
     own, turned = jnp.diagonal(inverse, axis1=1, axis2=2), inverse.swapaxes(1, 2)
     into_root = own
