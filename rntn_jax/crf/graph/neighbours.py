@@ -143,18 +143,34 @@ def neighbours(
 
 
 def _appearances(edges: np.ndarray, num_nodes: int) -> np.ndarray:
-    """Shares of spanning forests, each of the edges that were taken least often so far."""
-    from scipy.sparse import coo_array  # late: half a second that few need
-    from scipy.sparse.csgraph import minimum_spanning_tree
+    """Shares of spanning forests, each of the edges that were taken least often so far.
 
-    count, rng, trees = np.zeros(len(edges)), np.random.default_rng(0), 0
+    Each connected part of a graph gets those that it would get alone.
+    """
+    from scipy.sparse import coo_array  # late: half a second that few need
+    from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+
+    ends = edges.astype(np.int32).T  # what csgraph reads, also before SciPy 1.15
+
+    def matrix(weights: np.ndarray) -> Any:
+        return coo_array((weights, (ends[0], ends[1])), shape=(num_nodes, num_nodes)).tocsr()
+
+    _, part_of = connected_components(matrix(np.ones(len(edges))), directed=False)
+    part = part_of[edges[:, 0]]
+    order = np.argsort(part, kind="stable")
+    sizes = np.bincount(part, minlength=1)
+    rank = np.empty(len(edges), np.int64)  # among the edges of its part
+    rank[order] = np.arange(len(edges)) - (np.cumsum(sizes) - sizes)[part[order]]
     place = {pair: e for e, pair in enumerate(map(tuple, np.sort(edges, axis=1).tolist()))}
-    while len(edges) and (trees < _TREES or not count.all()):
-        weights = 1 + count + rng.random(len(edges))
-        ends = edges.astype(np.int32).T  # what csgraph reads, also before SciPy 1.15
-        matrix = coo_array((weights, (ends[0], ends[1])), shape=(num_nodes, num_nodes))
-        tree = minimum_spanning_tree(matrix.tocsr()).tocoo()
+    count, trees = np.zeros(len(edges)), np.zeros(len(sizes))
+    missing = sizes  # edges of each part that no tree has yet
+    while (more := (trees < _TREES) | (missing > 0)).any() and len(edges):
+        # Numbers that do not depend on how many there are.
+        noise = np.random.default_rng((0, int(trees.max()))).random(sizes.max())
+        tree = minimum_spanning_tree(matrix(1 + count + noise[rank])).tocoo()
         pairs = np.sort(np.stack([tree.row, tree.col], axis=1), axis=1).tolist()
-        count[[place[i, j] for i, j in pairs]] += 1
-        trees += 1
-    return count / max(trees, 1)
+        taken = np.array([place[i, j] for i, j in pairs])
+        count[taken[more[part[taken]]]] += 1
+        trees += more
+        missing = np.bincount(part[count == 0], minlength=len(sizes))
+    return count / trees[part]

@@ -212,6 +212,18 @@ def test_colours_and_neighbours():
     np.testing.assert_allclose(plan.appearance.sum(), 29, rtol=1e-5)
 
 
+def test_spanning_forests_of_a_part_do_not_depend_on_the_others():
+    ring, grid = np.array([(0, 1), (1, 2), (2, 0)]), graph.grid_edges(3, 4)
+    parts = [(grid, 12), (ring, 3), (grid, 12), (np.zeros((0, 2), int), 1), ([(0, 1)], 2)]
+    first = np.cumsum([0] + [nodes for _, nodes in parts])
+    alone = [graph.neighbours(e, n, forests=True).appearance for e, n in parts]
+    edges = np.concatenate([np.asarray(e) + at for (e, _), at in zip(parts, first)])
+    together = graph.neighbours(edges, int(first[-1]), forests=True).appearance
+    np.testing.assert_array_equal(together, np.concatenate(alone))
+    assert alone[1].sum() == pytest.approx(2) and alone[4].tolist() == [1]
+    assert len(set(alone[0].tolist())) > 1
+
+
 def test_wrong_arguments_are_refused():
     scores = random_scores(0)
     ask = partial(graph.log_partition, scores)
