@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,23 @@ import safetensors
 
 from experiments.workdir import read_json
 from rntn_jax.training import read_metrics
+from tests.experiments.supervised import (
+    PATIENCE,
+    command_environment,
+    finish,
+    newest,
+    printed,
+    start_command,
+    wait_for,
+    workers,
+)
 
-ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = int(os.environ.get("RNTN_JAX_FAULTS", "20"))
 FLAGS = (
     "--preset=smoke", "--max_sentences=40", "--embed_dim=6", "--hidden_dim=8", "--batch_size=4",
     "--steps=12", "--epochs=50", "--output_dropout=0.1", "--average=0.9", "--processes=2",
     "--heartbeat=10", f"--restarts={2 * ROUNDS}", "--pause=0.02",
 )  # fmt: skip
-PATIENCE = 600  # seconds that a run may take between two faults before it counts as hanging
 
 pytestmark = [
     pytest.mark.slow,
@@ -38,34 +45,11 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory) -> dict[str, str]:
     """Programs are compiled once for all runs."""
-    return os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("programs")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "XLA_FLAGS": "",
-    }
+    return command_environment(tmp_path_factory.mktemp("programs"))
 
 
-def start(workdir: Path, environment: dict[str, str], *flags: str) -> subprocess.Popen[bytes]:
-    """Starts a run; what it prints goes to a file: a pipe that nobody reads would stop it."""
-    command = [sys.executable, "-m", "experiments.language_model.main", *FLAGS, *flags]
-    with open(f"{workdir}.printed", "wb") as printed:
-        return subprocess.Popen(
-            [*command, f"--workdir={workdir}"],
-            cwd=ROOT,
-            env=environment,
-            stdout=printed,
-            stderr=subprocess.STDOUT,
-        )
-
-
-def printed(workdir: Path) -> str:
-    return Path(f"{workdir}.printed").read_text(errors="replace")
-
-
-def finish(process: subprocess.Popen[bytes], workdir: Path) -> None:
-    process.wait(timeout=PATIENCE)
-    assert process.returncode == 0, printed(workdir)[-5000:]
+def start(workdir: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    return start_command("language_model", workdir, environment, *FLAGS)
 
 
 def outcome(workdir: Path) -> dict[str, Any]:
@@ -93,33 +77,6 @@ def whole(tmp_path_factory, environment) -> dict[str, Any]:
         found.append(outcome(workdir))
     assert found[0] == found[1]
     return found[0]
-
-
-def workers(supervisor: int) -> list[int]:
-    """Process ids of the workers, in their order; empty while they begin or end."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        try:
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            arguments = (entry / "cmdline").read_bytes().decode().split("\0")
-        except (OSError, ValueError, IndexError):
-            continue
-        if parent == supervisor:
-            found |= {a: int(entry.name) for a in arguments if a.startswith("--process_id=")}
-    return [found[name] for name in sorted(found)] if len(found) == 2 else []
-
-
-def newest(workdir: Path) -> str:
-    return max((path.name for path in workdir.glob("checkpoints/step-*")), default="")
-
-
-def wait_for(condition: Callable[[], Any], process: subprocess.Popen[bytes]) -> bool:
-    """Waits; whether the process still runs then."""
-    end = time.monotonic() + PATIENCE
-    while not condition() and process.poll() is None:
-        assert time.monotonic() < end, "it hangs"
-        time.sleep(0.01)
-    return process.poll() is None
 
 
 STRIKES: dict[str, tuple[int, signal.Signals]] = {
