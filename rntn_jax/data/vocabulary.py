@@ -18,6 +18,7 @@ __all__ = ["Vocabulary"]
 
 _SPECIALS = ("<pad>", "<unk>")
 _PADDING_ID, _UNKNOWN_ID = range(2)
+_PIECE = 1 << 16  # words that are counted at once
 _FORMAT = "rntn_jax vocabulary 1"
 
 
@@ -79,7 +80,8 @@ class Vocabulary:
             lowercase: lower-case all words, here and in `encode`.
 
         Returns:
-            The words by descending count, words of equal count by first occurrence.
+            The words by descending count, words of equal count by first occurrence. Memory for the
+            different words, however long the text is.
 
         Raises:
             TypeError: when `tokens` is one string, or holds anything but strings.
@@ -91,7 +93,10 @@ class Vocabulary:
         """
         if min_count < 1:
             raise ValueError(f"min_count must be at least 1, not {min_count}")
-        counts = collections.Counter(_checked(tokens, lowercase))
+        counts: collections.Counter[str] = collections.Counter()
+        stream = iter(_no_string(tokens))
+        while piece := _checked(itertools.islice(stream, _PIECE), lowercase):
+            counts.update(piece)
         for word in _SPECIALS:
             counts.pop(word, None)
         kept = [word for word, count in counts.items() if count >= min_count]
@@ -209,11 +214,15 @@ class Vocabulary:
         return cls(tuple(words), lowercase)
 
 
-def _checked(tokens: Iterable[str], lowercase: bool) -> list[str]:
-    """The tokens as a list, lower-cased where asked."""
+def _no_string(tokens: Iterable[str]) -> Iterable[str]:
     if isinstance(tokens, str):
         raise TypeError("tokens must be a list of words, not one string: split it first")
-    words = list(tokens)
+    return tokens
+
+
+def _checked(tokens: Iterable[str], lowercase: bool) -> list[str]:
+    """The tokens as a list, lower-cased where asked."""
+    words = list(_no_string(tokens))
     for kind in set(map(type, words)):
         if not issubclass(kind, str):
             raise TypeError(f"tokens must be strings; there is one of type {kind.__name__}")

@@ -1,6 +1,7 @@
 """Vocabulary: order, encoding, and what it refuses."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -20,6 +21,16 @@ def test_order():
     assert Vocabulary.build(iter(tokens)) == vocabulary
     assert hash(Vocabulary.build(tokens)) == hash(vocabulary)
     assert Vocabulary.build([]).words == ("<pad>", "<unk>")
+
+
+def test_a_text_of_any_length_is_counted_in_pieces():
+    text = (f"w{number * number % 211}" for number in range(1_000_000))  # each a string of its own
+    tracemalloc.start()
+    built = Vocabulary.build(text)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10e6  # a list of them would take 60
+    assert len(built) == 2 + len({number * number % 211 for number in range(211)})
 
 
 def test_encode_and_decode():
