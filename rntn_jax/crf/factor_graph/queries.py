@@ -182,7 +182,7 @@ def marginals(scores: Scores) -> Scores:
 @jax.jit
 def _marginals(scores: Scores) -> Scores:
     total = lambda tables: _log_partition(Scores(tables, scores.scopes))
-    return Scores(jax.grad(total)(scores.tables), scores.scopes)
+    return Scores(jax.grad(total)(vary_like(scores.tables)), scores.scopes)
 
 
 def variable_marginals(scores: Scores) -> tuple[jax.Array, ...]:
