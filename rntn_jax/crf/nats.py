@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from rntn_jax.ops.logspace import finite_max, safe_log
 
-__all__ = ["Nats", "largest", "log_sum", "log_sum_and_shares", "to_nats"]
+__all__ = ["Nats", "largest", "log_sum", "log_sum_and_shares", "rank_pairs", "to_nats"]
 
 
 class Nats(NamedTuple):
@@ -106,3 +107,21 @@ def largest(x: Nats, k: int, axis: int = 0) -> tuple[Nats, jax.Array]:
         there = lax.broadcasted_iota(jnp.int32, at.shape, axis % at.ndim) < k - missing
         whole = jnp.where(there, whole, -jnp.inf)
     return to_nats(fraction, whole), at
+
+
+def rank_pairs(k: int, second: int | None = None) -> np.ndarray:
+    """Ranks in two sorted lists, of which the sums can be among the ``k`` largest.
+
+    Args:
+        k: how many sums are asked for, and how long the first list is.
+        second: how long the second one is; ``k`` by default.
+
+    Returns:
+        ``[pairs, 2]``, about ``k ln k`` of them.
+
+    Example:
+        >>> rank_pairs(3).tolist()
+        [[0, 0], [0, 1], [0, 2], [1, 0], [2, 0]]
+    """
+    second = k if second is None else second
+    return np.array([(a, b) for a in range(k) for b in range(second) if (a + 1) * (b + 1) <= k])

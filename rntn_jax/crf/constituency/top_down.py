@@ -14,11 +14,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from rntn_jax.crf.constituency.tables import Tables, initial_tables, segments
-from rntn_jax.crf.nats import Nats, largest, to_nats
+from rntn_jax.crf.nats import Nats, largest, rank_pairs, to_nats
 from rntn_jax.ops.logspace import finite_max
 
 __all__ = ["k_best", "random_trees"]
@@ -106,11 +105,6 @@ def random_trees(key: jax.Array, tables: Tables, length: jax.Array, count: int) 
     return jax.vmap(one)(jax.random.split(key, count))
 
 
-def _pairs(k: int, second: int) -> np.ndarray:
-    """Ranks ``[pairs, 2]`` of two sorted lists, of which the ``k`` best sums are some."""
-    return np.array([(a, b) for a in range(k) for b in range(second) if (a + 1) * (b + 1) <= k])
-
-
 def k_best(own: Nats, length: jax.Array, k: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The best trees, best first.
 
@@ -127,7 +121,7 @@ def k_best(own: Nats, length: jax.Array, k: int) -> tuple[jax.Array, jax.Array, 
         best labels they have, ``[k, B, 2 T - 1]``; and whether trees are possible, bool ``[k, B]``.
     """
     count, size, batch, _ = own.whole.shape
-    pairs, with_labels = _pairs(k, k), _pairs(k, count)
+    pairs, with_labels = rank_pairs(k), rank_pairs(k, count)
 
     def parts(x, y, width, segment):
         """``[pairs, splits, B, I]``, as the two parts of `inside` are put together."""

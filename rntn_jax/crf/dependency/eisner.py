@@ -39,7 +39,7 @@ from jax import lax
 
 from rntn_jax.crf.constituency.tables import segments, widen
 from rntn_jax.crf.dependency import scaled
-from rntn_jax.crf.nats import Nats, log_sum, log_sum_and_shares, to_nats
+from rntn_jax.crf.nats import Nats, log_sum, log_sum_and_shares, rank_pairs, to_nats
 from rntn_jax.ops.logspace import logsumexp
 
 __all__ = [
@@ -100,11 +100,6 @@ def reference(arc: jax.Array, length: jax.Array, single_root: bool) -> jax.Array
             left[s, t] = sum_of([left[s, r] + open_left[r, t] for r in range(s, t)])
     wholes = jnp.stack([right[0, n] for n in range(size)])
     return wholes[length, jnp.arange(len(length))]
-
-
-def rank_pairs(k: int) -> np.ndarray:
-    """Pairs of ranks ``[pairs, 2]`` that can be among the k best sums."""
-    return np.array([(a, b) for a in range(k) for b in range(k) if (a + 1) * (b + 1) <= k])
 
 
 def by_width(x: jax.Array, fill: float) -> jax.Array:

@@ -19,11 +19,10 @@ from rntn_jax.crf.dependency.eisner import (
     OPEN,
     RIGHT,
     Chart,
-    rank_pairs,
     sweep,
     whole_sentences,
 )
-from rntn_jax.crf.nats import Nats, largest
+from rntn_jax.crf.nats import Nats, largest, rank_pairs
 from rntn_jax.ops.logspace import finite_max
 
 __all__ = ["k_best", "random_heads"]

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from rntn_jax.crf.factor_graph import elimination
@@ -24,7 +23,7 @@ from rntn_jax.crf.factor_graph.scores import (
     readable,
     sizes_of,
 )
-from rntn_jax.crf.nats import Nats, largest
+from rntn_jax.crf.nats import Nats, largest, rank_pairs
 from rntn_jax.ops.logspace import finite_max
 
 __all__ = ["argmax", "sample", "top_k"]
@@ -144,8 +143,7 @@ class _Chosen(NamedTuple):
 
 def _merge(x: Nats, y: Nats, k: int) -> tuple[Nats, tuple[jax.Array, jax.Array]]:
     """The ``k`` best sums of two lists, and the ranks in both."""
-    every = range(k)
-    pairs = np.array([(a, b) for a in every for b in every if (a + 1) * (b + 1) <= k])
+    pairs = rank_pairs(k)
     both = add(*(Nats(*(part[own] for part in z)) for z, own in zip((x, y), pairs.T)))
     found, at = largest(both, k)
     first, second = jnp.asarray(pairs, jnp.int32).T

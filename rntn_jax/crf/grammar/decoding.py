@@ -14,14 +14,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from rntn_jax.crf.grammar import inside
 from rntn_jax.crf.grammar.inside import add, at
 from rntn_jax.crf.grammar.queries import log_partition, no_tree, with_full_rules
 from rntn_jax.crf.grammar.scores import Parse, Parts, Scores, check_scores, complete, parse_score
-from rntn_jax.crf.nats import Nats, largest
+from rntn_jax.crf.nats import Nats, largest, rank_pairs
 from rntn_jax.ops.logspace import finite_max
 
 __all__ = ["argmax", "sample", "top_k"]
@@ -151,8 +150,8 @@ def top_k(scores: Scores, k: int) -> tuple[Parse, jax.Array]:
 def _k_best(parts: Parts, k: int) -> tuple[Parse, jax.Array]:
     """Parses, an axis ``k`` in front, and whether they are possible ``[k, B]``."""
     length = parts.length
-    pairs = [(a, b) for a in range(k) for b in range(k) if (a + 1) * (b + 1) <= k]
-    firsts, seconds = np.array(pairs).T
+    pairs = rank_pairs(k)
+    firsts, seconds = pairs.T
     ways = jnp.asarray(pairs, jnp.int32)
     first = inside.initial(parts)
     size, rows, _, m = first.left.whole.shape
