@@ -20,7 +20,7 @@ import pytest
 import rntn_jax.crf
 import rntn_jax.models
 from rntn_jax import ops
-from rntn_jax.crf import forest, graph, semi_markov
+from rntn_jax.crf import forest, graph, nats, semi_markov
 from rntn_jax.models import (
     arc_standard,
     context_parser,
@@ -67,6 +67,7 @@ NOTHING_TO_COMPILE = {
     ops.check_ids,
     ops.sparse_matrix,
     rnn_lm.vocabulary_specs,
+    nats.rank_pairs,
     forest.plan,
     semi_markov.from_bio,
     semi_markov.to_bio,
