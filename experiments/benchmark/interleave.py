@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["check_words", "cpu", "print_table", "take_turns", "write"]
+from experiments.benchmark.worker import versions
+
+__all__ = ["check_words", "machine", "print_table", "take_turns", "write"]
 
 # Heading, format with its width, and the row's field or a function of the row.
 Column = tuple[str, str, str | Callable[[dict[str, Any]], Any]]
@@ -181,13 +184,32 @@ def check_words(given: Sequence[str], known: Sequence[str]) -> None:
             raise ValueError(f"{word!r} is none of {', '.join(known)}")
 
 
-def cpu() -> str:
-    """The processor's name."""
+def machine() -> dict[str, Any]:
+    """What figures are of: processor, instructions, cores, load, versions; printed, too."""
+    found = {
+        "processor": _of_processor("model name") or platform.processor() or platform.machine(),
+        "instructions": [x for x in _INSTRUCTIONS if x in _of_processor("flags").split()],
+        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,  # of a minute
+        "versions": {"python": platform.python_version(), **versions(("jax", "jaxlib", "numpy"))},
+    }
+    words = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    print(
+        f"{found['processor']} ({' '.join(found['instructions']) or 'no vector instructions known'}"
+        f"), {found['cores']} cores, load {found['load']}; {words}"
+    )
+    return found
+
+
+_INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve")
+
+
+def _of_processor(field: str) -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+        return next(line.split(":")[1].strip() for line in lines if line.startswith(field))
     except (OSError, StopIteration):
-        return "unknown"
+        return ""
 
 
 def write(output: str | None, figures: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ __all__ = [
     "define_common_flags",
     "define_corpus_flags",
     "define_peers_python",
+    "define_rounds",
     "numbers",
 ]
 
@@ -25,9 +26,15 @@ COMMON = ("systems", "rounds", "threads", "output")
 def define_common_flags() -> None:
     """Defines them."""
     flags.DEFINE_list("systems", [], "only these systems (a wrong name lists them; default: all)")
-    flags.DEFINE_integer("rounds", 9, "times each system is run, in turn", lower_bound=1)
+    define_rounds(9)
     flags.DEFINE_integer("threads", 2, "CPU threads for every system", lower_bound=1)
     flags.DEFINE_string("output", None, "also write the figures to this JSON file")
+
+
+def define_rounds(default: int) -> flags.FlagHolder[int]:
+    """Defines and returns ``--rounds``."""
+    text = "times each system is run, in turn"
+    return flags.DEFINE_integer("rounds", default, text, lower_bound=1)
 
 
 def define_peers_python(packages: str) -> flags.FlagHolder[Any]:

@@ -15,11 +15,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import importlib.metadata
 import json
 import os
 import resource
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -30,6 +32,26 @@ def _memory_mb(field: str) -> float:
             if line.startswith(field):
                 return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+# Distributions whose versions a table states, by the modules that they bring.
+LIBRARIES = {
+    "jax": "jax", "flax": "flax", "optax": "optax", "torch": "torch", "torchcrf": "pytorch-crf",
+    "torch_struct": "torch-struct", "supar": "supar", "flash_semicrf": "flash-semicrf",
+    "networkx": "networkx", "dynamax": "dynamax", "pycrfsuite": "python-crfsuite", "pgmax": "pgmax",
+    "pyagrum": "pyagrum", "pgmpy": "pgmpy", "dwave": "dwave-samplers", "thrml": "thrml",
+    "torch_treecrf": "torch-treecrf", "dynet": "dynet38", "dgl": "dgl",
+    "ufal.udpipe": "ufal.udpipe",
+}  # fmt: skip
+
+
+def versions(names: Iterable[str]) -> dict[str, str]:
+    """Of the distributions that are installed."""
+    found = {}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def main() -> None:
@@ -52,6 +74,8 @@ def main() -> None:
         return
     start, before = time.perf_counter(), _memory_mb("VmRSS")
     losses = train()
+    used = [name for module, name in LIBRARIES.items() if module in sys.modules]
+    facts = {**facts, "versions": versions(used)}
     answer = {**facts, "first_seconds": time.perf_counter() - start, "losses": losses}
     print(json.dumps(answer), flush=True)
     with contextlib.suppress(OSError):  # forgets the peak of compilation

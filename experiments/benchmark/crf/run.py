@@ -76,7 +76,7 @@ def run(
     """
     interleave.check_words(systems, list(SYSTEMS))
     interleave.check_words(parts, list(TASKS))
-    figures: dict[str, Any] = {"threads": threads, "cpu": interleave.cpu(), "speed": []}
+    figures: dict[str, Any] = {"threads": threads, "machine": interleave.machine(), "speed": []}
     pythons = {"pytorch": python, "torch": python} if python else {}
     for task in parts:
         for text in shapes:

@@ -148,7 +148,7 @@ def run(
     problems = [_parsed(shape) for shape in shapes]
     figures: dict[str, Any] = {
         "threads": threads,
-        "cpu": interleave.cpu(),
+        "machine": interleave.machine(),
         "speed": [],
         "growth": [],
     }

@@ -90,7 +90,7 @@ def run(
     splits = {name: sentences[:max_sentences] for name, sentences in splits.items()}
     figures: dict[str, Any] = {
         "threads": threads,
-        "cpu": interleave.cpu(),
+        "machine": interleave.machine(),
         "corpus": corpus,
         "training": [],
         "parsing": [],

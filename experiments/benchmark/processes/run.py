@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.benchmark import interleave
 from experiments.benchmark.processes.plan import Plan, Point, fit
 
 __all__ = ["run", "run_scaling"]
@@ -27,7 +28,7 @@ PREDICTED = (("processes", 4), ("devices", 4))
 
 def run(count: int, rounds: int, output: str | None) -> None:
     """Prints the table, and writes the figures to a file."""
-    found = measured(count, rounds)
+    found = {"machine": interleave.machine(), **measured(count, rounds)}
     print("| training step | ms | times the rule's | collectives | in loops |")
     print("| --- | --- | --- | --- | --- |")
     for name, own in found["steps"].items():
@@ -39,6 +40,7 @@ def run(count: int, rounds: int, output: str | None) -> None:
 
 def run_scaling(output: str | None) -> None:
     """Measures steps of many sizes, fits the plan, prints how well, and writes it all to a file."""
+    machine = interleave.machine()
     points = {part: _points(*part) for part in (*FITTED, *PREDICTED)}
     plan = fit([point for part in FITTED for point in points[part]])
     print(
@@ -53,10 +55,8 @@ def run_scaling(output: str | None) -> None:
         cells = *part, "fitted" if part in FITTED else "predicted", *_errors(plan, own)
         print(f"| {' | '.join(map(str, cells))} |")
     if output is not None:
-        found = {
-            "plan": plan._asdict(),
-            "points": [p._asdict() for own in points.values() for p in own],
-        }
+        every = [point._asdict() for own in points.values() for point in own]
+        found = {"machine": machine, "plan": plan._asdict(), "points": every}
         Path(output).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

@@ -77,7 +77,7 @@ def run(
         raise ValueError(
             f"{len(dims)} dims, {len(batch_sizes)} batch_sizes, {len(chunks)} chunks: give as many"
         )
-    figures: dict[str, Any] = {"threads": threads, "cpu": interleave.cpu(), "speed": []}
+    figures: dict[str, Any] = {"threads": threads, "machine": interleave.machine(), "speed": []}
     if "speed" in parts:
         for dim, size, chunk in zip(dims, batch_sizes, chunks, strict=True):
             problem = _problem(dim, size, steps, vocab_size, chunk)

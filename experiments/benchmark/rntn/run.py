@@ -89,7 +89,7 @@ def run(
     figures: dict[str, Any] = {
         "corpus": corpus,
         "threads": threads,
-        "cpu": interleave.cpu(),
+        "machine": interleave.machine(),
         "speed": [],
     }
     if "speed" in parts:

@@ -62,7 +62,7 @@ def run(
     """
     interleave.check_words(systems, list(SYSTEMS))
     interleave.check_words(parts, list(TASKS))
-    figures: dict[str, Any] = {"threads": threads, "cpu": interleave.cpu(), "speed": []}
+    figures: dict[str, Any] = {"threads": threads, "machine": interleave.machine(), "speed": []}
     pythons: dict[str, Any] = {}
     if python:
         pythons |= dict.fromkeys(("torch", "supar", "flash", "networkx"), python)

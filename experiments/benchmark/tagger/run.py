@@ -62,7 +62,12 @@ def run(
                 pythons={"crfsuite": python} if python else {},
             )
         ]
-    figures = {"threads": threads, "cpu": interleave.cpu(), "corpus": corpus, "training": rows}
+    figures = {
+        "threads": threads,
+        "machine": interleave.machine(),
+        "corpus": corpus,
+        "training": rows,
+    }
     print(f"{'':40}{'seconds':>10}{'iterations':>12}{'loss':>12}{'F1':>8}{'accuracy':>10}")
     for row in rows:
         if "missing" in row:
