@@ -27,7 +27,9 @@ def _named(rows: list[dict[str, Any]], *about: str) -> Ratios:
     for row in rows:
         words = [str(row[name]).strip("[]").replace(" ", "") for name in about]
         if row.get("system") != "ours" and "ratio" in row:
-            found[" ".join([*words, row["system"]])] = float(row["ratio"])
+            # Of the processor's time: waiting for a core that others use does not count.
+            ratio = row.get("cpu_ratio", row["ratio"])
+            found[" ".join([*words, row["system"]])] = round(float(ratio), 3)
     return found
 
 
