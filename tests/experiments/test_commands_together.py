@@ -53,7 +53,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "parsing, graph": (*READER, *RNN, "--batch_size=150", "--model=graph", "--relation_dim=3"),
     "graphs": (
         "--preset=smoke", "--height=4", "--width=3", "--train_images=30", "--test_images=10",
-        "--batch_size=10", "--tolerance=1e-7", "--iterations=200", "--epochs=12",
+        "--batch_size=10", "--tolerance=1e-7", "--iterations=200", "--epochs=200",
     ),
     "graphs, skip chains": (
         "--preset=smoke", "--task=chunking", "--max_sentences=40", "--batch_size=10",
