@@ -115,30 +115,27 @@ def test_a_run_that_is_struck_ends_as_if_it_had_not_been(name, tmp_path, environ
 
 
 def test_sigterm_saves_within_the_epoch_and_the_run_goes_on(tmp_path, environment, whole):
-    chance, struck, within = random.Random(0), 0, 0
-    workdir = tmp_path / "run"
-    for round_ in range(ROUNDS):
-        seen = newest(workdir)
-        process = start(workdir, environment)
-        try:
-            ready = lambda: newest(workdir) > seen and workers(process.pid)  # noqa: B023
-            running = wait_for(ready, process)
-            time.sleep(chance.uniform(0, 0.5))
-            if not running or process.poll() is not None:
-                break
-            # To the supervisor, or to one process, as a cluster does.
-            target = [process.pid, *workers(process.pid)][round_ % 3 :][:1]
-            if target:
-                os.kill(target[0], signal.SIGTERM)
-            process.wait(timeout=PATIENCE)
-            told = printed(workdir)
-            assert process.returncode in (0, 143), told[-5000:]
-            struck += process.returncode == 143
-            within += "and" in told.partition("resuming")[2].partition("\n")[0]
-        finally:
-            process.kill()
-    if not (workdir / "result.json").exists():
-        finish(start(workdir, environment), workdir)
+    chance, struck, within, runs = random.Random(0), 0, 0, 0
+    while struck < ROUNDS:  # a run is over before it has been struck so often: the next one
+        workdir, runs = tmp_path / str(runs), runs + 1
+        while not (workdir / "result.json").exists():
+            seen = newest(workdir)
+            process = start(workdir, environment)
+            try:
+                ready = lambda: newest(workdir) > seen and workers(process.pid)  # noqa: B023
+                running = struck < ROUNDS and wait_for(ready, process)
+                if running:
+                    time.sleep(chance.uniform(0, 0.5))
+                    # To the supervisor, or to one process, as a cluster does.
+                    target = [process.pid, *workers(process.pid)][struck % 3 :][:1]
+                    if target and process.poll() is None:
+                        os.kill(target[0], signal.SIGTERM)
+                process.wait(timeout=PATIENCE)
+                told = printed(workdir)
+                assert process.returncode in (0, 143), told[-5000:]
+                struck += process.returncode == 143
+                within += "and" in told.partition("resuming")[2].partition("\n")[0]
+            finally:
+                process.kill()
+        assert outcome(workdir) == whole
     print(json.dumps({"fault": "SIGTERM", "struck": struck, "within an epoch": within}))
-    assert struck >= min(ROUNDS, 3)
-    assert outcome(workdir) == whole
