@@ -34,7 +34,9 @@ class Config:
         False, "only trees without crossing arcs (slower, O(T^3))", needs=GRAPH
     )
     feats: bool = option(False, "read the column FEATS too")
+    xpos: bool = option(False, "read the column XPOS too")
     suffixes: bool = option(True, "read the last three letters of words too")
+    prefixes: bool = option(False, "read the first three letters of words too")
     min_count: int = option(2, "rarer words are unknown")
     word_dim: int = option(64, "width of word vectors")
     column_dim: int = option(32, "width of the vectors of tags, other columns and relations")
@@ -120,6 +122,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "unknown_rate": 0.1,
         "input_dropout": 0.3,
         "hidden_dropout": 0.33,
+        "prefixes": True,
         "average": 0.998,
     },
     "windows": {  # as Chen and Manning: no encoder

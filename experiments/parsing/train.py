@@ -21,6 +21,7 @@ from experiments.splits import load_conllu
 from experiments.workdir import run_once, write_json
 from rntn_jax import data
 from rntn_jax.annotate.dependency_parser import (
+    MORE_COLUMNS,
     DependencyParser,
     parse_with_marginals,
     save_dependency_parser,
@@ -90,7 +91,7 @@ def run(config: Config, workdir: str | Path, *, fresh: bool = False) -> dict[str
 def _run(config: Config, workdir: Path, splits: dict[str, Sentences]) -> dict[str, Any]:
     """`run` in a folder that is held."""
     graph = config.model == "graph"
-    options: dict[str, Any] = {"feats": config.feats, "suffixes": config.suffixes}
+    options: dict[str, Any] = {name: getattr(config, name) for name in MORE_COLUMNS}
     options |= {"projective": config.projective} if graph else {"activation": config.activation}
     relations = sorted({r for sentence in splits["train"] for r in sentence.relations})
     vocabularies = vocabularies_of(splits["train"], options, config.min_count)

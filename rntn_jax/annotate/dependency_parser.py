@@ -19,6 +19,7 @@ from rntn_jax.shapes import shapes_repr
 from rntn_jax.training import load_record, require, save_pytree, shapes_of, texts, tuples
 
 __all__ = [
+    "MORE_COLUMNS",
     "DependencyParser",
     "columns",
     "graph_batch",
@@ -30,6 +31,7 @@ __all__ = [
     "save_dependency_parser",
 ]
 
+MORE_COLUMNS = ("feats", "xpos", "suffixes", "prefixes")  # and form and tag; models may lack some
 AREA = 1 << 14  # words parsed at a time, with padding
 
 
@@ -40,28 +42,30 @@ class DependencyParser(NamedTuple):
     vocabularies: tuple[Vocabulary, ...]  # of the columns
     relations: list[str]
     config: parser.Config | context_parser.Config | graph_parser.Config
-    options: dict[str, Any]  # feats, suffixes; activation, or of graphs projective
+    options: dict[str, Any]  # of MORE_COLUMNS; activation, or of graphs projective
 
     __repr__ = shapes_repr
 
 
 def columns(sentence: ConlluSentence, options: dict[str, Any]) -> list[list[str]]:
-    """What the network may know of words: form, tag, and as asked features and suffix.
+    """What the network may know of words: form and tag, and more as asked.
 
     Args:
         sentence: its words.
-        options: ``feats`` and ``suffixes``, whether these are read.
+        options: of `MORE_COLUMNS`, whether these are read: features, the treebank's own tag, the
+            last and the first three letters.
 
     Returns:
         Of each column, a value for each word.
     """
     low = [form.lower() for form in sentence.forms]
-    found = [low, list(sentence.upos)]
-    if options["feats"]:
-        found.append(list(sentence.feats))
-    if options["suffixes"]:
-        found.append([form[-3:] for form in low])
-    return found
+    more = {
+        "feats": sentence.feats,
+        "xpos": sentence.xpos,
+        "suffixes": [form[-3:] for form in low],
+        "prefixes": [form[:3] for form in low],
+    }
+    return [low, list(sentence.upos), *(list(more[k]) for k in MORE_COLUMNS if options.get(k))]
 
 
 def pad_sentences(
@@ -240,8 +244,9 @@ def from_info(info: dict[str, Any]) -> DependencyParser:
     found = tuple(len(v) + 1 for v in vocabularies)  # and the root
     require(found == words, f"the vocabularies have {found} words, the model {words}")
     own = "projective" if "arc_dim" in sizes else "activation"
-    require(set(options) == {"feats", "suffixes", own}, f"the options are {options}")
-    columns = 2 + sum(map(_flag, (options["feats"], options["suffixes"])))
+    known = {own, *MORE_COLUMNS}
+    require({own, "feats", "suffixes"} <= set(options) <= known, f"the options are {options}")
+    columns = 2 + sum(_flag(options.get(name, False)) for name in MORE_COLUMNS)
     require(
         columns == len(words), f"the options make {columns} columns, the model has {len(words)}"
     )

@@ -15,6 +15,7 @@ from experiments.parsing.config import PRESETS, Config
 from experiments.workdir import read_json
 from rntn_jax import data
 from rntn_jax.annotate.dependency_parser import (
+    columns,
     load_dependency_parser,
     parse_tagged,
     parse_with_marginals,
@@ -80,6 +81,28 @@ def test_training_resumes_bit_for_bit(trained, tmp_path, monkeypatch):
     )
     for left, right in zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params)):
         np.testing.assert_array_equal(left, right)
+
+
+def test_columns_are_those_that_are_asked_for():
+    rows = (("1", "Dogs", "dog", "NOUN", "NNS", "Number=Plur", "0", "root", "_", "_"),)
+    sentence = data.ConlluSentence((), rows)
+    every = {"feats": True, "xpos": True, "suffixes": True, "prefixes": True}
+    words = [["dogs"], ["NOUN"], ["Number=Plur"], ["NNS"], ["ogs"], ["dog"]]
+    assert columns(sentence, every) == words
+    # Models of before know nothing of two of them.
+    assert columns(sentence, {"feats": False, "suffixes": True}) == [words[n] for n in (0, 1, 4)]
+
+
+def test_a_parser_of_all_columns_is_kept_and_reads_them(tmp_path):
+    every = dataclasses.replace(CONFIG, epochs=1, feats=True, xpos=True, prefixes=True)
+    train.run(every, tmp_path)
+    model = load_dependency_parser(tmp_path / "model.safetensors")
+    assert len(model.vocabularies) == 6
+    sentences = data.demo_dependencies.sentences(7, seed=99)
+    assert len(parse_tagged(model, sentences)) == 7
+    assert {name for name, read in model.options.items() if read is True} == {
+        "feats", "xpos", "suffixes", "prefixes",
+    }  # fmt: skip
 
 
 def test_parsing_a_file(trained, tmp_path, capsys):
