@@ -47,6 +47,7 @@ def main() -> None:
     count, port, number = map(int, sys.argv[3:])
     cores = sorted(os.sched_getaffinity(0))
     if link == "processes":
+        # To one core each: XLA's matrix products run in a pool as large as the cores there are.
         os.sched_setaffinity(0, {cores[number % len(cores)]})
         if count > 1:
             processes.connect(f"127.0.0.1:{port}", count, number)
