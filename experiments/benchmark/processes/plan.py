@@ -29,7 +29,7 @@ class Point(NamedTuple):
     """A program, and what it takes."""
 
     link: str  # of LINKS
-    count: int  # devices in all
+    devices: int  # in all
     rows: int  # a device
     words: int
     width: int
@@ -73,8 +73,10 @@ class Plan(NamedTuple):
 
 def _terms(point: Point) -> np.ndarray:
     work = [point.tokens * point.operations, 28 * point.parameters]
-    sent = 8 * point.parameters * (point.count - 1) / point.count
-    links = [[sent, float(point.count > 1)] if point.link == link else [0.0, 0.0] for link in LINKS]
+    sent = 8 * point.parameters * (point.devices - 1) / point.devices
+    links = [
+        [sent, float(point.devices > 1)] if point.link == link else [0.0, 0.0] for link in LINKS
+    ]
     return np.array([*(point.crowd * x for x in work), *np.ravel(links), point.crowd], float)
 
 
@@ -107,9 +109,10 @@ def fit(points: Sequence[Point]) -> Plan:
         rates = 1 / times
     links = range(2, 2 + 2 * len(LINKS), 2)
     return Plan(
-        *rates[:2].tolist(),
-        dict(zip(LINKS, rates[list(links)].tolist())),
-        dict(zip(LINKS, times[[i + 1 for i in links]].tolist())),
-        float(times[-1]),
-        tuple(memory.tolist()),
+        operations_per_second=float(rates[0]),
+        update_bytes_per_second=float(rates[1]),
+        link_bytes_per_second={link: float(rates[i]) for link, i in zip(LINKS, links)},
+        latency={link: float(times[i + 1]) for link, i in zip(LINKS, links)},
+        overhead=float(times[-1]),
+        memory=(float(memory[0]), float(memory[1]), float(memory[2])),
     )
