@@ -26,7 +26,7 @@ __all__ = ["batches_in_context", "evaluate", "graph_batches", "vocabularies_of",
 def vocabularies_of(
     sentences: Sequence[data.ConlluSentence], options: dict[str, Any], min_count: int
 ) -> tuple[data.Vocabulary, ...]:
-    """A vocabulary for each column; rare words, features and suffixes are unknown."""
+    """A vocabulary for each column; what is rare, but for tags, is unknown."""
     described = [columns(sentence, options) for sentence in sentences]
     return tuple(
         data.Vocabulary.build(

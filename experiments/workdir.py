@@ -31,6 +31,7 @@ __all__ = [
     "read_environment",
     "read_json",
     "run_once",
+    "usable_cores",
     "write_json",
 ]
 
@@ -84,6 +85,13 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     write_whole(path, [content.encode()])
 
 
+def usable_cores() -> int:
+    """Those that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def environment() -> dict[str, Any]:
     """Versions and machine, for the record."""
     import jax
@@ -92,9 +100,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in ("jax", "jaxlib", "optax", "numpy")},
         "system": f"{platform.system()} {platform.machine()}",
-        "cpus": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cpus": usable_cores(),
         "devices": [f"{device.platform} {device.device_kind}" for device in jax.devices()],
     }
 

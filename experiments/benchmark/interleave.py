@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmark.worker import versions
+from experiments.workdir import usable_cores
 
 __all__ = ["check_words", "machine", "print_table", "take_turns", "write"]
 
@@ -25,6 +26,8 @@ __all__ = ["check_words", "machine", "print_table", "take_turns", "write"]
 Column = tuple[str, str, str | Callable[[dict[str, Any]], Any]]
 
 ROOT = Path(__file__).resolve().parents[2]
+
+_INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve")
 
 
 class _Worker:
@@ -186,10 +189,11 @@ def check_words(given: Sequence[str], known: Sequence[str]) -> None:
 
 def machine() -> dict[str, Any]:
     """What figures are of: processor, instructions, cores, load, versions; printed, too."""
+    known = (_of_processor("flags") or _of_processor("Features")).split()  # x86, Arm
     found = {
         "processor": _of_processor("model name") or platform.processor() or platform.machine(),
-        "instructions": [x for x in _INSTRUCTIONS if x in _of_processor("flags").split()],
-        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "instructions": [name for name in _INSTRUCTIONS if name in known],
+        "cores": usable_cores(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,  # of a minute
         "versions": {"python": platform.python_version(), **versions(("jax", "jaxlib", "numpy"))},
     }
@@ -199,9 +203,6 @@ def machine() -> dict[str, Any]:
         f"), {found['cores']} cores, load {found['load']}; {words}"
     )
     return found
-
-
-_INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve")
 
 
 def _of_processor(field: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -31,7 +31,14 @@ __all__ = [
     "save_dependency_parser",
 ]
 
-MORE_COLUMNS = ("feats", "xpos", "suffixes", "prefixes")  # and form and tag; models may lack some
+# Columns besides form and tag, of a sentence and its forms in lower case; models may lack some.
+_READERS: dict[str, Callable[[ConlluSentence, list[str]], Iterable[str]]] = {
+    "feats": lambda sentence, low: sentence.feats,
+    "xpos": lambda sentence, low: sentence.xpos,
+    "suffixes": lambda sentence, low: [form[-3:] for form in low],
+    "prefixes": lambda sentence, low: [form[:3] for form in low],
+}
+MORE_COLUMNS = tuple(_READERS)
 AREA = 1 << 14  # words parsed at a time, with padding
 
 
@@ -59,13 +66,8 @@ def columns(sentence: ConlluSentence, options: dict[str, Any]) -> list[list[str]
         Of each column, a value for each word.
     """
     low = [form.lower() for form in sentence.forms]
-    more = {
-        "feats": sentence.feats,
-        "xpos": sentence.xpos,
-        "suffixes": [form[-3:] for form in low],
-        "prefixes": [form[:3] for form in low],
-    }
-    return [low, list(sentence.upos), *(list(more[k]) for k in MORE_COLUMNS if options.get(k))]
+    more = [list(read(sentence, low)) for name, read in _READERS.items() if options.get(name)]
+    return [low, list(sentence.upos), *more]
 
 
 def pad_sentences(

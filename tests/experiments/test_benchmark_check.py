@@ -44,7 +44,7 @@ def test_every_part_has_committed_ratios_of_these_names():
     assert all(ratio > 0 for own in committed.values() for ratio in own.values())
 
 
-def test_a_part_is_measured(monkeypatch):
+def test_a_part_is_measured():
     found = check.PARTS["recursive"](1)
     assert set(found) == set(json.loads(check.COMMITTED.read_text())["ratios"]["recursive"])
     assert all(ratio > 0 for ratio in found.values())

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,6 +13,7 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
+from experiments.benchmark import interleave
 from experiments.benchmark.compiled.hlo import collectives
 from experiments.benchmark.compiled.programs import PROGRAMS, Program, step_of
 from rntn_jax.training.devices import DATA
@@ -87,9 +86,8 @@ def run(names: Sequence[str], chips: Sequence[int], output: str | None) -> None:
         found[name] = [compiled_for(PROGRAMS[name], mesh) for mesh in meshes]
         print(f"| {name} | " + " | ".join(_cells(found[name])) + " |", flush=True)
         print(f"{name}: {[own['seconds'] for own in found[name]]} s", file=sys.stderr)
-    if output is not None:
-        about = {"jax": jax.__version__, "platform": "TPU v5e", "programs": found}
-        Path(output).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    about = {"jax": jax.__version__, "platform": "TPU v5e", "programs": found}
+    interleave.write(output, about)
 
 
 def _cells(found: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -34,8 +34,7 @@ def run(count: int, rounds: int, output: str | None) -> None:
     for name, own in found["steps"].items():
         cells = name, f"{own['ms']:.2f}", f"{own['ratio']:.2f}", own["collectives"], own["in_loops"]
         print(f"| {' | '.join(map(str, cells))} |")
-    if output is not None:
-        Path(output).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    interleave.write(output, found)
 
 
 def run_scaling(output: str | None) -> None:
@@ -54,10 +53,8 @@ def run_scaling(output: str | None) -> None:
     for part, own in points.items():
         cells = *part, "fitted" if part in FITTED else "predicted", *_errors(plan, own)
         print(f"| {' | '.join(map(str, cells))} |")
-    if output is not None:
-        every = [point._asdict() for own in points.values() for point in own]
-        found = {"machine": machine, "plan": plan._asdict(), "points": every}
-        Path(output).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    every = [point._asdict() for own in points.values() for point in own]
+    interleave.write(output, {"machine": machine, "plan": plan._asdict(), "points": every})
 
 
 def _errors(plan: Plan, points: Sequence[Point]) -> list[str]:

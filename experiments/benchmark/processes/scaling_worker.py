@@ -16,6 +16,7 @@ import optax
 
 from experiments.benchmark.processes.plan import CHUNK, STEPS, Point
 from experiments.benchmark.rnn_lm.baselines import our_loss
+from experiments.workdir import usable_cores
 from rntn_jax.models import rnn_lm
 from rntn_jax.sequences import SequenceBatch
 from rntn_jax.training import devices, init_state, make_train_step, processes
@@ -45,10 +46,11 @@ def program(mesh: Any, rows: int, words: int, width: int) -> tuple[Any, Any, Any
 def main() -> None:
     path, link = Path(sys.argv[1]), sys.argv[2]
     count, port, number = map(int, sys.argv[3:])
-    cores = sorted(os.sched_getaffinity(0))
+    cores = usable_cores()
     if link == "processes":
-        # To one core each: XLA's matrix products run in a pool as large as the cores there are.
-        os.sched_setaffinity(0, {cores[number % len(cores)]})
+        if hasattr(os, "sched_setaffinity"):
+            # XLA's matrix products run in a pool as large as the cores that there are.
+            os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[number % cores]})
         if count > 1:
             processes.connect(f"127.0.0.1:{port}", count, number)
         mesh = devices.data_mesh(1)
@@ -72,7 +74,7 @@ def main() -> None:
             times.append((time.perf_counter() - begun) / steps)
         points.append(
             Point(
-                link, count, rows, words, width, parameters, max(1.0, count / len(cores)),
+                link, count, rows, words, width, parameters, max(1.0, count / cores),
                 float(np.median(times)),
                 memory.argument_size_in_bytes + memory.temp_size_in_bytes,
             )
