@@ -13,6 +13,7 @@ __all__ = [
     "DATA_DIR",
     "WITHOUT_TRAIN",
     "WITH_TRAIN",
+    "cell",
     "check_devices",
     "check_own_files",
     "corpus",
@@ -44,6 +45,23 @@ def corpus(name: str, title: str) -> Any:
 def data_dir(name: str) -> Any:
     """``data_dir``: where the corpus of that name lies."""
     return option(None, DATA_DIR, needs={"corpus": (name,), **WITHOUT_TRAIN})
+
+
+def cell(**needs: Any) -> Any:
+    """``cell``: which recurrent network reads.
+
+    Args:
+        **needs: further conditions than that it has layers.
+
+    Returns:
+        A field.
+    """
+    return option(
+        "elman",
+        "recurrent cells: elman, one tanh; lstm, gated (several times the arithmetic)",
+        ("elman", "lstm"),
+        needs={"rnn_layers": range(1, 1000), **needs},
+    )
 
 
 def dev_file(without: str = "a tenth of --train is held out", what: str = "model") -> Any:

@@ -74,6 +74,7 @@ class Config:
         "5,3", "tokens that each window layer sees, odd; empty: none", needs=NEURAL
     )
     rnn_layers: int = option(0, "bidirectional recurrent layers above", needs=NEURAL)
+    cell: str = settings.cell(**NEURAL)
     hidden_dim: int = option(200, "width of the layers", needs=NEURAL)
     unknown_rate: float = option(0.0, "rate at which training words become unknown", needs=NEURAL)
     input_dropout: float = option(0.3, "dropout rate on the vectors of tokens", needs=NEURAL)

@@ -139,6 +139,7 @@ def _train_neural(config: Config, workdir: Path, sentences, dev, info: dict[str,
         "windows": config.window_sizes(),
         "rnn_layers": config.rnn_layers,
         "hidden_dim": config.hidden_dim,
+        "cell": config.cell,
     }
     gold = [[row[-1] for row in rows] for rows in sentences]
     by_segments = config.model == "segments"

@@ -46,6 +46,7 @@ class Config:
     rnn_dim: int = option(
         100, "width of their states, of each direction", needs={"rnn_layers": range(1, 1000)}
     )
+    cell: str = settings.cell()
     hidden_dim: int = option(200, "width of the hidden layer (graph: of heads and dependents)")
     relation_dim: int = option(100, "width of the hidden layer of relations", needs=GRAPH)
     activation: str = option(
@@ -117,6 +118,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "model": "graph",
         "rnn_layers": 2,
         "rnn_dim": 200,
+        "cell": "lstm",
         "word_dim": 100,
         "epochs": 20,
         "unknown_rate": 0.1,

@@ -49,6 +49,7 @@ def make_model(config: Config, vocabularies, relations, options) -> DependencyPa
         (config.word_dim, *columns),
         rnn_layers=config.rnn_layers,
         rnn_dim=config.rnn_dim,
+        cell=config.cell,
         word_range=config.word_range,
     )
     if config.model == "graph":

@@ -30,6 +30,7 @@ class Config:
     shape_dim: int = option(25, "width of the vectors of word shapes (capital, last three letters)")
     rnn_layers: int = option(1, "recurrent layers, each in both directions")
     rnn_dim: int = option(100, "width of the recurrent states, of each direction")
+    cell: str = settings.cell()
     hidden_dim: int = option(100, "width of the hidden layer")
     unknown_rate: float = option(0.1, "rate at which words become unknown in training")
     input_dropout: float = option(0.3, "dropout rate on the vectors")

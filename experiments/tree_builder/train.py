@@ -180,6 +180,7 @@ def _sizes(config: Config, vocabularies: Sequence[data.Vocabulary]) -> span_pars
         embed_dims=(config.word_dim, config.shape_dim),
         rnn_layers=config.rnn_layers,
         rnn_dim=config.rnn_dim,
+        cell=config.cell,
     )
     return span_parser.Config(reader, hidden_dim=config.hidden_dim)
 

@@ -2,11 +2,12 @@
 
 A word is described by several columns (form, suffix, tag), each with its own table of embeddings.
 What is known of it are its vectors side by side (source 002, x) and, of each recurrent layer, the
-states of both directions (source 003, equation 1a).
+states of both directions (source 003, equation 1a; or gated ones, `rntn_jax.recurrent.gated`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,17 +16,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rntn_jax.models.layers import check_config, recurrent_cell
+from rntn_jax.models.layers import check_config, lstm_cell, recurrent_cell
 from rntn_jax.ops import check_dropout, check_ids, dropout, embed, masked
 from rntn_jax.ops.checks import check
 from rntn_jax.ops.embedding import is_concrete
-from rntn_jax.recurrent import Cell, birnn
+from rntn_jax.recurrent import LSTMCell, bilstm, birnn
 from rntn_jax.shapes import shapes_repr
 
 __all__ = [
     "Config",
     "Params",
+    "CELLS",
     "apply",
+    "check_cell",
     "check_columns",
     "check_columns_config",
     "embed_columns",
@@ -33,7 +36,10 @@ __all__ = [
     "init_cells",
     "init_embeddings",
     "replace_by_unknown",
+    "states",
 ]
+
+CELLS: dict[str, Callable[..., Any]] = {"elman": recurrent_cell, "lstm": lstm_cell}
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,10 @@ class Config:
     rnn_dim: int = 100  # of each direction
     word_range: float = 0.1
     recurrent_scale: float = 0.9
+    cell: str = "elman"  # or lstm
 
     def __post_init__(self) -> None:
+        check_cell(self.cell)
         check_columns_config(self.vocab_sizes, self.embed_dims)
         check_config(self, {"rnn_layers": 0, "rnn_dim": 1}, ("word_range", "recurrent_scale"))
 
@@ -62,6 +70,19 @@ class Config:
     def width(self) -> int:
         """What is known of a word, ``F``."""
         return sum(self.embed_dims) + 2 * self.rnn_dim * self.rnn_layers
+
+
+def check_cell(cell: str) -> None:
+    """Refuses cells that there are not.
+
+    Args:
+        cell: ``elman`` or ``lstm``.
+
+    Raises:
+        ValueError: for another name.
+    """
+    if cell not in CELLS:
+        raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r:.40}")
 
 
 def check_columns_config(vocab_sizes: tuple[int, ...], embed_dims: tuple[int, ...]) -> None:
@@ -87,7 +108,7 @@ class Params(NamedTuple):
     """All parameters."""
 
     embeddings: tuple[jax.Array, ...]  # [V, E] of each column
-    cells: tuple[tuple[Cell, Cell], ...]  # of each layer, forward and backward
+    cells: tuple[tuple[Any, Any], ...]  # of each layer, forward and backward
 
     __repr__ = shapes_repr
 
@@ -121,6 +142,7 @@ def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Para
             config.rnn_layers,
             config.recurrent_scale,
             dtype,
+            config.cell,
         ),
     )
 
@@ -157,7 +179,8 @@ def init_cells(
     layers: int,
     scale: float,
     dtype: jnp.dtype = jnp.float32,
-) -> tuple[tuple[Cell, Cell], ...]:
+    cell: str = "elman",
+) -> tuple[tuple[Any, Any], ...]:
     """Bidirectional layers, each on the states of the one below.
 
     Args:
@@ -167,20 +190,36 @@ def init_cells(
         layers: how many.
         scale: of the recurrent weights, see `rntn_jax.models.layers.recurrent_cell`.
         dtype: of the weights.
+        cell: one of `CELLS`.
 
     Returns:
         One pair of cells, forward and backward, for each layer.
     """
-    cells = []
+    make, cells = CELLS[cell], []
     for layer in range(layers):
         own, width = keys[4 * layer : 4 * layer + 4], 2 * dim if layer else inputs
-        cells.append(
-            (
-                recurrent_cell(own[0], own[1], width, dim, scale, dtype),
-                recurrent_cell(own[2], own[3], width, dim, scale, dtype),
-            )
-        )
+        forward = make(own[0], own[1], width, dim, scale, dtype)
+        cells.append((forward, make(own[2], own[3], width, dim, scale, dtype)))
     return tuple(cells)
+
+
+def states(
+    cells: tuple[Any, Any], x: jax.Array, mask: jax.Array, activation: str = "tanh"
+) -> jax.Array:
+    """States of both directions of a layer, whichever its cells.
+
+    Args:
+        cells: forward and backward.
+        x: ``[B, T, E]``.
+        mask: bool ``[B, T]``.
+        activation: of Elman cells.
+
+    Returns:
+        ``[B, T, 2 D]``, 0 where masked.
+    """
+    if isinstance(cells[0], LSTMCell):
+        return bilstm(*cells, x, mask)
+    return birnn(*cells, x, mask, activation=activation)
 
 
 def check_columns(
@@ -311,6 +350,5 @@ def _apply(
     x = dropout(key, 1, embed_columns(params.embeddings, ids), input_dropout)
     layers = [masked(x, mask)]
     for number, cells in enumerate(params.cells, 2):
-        states = birnn(*cells, layers[-1], mask)
-        layers.append(dropout(key, number, states, hidden_dropout))
+        layers.append(dropout(key, number, states(cells, layers[-1], mask), hidden_dropout))
     return jnp.concatenate(layers, axis=-1)

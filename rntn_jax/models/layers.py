@@ -8,10 +8,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rntn_jax.recurrent import Cell
+from rntn_jax.recurrent import Cell, LSTMCell
 from rntn_jax.shapes import shapes_repr
 
-__all__ = ["Layer", "check_config", "glorot", "linear", "recurrent_cell"]
+__all__ = ["Layer", "check_config", "glorot", "linear", "lstm_cell", "recurrent_cell"]
 
 
 class Layer(NamedTuple):
@@ -93,6 +93,40 @@ def recurrent_cell(
     wide = jnp.promote_types(dtype, jnp.float32)  # QR knows no dtype below it
     rotation = scale * jax.random.orthogonal(recurrent_key, dim, dtype=wide)
     return Cell(rotation.astype(dtype), *linear(input_key, inputs, dim, dtype))
+
+
+def lstm_cell(
+    recurrent_key: jax.Array,
+    input_key: jax.Array,
+    inputs: int,
+    dim: int,
+    scale: float,
+    dtype: jnp.dtype = jnp.float32,
+) -> LSTMCell:
+    """A gated cell, each gate as in `recurrent_cell`; the bias of the gate that keeps is 1.
+
+    So it keeps much of its memory from the beginning (Jozefowicz, Zaremba and Sutskever 2015).
+
+    Args:
+        recurrent_key: a PRNG key, for the recurrent weights.
+        input_key: a PRNG key, for the input weights.
+        inputs: width of the input.
+        dim: width of the state.
+        scale: of the rotations.
+        dtype: of the weights.
+
+    Returns:
+        Weights ``h [dim, 4 dim]`` and ``i [inputs, 4 dim]``, bias ``[4 dim]``.
+
+    Example:
+        >>> cell = lstm_cell(*jax.random.split(jax.random.key(0)), 4, 2, scale=0.9)
+        >>> cell.i.shape, cell.b.tolist()
+        ((4, 8), [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
+    """
+    keys = zip(jax.random.split(recurrent_key, 4), jax.random.split(input_key, 4), strict=True)
+    gates = [recurrent_cell(*own, inputs, dim, scale, dtype) for own in keys]
+    cell = LSTMCell(*(jnp.concatenate(own, axis=-1) for own in zip(*gates, strict=True)))
+    return cell._replace(b=cell.b.at[dim : 2 * dim].set(1))
 
 
 def check_config(

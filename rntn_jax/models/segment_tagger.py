@@ -20,7 +20,6 @@ from rntn_jax.models import encoder, tagger
 from rntn_jax.models.layers import Layer, check_config
 from rntn_jax.ops import check_ids
 from rntn_jax.ops.checks import check
-from rntn_jax.recurrent import Cell
 from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Aux", "Batch", "Config", "Params", "apply", "init", "loss"]
@@ -45,6 +44,7 @@ class Config:
     hidden_dim: int = 200
     word_range: float = 0.1
     recurrent_scale: float = 0.9
+    cell: str = "elman"  # or lstm
 
     def __post_init__(self) -> None:
         check_config(self, {"num_labels": 1, "max_width": 1})
@@ -61,6 +61,7 @@ class Config:
             self.hidden_dim,
             self.word_range,
             self.recurrent_scale,
+            self.cell,
         )
 
 
@@ -69,7 +70,7 @@ class Params(NamedTuple):
 
     embeddings: tuple[jax.Array, ...]  # [V, E] of each column; row 0 stands for no token
     windows: tuple[Layer, ...]
-    cells: tuple[tuple[Cell, Cell], ...]  # forward and backward
+    cells: tuple[tuple[Any, Any], ...]  # forward and backward
     head: Layer  # to 4 C: alone, first, inner, last, of each label
     width: jax.Array  # [K, C], of segments of k + 1 tokens
     edge: jax.Array  # [C, C]

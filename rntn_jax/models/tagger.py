@@ -21,7 +21,6 @@ from rntn_jax.models import encoder
 from rntn_jax.models.layers import Layer, check_config, linear
 from rntn_jax.ops import activate, check_dropout, check_ids, dropout, masked
 from rntn_jax.ops.checks import check
-from rntn_jax.recurrent import Cell, birnn
 from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Aux", "Batch", "Config", "Layer", "Params", "apply", "init", "loss"]
@@ -46,8 +45,10 @@ class Config:
     hidden_dim: int = 200  # of every layer (of recurrent ones, each direction)
     word_range: float = 0.1
     recurrent_scale: float = 0.9
+    cell: str = "elman"  # or lstm
 
     def __post_init__(self) -> None:
+        encoder.check_cell(self.cell)
         encoder.check_columns_config(self.vocab_sizes, self.embed_dims)
         if any(window < 1 or window % 2 == 0 for window in self.windows):
             raise ValueError(f"windows must be odd and positive, got {self.windows}")
@@ -60,7 +61,7 @@ class Params(NamedTuple):
 
     embeddings: tuple[jax.Array, ...]  # [V, E] of each column; row 0 stands for no token
     windows: tuple[Layer, ...]
-    cells: tuple[tuple[Cell, Cell], ...]  # forward and backward
+    cells: tuple[tuple[Any, Any], ...]  # forward and backward
     head: Layer  # to C
     edge: jax.Array  # [C, C]
     start: jax.Array  # [C]
@@ -114,7 +115,13 @@ def init(key: jax.Array, config: Config, dtype: jnp.dtype = jnp.float32) -> Para
         windows.append(linear(own, window * width, d, dtype))
         width = d
     cells = encoder.init_cells(
-        keys[columns + layers : -1], width, d, config.rnn_layers, config.recurrent_scale, dtype
+        keys[columns + layers : -1],
+        width,
+        d,
+        config.rnn_layers,
+        config.recurrent_scale,
+        dtype,
+        config.cell,
     )
     width = 2 * d if cells else width
     return Params(
@@ -145,13 +152,13 @@ def apply(
 
     Computes, for window layers, ``h_t = f([h_{t-k}; ..; h_{t+k}] W + b)`` (source 002: z and h),
     beyond a sentence's ends the vector of id 0 below the first, 0 below others; then recurrent
-    layers in both directions (source 003, equation 1a); then ``node = h U + b2``.
+    layers in both directions (source 003, equation 1a, or gated ones); then ``node = h U + b2``.
 
     Args:
         params: as `init` makes them.
         batch: ``labels`` is not read; what is masked may hold anything.
         activation: of window layers.
-        recurrent_activation: of recurrent layers.
+        recurrent_activation: of Elman layers.
         unknown_rate: rate at which a token's first column (the word) becomes id 1, unknown.
         input_dropout: rate on the concatenated embeddings.
         hidden_dropout: rate on the states of all layers.
@@ -228,7 +235,7 @@ def emissions(
         mask: bool ``[B, T]``.
         key: as in `apply`, like the rest.
         activation: of window layers.
-        recurrent_activation: of recurrent layers.
+        recurrent_activation: of Elman layers.
         unknown_rate: as in `apply`.
         input_dropout: as in `apply`.
         hidden_dropout: as in `apply`.
@@ -253,7 +260,7 @@ def emissions(
         z = jnp.concatenate(side_by_side, axis=-1) @ layer.w + layer.b[None, None]
         x = dropout(key, 2 + number, activate(activation, z), hidden_dropout)
     for number, cells in enumerate(params.cells, 2 + len(params.windows)):
-        x = birnn(*cells, x, mask, activation=recurrent_activation)
+        x = encoder.states(cells, x, mask, recurrent_activation)
         x = dropout(key, number, x, hidden_dropout)
     return x @ params.head.w + params.head.b[None, None]
 

@@ -7,7 +7,7 @@ module. All of the mathematics, gradients included, is in the functions that the
 - `ChainCRF`, `ForestCRF`, `GraphCRF`: a CRF on top of any network (`rntn_jax.crf`).
 - `DependencyCRF`: the same for dependency trees, with biaffine scores of arcs.
 - `SemiMarkovCRF`: the same for segments with labels.
-- `ElmanRNN`: a recurrent layer (`rntn_jax.recurrent`).
+- `ElmanRNN`, `LSTM`: recurrent layers (`rntn_jax.recurrent`).
 - `RNTN`, `TreeLSTM`, `RNNLM`, `WindowClassifier`: whole models (`rntn_jax.models`).
 
 With flax.linen a layer is a method that declares the same parameters::
@@ -23,11 +23,12 @@ With flax.linen a layer is a method that declares the same parameters::
 
 from rntn_jax.nn.crf import ChainCRF, ForestCRF, GraphCRF
 from rntn_jax.nn.models import RNNLM, WindowClassifier
-from rntn_jax.nn.recurrent import ElmanRNN
+from rntn_jax.nn.recurrent import LSTM, ElmanRNN
 from rntn_jax.nn.recursive import RNTN, TreeLSTM
 from rntn_jax.nn.structured import DependencyCRF, SemiMarkovCRF
 
 __all__ = [
+    "LSTM",
     "RNNLM",
     "RNTN",
     "ChainCRF",

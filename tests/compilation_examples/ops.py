@@ -31,6 +31,14 @@ def square_cell(rng):
     return recurrent.Cell(draw(D, D)(rng), draw(D, D)(rng), draw(D)(rng))
 
 
+def lstm_cell(rng):
+    return recurrent.LSTMCell(draw(D, 4 * D)(rng), draw(E, 4 * D)(rng), draw(4 * D)(rng))
+
+
+def lstm_state(rng):
+    return recurrent.LSTMState(draw(B, D)(rng), draw(B, D)(rng))
+
+
 INPUTS = draw(B, T, E)
 RECURRENT = [
     Example(recurrent.rnn, args(cell, INPUTS)),
@@ -42,6 +50,13 @@ RECURRENT = [
     Example(recurrent.stacked_rnn, lambda rng: ([cell(rng), square_cell(rng)], INPUTS(rng))),
     Example(recurrent.birnn, args(cell, cell, INPUTS, None)),
     Example(recurrent.birnn, args(cell, cell, INPUTS, MASK)),
+    Example(recurrent.lstm, args(lstm_cell, INPUTS)),
+    Example(
+        recurrent.lstm,
+        args(lstm_cell, INPUTS, lstm_state, MASK),
+        {"reverse": True, "remat_every": 2},
+    ),
+    Example(recurrent.bilstm, args(lstm_cell, lstm_cell, INPUTS, MASK)),
     Example(recurrent.jacobian_norms, args(cell, draw(B, T, D), 2)),
 ]
 

@@ -138,6 +138,31 @@ def test_the_recurrent_layer_agrees_with_that_of_flax():
     np.testing.assert_array_equal(hidden[:, -1], carry)
 
 
+def test_the_gated_layer_agrees_with_that_of_flax():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(B, T, 2)), jnp.float32)
+    for reverse in (False, True):
+        mine = nn.LSTM(2, 3, rngs=nnx.Rngs(0), reverse=reverse)
+        other = nnx.RNN(nnx.LSTMCell(2, 3, rngs=nnx.Rngs(0)), reverse=reverse, keep_order=True)
+        theirs = other.cell
+        gates = (theirs.ii, theirs.hi), (theirs.if_, theirs.hf), (theirs.io, theirs.ho)
+        for k, (of_input, of_state) in enumerate((*gates, (theirs.ig, theirs.hg))):
+            cut = slice(3 * k, 3 * k + 3)
+            of_input.kernel[...] = mine.kernel[:, cut]
+            of_state.kernel[...] = mine.recurrent_kernel[:, cut]
+            of_state.bias[...] = mine.bias[cut]
+
+        def losses(layer):
+            return jnp.sin(layer(x)).sum()
+
+        np.testing.assert_allclose(mine(x), other(x), rtol=1e-5, atol=1e-6)
+        of_mine, of_other = nnx.grad(losses)(mine), nnx.grad(losses)(other)
+        kernels = [of_other["cell"][f"h{gate}"]["kernel"][...] for gate in "ifog"]
+        expected = jnp.concatenate(kernels, axis=1)
+        np.testing.assert_allclose(of_mine["recurrent_kernel"][...], expected, rtol=1e-4, atol=1e-6)
+    hidden, carry = nn.LSTM(2, 3, rngs=nnx.Rngs(0))(x, return_carry=True)
+    np.testing.assert_array_equal(hidden[:, -1], carry.h)
+
+
 def models():
     forest, words = a_forest()
     tokens = jnp.arange(8).reshape(2, 4) % words

@@ -1,4 +1,4 @@
-"""Recurrent networks: the Elman scan, and its hand-derived rule of backpropagation through time.
+"""The Elman network: its scan, and its hand-derived rule of backpropagation through time.
 
 For inputs ``x_t`` and a state ``h_t`` (rows)::
 
@@ -6,13 +6,11 @@ For inputs ``x_t`` and a state ``h_t`` (rows)::
 
 The backward pass carries nothing but the error ``delta`` of one step; all weight gradients are one
 contraction each, after the sweep (source 001; source 003, equations 17 to 24 summed over t).
-
-Everything inside is time-major, everything public batch-major.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,7 +20,7 @@ from jax import lax
 
 from rntn_jax.ops import accumulator, activate, cast_like, derivative_from_output, masked
 from rntn_jax.ops.checks import check
-from rntn_jax.ops.varying import vary_like
+from rntn_jax.recurrent.sweep import both_directions, dropped, sum_of_outer_products, sweep
 from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Cell", "birnn", "jacobian_norms", "rnn", "stacked_rnn"]
@@ -97,29 +95,11 @@ def rnn(
     sizes: dict[str, int] = {}
     check("x", x, "float", "B T E", sizes)
     _check_cell("cell", cell, sizes)
-    batch, steps, d = sizes["B"], sizes["T"], sizes["D"]
-    here = jnp.ones((batch, steps), bool) if mask is None else mask
-    here = check("mask", here, "bool", "B T", sizes)
-    carry = jnp.zeros((batch, d), x.dtype) if carry is None else carry
+    carry = jnp.zeros((sizes["B"], sizes["D"]), x.dtype) if carry is None else carry
     check("carry", carry, "float", "B D", sizes)
-    if recurrent_mask is not None:
-        check("recurrent_mask", recurrent_mask, "float", "B D", sizes)
     derivative_from_output(activation, jnp.zeros(()))  # an unknown name fails here
-    if remat_every is not None and remat_every < 1:
-        raise ValueError(f"remat_every must be at least 1, got {remat_every}")
-
-    cell, x, carry, here, recurrent_mask = vary_like((cell, x, carry, here, recurrent_mask))
-    x, here = x.swapaxes(0, 1), here.T
-    if reverse:
-        x, here = x[::-1], here[::-1]
-    sweep = partial(_rnn, activation)
-    if remat_every is None or remat_every >= steps:
-        states, last = sweep(cell, x, carry, here, recurrent_mask)
-    else:
-        args = cell, x, carry, here, recurrent_mask
-        states, last = _with_remat(sweep, remat_every, *args)
-    hidden = states if mask is None else masked(states, here)
-    return (hidden[::-1] if reverse else hidden).swapaxes(0, 1), last
+    run = partial(_rnn, activation)
+    return sweep(run, cell, x, carry, mask, recurrent_mask, sizes, reverse, remat_every)
 
 
 def _check_cell(name: str, cell: Cell, sizes: dict[str, int]) -> None:
@@ -215,19 +195,12 @@ def birnn(
         >>> birnn(cell, cell, jnp.ones((1, 3, 1)), activation="identity")[0].tolist()
         [[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]]
     """
-    sides = [
-        rnn(
-            cell,
-            x,
-            mask=mask,
-            activation=activation,
-            reverse=reverse,
-            recurrent_mask=recurrent_mask,
-            remat_every=remat_every,
-        )[0]
-        for cell, reverse in ((forward, False), (backward, True))
-    ]
-    return jnp.concatenate(sides, axis=-1)
+    options = {
+        "activation": activation,
+        "recurrent_mask": recurrent_mask,
+        "remat_every": remat_every,
+    }
+    return both_directions(partial(rnn, **options), forward, backward, x, mask)
 
 
 @partial(jax.jit, static_argnames=("max_lag", "activation"))
@@ -279,27 +252,6 @@ def jacobian_norms(
     return jnp.stack(norms)
 
 
-def _with_remat(
-    sweep: Callable, every: int, cell: Cell, x, carry, mask, drop
-) -> tuple[jax.Array, jax.Array]:
-    """The sweep over pieces of time, each computed again in the backward pass."""
-    steps = x.shape[0]
-    pieces = -(-steps // every)
-
-    def split(a):
-        pad = [(0, pieces * every - steps)] + [(0, 0)] * (a.ndim - 1)
-        return jnp.pad(a, pad).reshape(pieces, every, *a.shape[1:])
-
-    @jax.checkpoint
-    def piece(carry, parts):
-        x, mask = parts
-        states, carry = sweep(cell, x, carry, mask, drop)
-        return carry, states
-
-    carry, states = lax.scan(piece, carry, (split(x), split(mask)))
-    return states.reshape(pieces * every, *states.shape[2:])[:steps], carry
-
-
 def _rnn_reference(
     activation: str, cell: Cell, x, carry, mask, drop
 ) -> tuple[jax.Array, jax.Array]:
@@ -308,18 +260,13 @@ def _rnn_reference(
 
     def step(state, inputs):
         z, here = inputs
-        seen = _dropped(state, drop)
+        seen = dropped(state, drop)
         h = activate(activation, z + seen @ cell.h).astype(state.dtype)
         state = jnp.where(here[:, None], h, state)
         return state, state
 
     carry, states = lax.scan(step, carry, (projected, mask))
     return states, carry
-
-
-def _dropped(state: jax.Array, drop: jax.Array | None) -> jax.Array:
-    """The state times what drops some of it; as it is for None."""
-    return state if drop is None else state * drop
 
 
 _rnn = partial(jax.custom_vjp, nondiff_argnums=(0,))(_rnn_reference)
@@ -353,22 +300,17 @@ def _rnn_bwd(
         g, slope, here = inputs
         total = g + down
         delta = jnp.where(here[:, None], total * slope, jnp.zeros((), total.dtype))
-        down = _dropped(delta @ h_t, drop)
+        down = dropped(delta @ h_t, drop)
         down = down + jnp.where(here[:, None], jnp.zeros((), total.dtype), total)
         return down.astype(g_carry.dtype), delta
 
     d_carry, delta = lax.scan(step, g_carry, (g, slope, mask), reverse=True)
 
     # Everything else is one contraction over all steps.
-    def contract(left, right):
-        """``sum over t, b of left^T right``."""
-        dtype = accumulator(left, right)
-        return jnp.einsum("tbi,tbj->ij", left, right, preferred_element_type=dtype)
-
     before = jnp.concatenate([carry[None], states[:-1]]) if len(states) else states
     d_cell = Cell(
-        h=contract(before if drop is None else before * drop[None], delta),
-        i=contract(masked(x, mask), delta),
+        h=sum_of_outer_products(dropped(before, None if drop is None else drop[None]), delta),
+        i=sum_of_outer_products(masked(x, mask), delta),
         b=delta.sum((0, 1), dtype=accumulator(delta)),
     )
     d_drop = None if drop is None else (before * (delta @ h_t)).sum(0)
