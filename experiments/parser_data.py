@@ -20,6 +20,8 @@ from rntn_jax.annotate.dependency_parser import (
 )
 from rntn_jax.models import context_parser, graph_parser, parser
 
+MANY = 4000  # sentences, which repay more programs with less padding
+
 __all__ = ["batches_in_context", "evaluate", "graph_batches", "vocabularies_of", "windows"]
 
 
@@ -121,9 +123,13 @@ def graph_batches(
     options: dict[str, Any],
     words: int,
 ) -> tuple[list[graph_parser.Batch], int]:
-    """Minibatches of sentences of like length, of so many words each, and the arcs lifted."""
+    """Minibatches of sentences of like length, of so many words each, and the arcs lifted.
+
+    Each length is a program to compile: few sentences are padded to a few lengths.
+    """
     found, lifted, projective = [], 0, options["projective"]
-    for gold in _gold(sentences, vocabularies, relations, options, 8, words, projective, parts=4):
+    parts = 4 if len(sentences) > MANY else 1
+    for gold in _gold(sentences, vocabularies, relations, options, 8, words, projective, parts):
         heads, labels = (np.maximum(x[:, 1:-1], 0) for x in (gold.heads, gold.relations))
         found.append(graph_batch(gold.sentences)._replace(heads=heads, relations=labels))
         lifted += gold.lifted

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from rntn_jax import sequences
@@ -21,6 +22,7 @@ __all__ = ["BinaryParser", "build_trees", "load_parser", "pad", "save_parser", "
 
 LONGEST = 256  # words of a sentence that is built in one piece
 ROWS, AREA = 256, 1 << 18  # of a batch: sentences, and sentences times padded length squared
+OF_CACHE = 4  # a processor takes batches so many times smaller: their tables stay in its cache
 FEW = 8  # sentences, which share a few programs
 
 
@@ -96,18 +98,14 @@ def pad(
 def _batches(sizes: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
     """Members of batches of like length, with rows and words to pad to; few different ones."""
 
+    part = OF_CACHE if jax.default_backend() == "cpu" else 1
+
     def rows(words: int, fitting: int) -> int:
-        most = max(1, min(ROWS, AREA // words**2))
+        most = max(1, min(ROWS, AREA // words**2) // part)
         return min(most, FEW) if fitting <= FEW else most
 
-    padded = partial(_padded_size, few=len(sizes) <= FEW)
+    padded = partial(sequences.power_of_two, least=16)
     return sequences.padded_batches(sizes, padded, rows, longest_first=True)
-
-
-def _padded_size(words: int, few: bool) -> int:
-    """A power of two, or half-way to the next one: a few sentences share a few programs."""
-    size = sequences.power_of_two(words, least=16)
-    return size * 3 // 4 if not few and size > 16 and words <= size * 3 // 4 else size
 
 
 def build_trees(

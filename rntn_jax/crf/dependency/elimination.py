@@ -217,9 +217,8 @@ def _escapes(
         nothing = jax.tree.map(lambda x: x[1:], algebra.where(False, w))
         return nothing, [(jax.tree.map(lambda x: x[None], pivot), real[0])]
     # Several orders, in each of which another part of the words stays. Two are the least work; of
-    # four there are half as many levels to compile.
-    few = 32 if algebra is LOGS else 4
-    parts = min(words, 4) if words <= few else 2
+    # four there are half as many levels to compile, which sentences of common length are worth.
+    parts = min(words, 4) if words <= 64 else 2
     size = -(-words // parts)
     w, real = _widened(algebra, w, real, parts * size)
     order = [np.roll(np.arange(parts * size), -size * (n + 1)) for n in range(parts)]
