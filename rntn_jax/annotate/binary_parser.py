@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +24,7 @@ LONGEST = 256  # words of a sentence that is built in one piece
 ROWS, AREA = 256, 1 << 18  # of a batch: sentences, and sentences times padded length squared
 OF_CACHE = 4  # a processor takes batches so many times smaller: their tables stay in its cache
 FEW = 8  # sentences, which share a few programs
+MANY = 1 << 14  # sentences, which repay two programs more with less padding
 
 
 class BinaryParser(NamedTuple):
@@ -46,14 +47,17 @@ def word_features(tokens: Sequence[str]) -> list[list[str]]:
         >>> word_features(["The", "21st", "splash"])
         [['the', '21st', 'splash'], ['Athe', '01st', 'aash']]
     """
-    lower = [token.lower() for token in tokens]
-    return [lower, [_shape(token) + low[-3:] for token, low in zip(tokens, lower)]]
+    columns = zip(*map(_features, tokens))
+    return [list(column) for column in columns] or [[], []]
 
 
-def _shape(token: str) -> str:
+@lru_cache(maxsize=1 << 16)
+def _features(token: str) -> tuple[str, str]:
+    """Of one word, of which most come again."""
+    lower = token.lower()
     if token[:1].isupper():
-        return "A"
-    return "0" if any(map(str.isdigit, token)) else "a"
+        return lower, "A" + lower[-3:]
+    return lower, ("0" if any(map(str.isdigit, token)) else "a") + lower[-3:]
 
 
 def pad(
@@ -95,16 +99,18 @@ def pad(
     return span_parser.Batch(ids, length, allowed=allowed)
 
 
-def _batches(sizes: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
+def _batches(sizes: np.ndarray, total: int) -> Iterator[tuple[np.ndarray, int, int]]:
     """Members of batches of like length, with rows and words to pad to; few different ones."""
-
     part = OF_CACHE if jax.default_backend() == "cpu" else 1
 
     def rows(words: int, fitting: int) -> int:
         most = max(1, min(ROWS, AREA // words**2) // part)
         return min(most, FEW) if fitting <= FEW else most
 
-    padded = partial(sequences.power_of_two, least=16)
+    def padded(words: int) -> int:
+        size = sequences.power_of_two(words, least=16)
+        return size * 3 // 4 if total >= MANY and size > 16 and words <= size * 3 // 4 else size
+
     return sequences.padded_batches(sizes, padded, rows, longest_first=True)
 
 
@@ -112,6 +118,8 @@ def build_trees(
     parser: BinaryParser,
     sentences: Sequence[Sequence[str]],
     phrases: Sequence[Sequence[tuple[int, int]]] | None = None,
+    *,
+    total: int = 0,
 ) -> list[Tree]:
     """A binary tree over each sentence; its nodes are unlabelled (-1).
 
@@ -121,6 +129,8 @@ def build_trees(
         parser: a trained one.
         sentences: of tokens, as `rntn_jax.data.tokenize` makes them.
         phrases: of each sentence, the spans ``begin, end`` that its tree must have.
+        total: how many sentences there will be, if these are a part of them: many are padded to
+            more different lengths, which takes longer to compile and is quicker then.
 
     Returns:
         The trees, in the order of the sentences.
@@ -147,7 +157,7 @@ def build_trees(
                 begin = end
     else:
         kept = None
-    children = iter(_children(parser, flat, kept))
+    children = iter(_children(parser, flat, kept, max(total, len(flat))))
     trees = []
     for tokens, pieces in zip(sentences, parts):
         internal = _combined([next(children) for _ in pieces], [len(piece) for piece in pieces])
@@ -200,11 +210,12 @@ def _children(
     parser: BinaryParser,
     sentences: Sequence[Sequence[str]],
     phrases: Sequence[Sequence[tuple[int, int]]] | None,
+    total: int,
 ) -> list[np.ndarray]:
     """Children of the internal nodes of each sentence's tree."""
     sizes = np.array([len(tokens) for tokens in sentences], int)
     found = []
-    for members, rows, words in _batches(sizes):
+    for members, rows, words in _batches(sizes, total):
         own = [sentences[int(m)] for m in members]
         of_own = None if phrases is None else [phrases[int(m)] for m in members]
         batch = pad(parser.vocabularies, own, rows, words, of_own)

@@ -38,14 +38,16 @@ class Text(list[str]):
 
     Attributes:
         source: what the user wrote.
-        spans: where in ``source`` each token stands.
     """
 
     def __init__(self, source: str):
-        found = data.token_spans(source)
-        super().__init__(span.text for span in found)
+        super().__init__(data.tokenize(source))
         self.source = source
-        self.spans = [(span.begin, span.end) for span in found]
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """Where in ``source`` each token stands."""
+        return [(span.begin, span.end) for span in data.token_spans(self.source)]
 
 
 class TextFile:

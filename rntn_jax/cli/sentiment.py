@@ -75,18 +75,19 @@ def load(model: str | Path | None, builder: str | Path | None, *others: str | Pa
     return annotator
 
 
-def annotate(annotator: Pipeline, found: Sequence[Any]) -> list[Sentiment]:
+def annotate(annotator: Pipeline, found: Sequence[Any], total: int = 0) -> list[Sentiment]:
     """Answers for tokens or trees.
 
     Args:
         annotator: what answers.
         found: sentences, of tokens each, or trees; of `rntn_jax.cli.inputs.read`.
+        total: how many there will be, as `build_trees` takes it.
 
     Returns:
         an answer for each.
     """
     if not isinstance(found[0], data.Tree):
-        found = build_trees(annotator.parser, found)
+        found = build_trees(annotator.parser, found, total=total)
     return predict_trees(annotator.classifier, found)
 
 
@@ -166,7 +167,7 @@ def _lines(
     given = found.after(state.lines) if isinstance(found, TextFile) else enumerate(found, 1)
     with contextlib.ExitStack() as stack:
         bar = None
-        for chunk, answers in _side_by_side(annotator, given):
+        for chunk, answers in _side_by_side(annotator, given, total):
             if bar is None and (len(chunk) == CHUNK or state.lines):
                 bar = stack.enter_context(ProgressBar(total, done=state.lines, unit="sentences"))
             rows = [
@@ -181,17 +182,17 @@ def _lines(
 
 
 def _side_by_side(
-    annotator: Pipeline, given: Iterator[tuple[int, Any]]
+    annotator: Pipeline, given: Iterator[tuple[int, Any]], total: int
 ) -> Iterator[tuple[list[tuple[int, Any]], list[Sentiment]]]:
-    """Chunks and their answers, in order; two at work while a third is read and one written."""
+    """Chunks and their answers, in order; three at work while another is read and one written."""
     chunks = iter(lambda: list(itertools.islice(given, CHUNK)), [])
     waiting: deque[tuple[list[tuple[int, Any]], Future[list[Sentiment]]]] = deque()
-    pool = ThreadPoolExecutor(2, thread_name_prefix="labelling")
+    pool = ThreadPoolExecutor(3, thread_name_prefix="labelling")
     try:
         for chunk in chunks:
             items = [item for _, item in chunk]
-            waiting.append((chunk, pool.submit(annotate, annotator, items)))
-            if len(waiting) > 2:
+            waiting.append((chunk, pool.submit(annotate, annotator, items, total)))
+            if len(waiting) > 3:
                 chunk, answers = waiting.popleft()
                 yield chunk, answers.result()
         while waiting:
