@@ -62,12 +62,12 @@ def test_a_stopped_run_is_gone_on_with(annotator, texts, tmp_path, form, monkeyp
     real = sentiment.annotate
     first = {tuple(text): n for n, text in enumerate(read(str(texts), "text"))}
 
-    def stops(annotator, found):
+    def stops(annotator, found, total):
         at = first[tuple(found[0])]
         if at == stop_at[0]:
             raise KeyboardInterrupt
         labelled.append(at)
-        return real(annotator, found)
+        return real(annotator, found, total)
 
     monkeypatch.setattr(sentiment, "annotate", stops)
     for stop_at[0], done in ((16, 18), (24, 26)):  # texts before, and lines, of which two are blank
