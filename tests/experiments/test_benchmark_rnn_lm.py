@@ -11,6 +11,7 @@ import pytest
 
 from experiments.benchmark import problem_file
 from experiments.benchmark.rnn_lm import baselines as rnn_lm_baselines
+from experiments.benchmark.rnn_lm import layers
 from experiments.benchmark.rnn_lm import run as rnn_lm
 
 ARGUMENTS: dict[str, Any] = {
@@ -79,3 +80,23 @@ def test_growth_is_linear_in_memory_and_segments_bound_it():
 def test_wrong_arguments(what, value, message):
     with pytest.raises(ValueError, match=message):
         rnn_lm.run(**ARGUMENTS | {what: value})
+
+
+@pytest.mark.usefixtures("float32")
+@pytest.mark.parametrize("system", list(layers.SYSTEMS))
+def test_gated_layers_are_the_same(system, tmp_path: Path):
+    """PyTorch's and flax's columns stand in another order."""
+    if system == "lstm_torch":
+        pytest.importorskip("torch", reason="PyTorch is in the extra `benchmark`")
+    given = layers.problem(2, 5, 3, 4)
+    problem_file.save(tmp_path / "problem.npz", given)
+    (loss,) = layers.make(system, tmp_path / "problem.npz", 1)[0]()
+    h = c = np.zeros((2, 4))
+    found = []
+    for t in range(5):
+        *z, u = np.split(h @ given.h + given.x[:, t] @ given.i, 4, axis=1)
+        i, f, o = (1 / (1 + np.exp(-gate)) for gate in z)
+        c = f * c + i * np.tanh(u)
+        h = o * np.tanh(c)
+        found.append(h)
+    np.testing.assert_allclose(loss, np.square(found).mean(), rtol=1e-5)

@@ -1,4 +1,4 @@
-"""Language model training: milliseconds a segment, temporary memory, growth with its length."""
+"""Language model training: milliseconds a segment, temporary memory, growth; gated layers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from experiments.command import Command, run
 from experiments.flags import entry_point
 
 define_common_flags()
-_PARTS = flags.DEFINE_list("parts", ["speed", "growth"], "what to measure")
+_PARTS = flags.DEFINE_list("parts", ["speed", "growth", "layers"], "what to measure")
 _DIMS = flags.DEFINE_list("dims", ["200", "200", "650"], "widths of the states")
 _BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["20", "32", "64"], "streams, for each width")
 _CHUNKS = flags.DEFINE_list(
@@ -25,6 +25,7 @@ COMMAND = Command(
         ("", "three sizes, and growth"),
         ("--parts=speed --dims=200 --batch_sizes=20 --chunks=140", "one size"),
         ("--systems=ours,autodiff --threads=1", "two systems"),
+        ("--parts=layers", "one gated layer: ours, autodiff, flax, PyTorch"),
     ),
     run=("parts", "dims", "batch_sizes", "chunks", "steps", "vocab_size", *COMMON),
 )

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmark import interleave, problem_file
+from experiments.benchmark.rnn_lm import layers as gated
 from experiments.benchmark.rnn_lm.baselines import Problem
 
 __all__ = ["run"]
+
+LAYERS = (32, 25, 200, 200), (64, 50, 100, 100), (16, 200, 256, 256), (20, 35, 200, 200)
 
 # Key for `--systems` and the worker, and what it is.
 SYSTEMS = {
@@ -71,8 +74,8 @@ def run(
         ValueError: for an unknown system or part, for lists of different lengths, or when a worker
             failed.
     """
-    interleave.check_words(systems, list(SYSTEMS))
-    interleave.check_words(parts, ("speed", "growth"))
+    interleave.check_words(systems, [*SYSTEMS, *gated.SYSTEMS])
+    interleave.check_words(parts, ("speed", "growth", "layers"))
     if not len(dims) == len(batch_sizes) == len(chunks):
         raise ValueError(
             f"{len(dims)} dims, {len(batch_sizes)} batch_sizes, {len(chunks)} chunks: give as many"
@@ -84,7 +87,7 @@ def run(
             rows = problem_file.take_turns(
                 problem,
                 "experiments.benchmark.rnn_lm.baselines",
-                systems or list(SYSTEMS),
+                [name for name in SYSTEMS if name in (systems or SYSTEMS)],
                 rounds=rounds,
                 threads=threads,
             )
@@ -96,6 +99,9 @@ def run(
             interleave.write(output, figures)
     if "growth" in parts:
         figures["growth"] = _growth()
+    if "layers" in parts:
+        names = [name for name in gated.SYSTEMS if name in (systems or gated.SYSTEMS)]
+        figures["layers"] = _layers(names, rounds, threads)
     interleave.write(output, figures)
     return figures
 
@@ -117,6 +123,33 @@ def _print_speed(rows: list[dict[str, Any]]) -> None:
         ("first s", "9.2f", "first_seconds"),
     ]
     interleave.print_table(rows, SYSTEMS, columns)
+
+
+def _layers(
+    systems: list[str], rounds: int, threads: int, sizes: tuple[tuple[int, ...], ...] = LAYERS
+) -> list[dict[str, Any]]:
+    """One gated layer; losses must agree."""
+    found: list[dict[str, Any]] = []
+    for batch, steps, inputs, dim in sizes:
+        rows = problem_file.take_turns(
+            gated.problem(batch, steps, inputs, dim),
+            "experiments.benchmark.rnn_lm.layers",
+            systems,
+            rounds=rounds,
+            threads=threads,
+        )
+        for row in rows:
+            row |= {"batch_size": batch, "steps": steps, "inputs": inputs, "dim": dim}
+            if "losses" in row:
+                row["equal"] = abs(row["losses"][0] / rows[0]["losses"][0] - 1) < 1e-4
+        print(f"\none gated layer, B = {batch}, T = {steps}, E = {inputs}, D = {dim}")
+        interleave.print_table(
+            rows,
+            gated.SYSTEMS,
+            [("ms", "9.2f", "ms"), ("ratio", "7.2f", "ratio"), ("temp MB", "9.1f", "temp_mb")],
+        )
+        found += rows
+    return found
 
 
 def _growth(lengths: tuple[int, ...] = (1_000, 10_000, 100_000)) -> list[dict[str, Any]]:
