@@ -91,7 +91,7 @@ def _plain(given: Problem) -> tuple[Any, Callable[..., Any]]:
             return (h, c), h
 
         zero = jnp.zeros((len(x), len(h_weights)), x.dtype)
-        return jax.lax.scan(step, (zero, zero), (x @ i_weights + b).swapaxes(0, 1))[1]
+        return jax.lax.scan(step, (zero, zero), (x @ i_weights + b[None, None]).swapaxes(0, 1))[1]
 
     return tuple(map(jnp.asarray, given[:3])), states
 
