@@ -23,6 +23,7 @@ __all__ = [
     "check_finite",
     "kept",
     "logs",
+    "minibatches_a_call",
     "one_behind",
     "out_of_patience",
     "placement",
@@ -153,6 +154,23 @@ def logs(
         if metrics.fault is not None:
             bar.say(metrics.fault)
         yield metrics, bar
+
+
+def minibatches_a_call(count: int, most: int) -> int:
+    """So many of an epoch's that there is no rest, which would be a program of its own to compile.
+
+    Args:
+        count: minibatches of an epoch.
+        most: in one call of the device; there are more than half as many where that works out.
+
+    Returns:
+        ``most`` where it does not.
+
+    Example:
+        >>> minibatches_a_call(75, 8), minibatches_a_call(73, 8)
+        (5, 8)
+    """
+    return next((n for n in range(most, most // 2, -1) if count % n == 0), most)
 
 
 def one_behind(calls: Iterable[Item]) -> Iterator[Item]:

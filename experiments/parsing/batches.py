@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
+from experiments.loop import minibatches_a_call
 from experiments.parser_data import batches_in_context, graph_batches, windows
 from experiments.parsing.config import Config
 from experiments.settings import dropout_rates
@@ -24,7 +25,7 @@ from rntn_jax.training.devices import DATA, Placement, place
 
 __all__ = ["Graphs", "InContext", "Windows", "loader_of"]
 
-GROUP = 20  # minibatches a dispatch
+GROUP = 20  # minibatches a dispatch, at most
 
 
 def loader_of(config: Config) -> type[Windows] | type[InContext]:
@@ -64,8 +65,9 @@ class Windows:
         """Minibatches, their number, and that of their steps."""
         order = np.random.default_rng((self._config.seed, epoch)).permutation(self.steps)
         order = order[: self.updates * self.size].reshape(self.updates, self.size)
-        for at in range(0, self.updates, GROUP):
-            rows = order[at : at + GROUP]
+        group = minibatches_a_call(self.updates, GROUP)
+        for at in range(0, self.updates, group):
+            rows = order[at : at + group]
             batch = parser.Batch(tuple(column[rows] for column in self.ids), self.labels[rows])
             yield self._pieces(batch), len(rows), rows.size
 

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec
 
+from experiments.loop import minibatches_a_call
 from rntn_jax import trees
 from rntn_jax.training import RowBatch, devices
 
@@ -59,7 +60,7 @@ class EpochLoader:
         pieces: int = 1,
     ):
         self._bank, self._seed, self._pieces = bank, seed, pieces
-        self._size, self._per_dispatch = min(batch_size, len(bank)), per_dispatch
+        self._size = min(batch_size, len(bank))
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="packer")
         self._ahead: tuple[int, Future[list[Dispatch]]] | None = None
 
@@ -74,6 +75,7 @@ class EpochLoader:
             trees.Shape(max(int(largest.sum()), 1), max(steps, 1), lanes, size),
         ]
         self.num_batches = len(self._batches(0))
+        self._per_dispatch = minibatches_a_call(self.num_batches, per_dispatch)
 
     def _batches(self, epoch: int) -> list[np.ndarray]:
         order = np.random.default_rng([self._seed, epoch]).permutation(len(self._bank))
