@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from experiments.lock import held
+from experiments.machine import usable_cores
 from rntn_jax.compilation import cached
 from rntn_jax.training.files import DamagedFileError, write_whole
 
@@ -31,7 +32,6 @@ __all__ = [
     "read_environment",
     "read_json",
     "run_once",
-    "usable_cores",
     "write_json",
 ]
 
@@ -83,13 +83,6 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     value = json.loads(json.dumps(value))  # as it will be read: tuples are lists
     content = json.dumps({**value, "sha256": _digest(value)}, indent=2) + "\n"
     write_whole(path, [content.encode()])
-
-
-def usable_cores() -> int:
-    """Those that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def environment() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmark.worker import versions
-from experiments.workdir import usable_cores
+from experiments.machine import usable_cores
 
 __all__ = ["check_words", "machine", "print_table", "take_turns", "write"]
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from experiments.benchmark.interleave import ROOT
 from experiments.benchmark.rntn import run as rntn
 
 ARGUMENTS: dict[str, Any] = {
@@ -73,3 +76,20 @@ def test_rules_of_cells_are_measured_against_autodiff(cell: str):
     assert autodiff["difference"] < 1e-4
     with pytest.raises(ValueError, match="'speed'"):
         rntn.run(**ARGUMENTS | {"cell": cell, "systems": []})
+
+
+@pytest.mark.parametrize(
+    "baselines",
+    ["rntn.other_baselines", "structures.peers", "text.baselines", "parser.baselines"],
+)
+def test_workers_of_peers_need_numpy_alone(baselines: str):
+    """Their interpreters hold neither JAX nor what saves our models."""
+    code = (
+        f"import experiments.benchmark.worker, experiments.benchmark.problem_file\n"
+        f"import experiments.benchmark.{baselines}\n"
+        "import sys; print(sorted({'jax', 'safetensors', 'rich', 'orbax'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "[]"

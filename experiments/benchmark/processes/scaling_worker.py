@@ -16,7 +16,7 @@ import optax
 
 from experiments.benchmark.processes.plan import CHUNK, STEPS, Point
 from experiments.benchmark.rnn_lm.baselines import our_loss
-from experiments.workdir import usable_cores
+from experiments.machine import usable_cores
 from rntn_jax.models import rnn_lm
 from rntn_jax.sequences import SequenceBatch
 from rntn_jax.training import devices, init_state, make_train_step, processes
