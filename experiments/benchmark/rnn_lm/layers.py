@@ -101,12 +101,12 @@ def _flax(given: Problem) -> tuple[Any, Callable[..., Any]]:
     from flax import nnx
 
     (inputs, _), dim = given.i.shape, len(given.h)
-    layer = nnx.RNN(nnx.OptimizedLSTMCell(inputs, dim, rngs=nnx.Rngs(0)))
+    cell = nnx.OptimizedLSTMCell(inputs, dim, rngs=nnx.Rngs(0))
     i, f, o, u = np.split(given.i, 4, axis=1)  # flax's order is i, f, u, o
-    layer.cell.dense_i.kernel[...] = np.concatenate([i, f, u, o], axis=1)
+    cell.dense_i.kernel[...] = np.concatenate([i, f, u, o], axis=1)
     i, f, o, u = np.split(given.h, 4, axis=1)
-    layer.cell.dense_h.kernel[...] = np.concatenate([i, f, u, o], axis=1)
-    graph, weights, rest = nnx.split(layer, nnx.Param, ...)
+    cell.dense_h.kernel[...] = np.concatenate([i, f, u, o], axis=1)
+    graph, weights, rest = nnx.split(nnx.RNN(cell), nnx.Param, ...)
     zero = jnp.zeros((len(given.x), dim), jnp.float32)
 
     def states(weights, x):

@@ -128,7 +128,7 @@ def _train_udpipe(python: str, source: str, target: Path) -> None:
 
 def _compare(rows: list[dict[str, Any]]) -> None:
     """Adds the share of texts for which a system finds what the first one found."""
-    first: list[str] | None = None
+    first: list[str] = []
     for row in rows:
         row.pop("losses", None)
         row.pop("last_loss", None)
