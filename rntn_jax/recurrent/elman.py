@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rntn_jax.ops import accumulator, activate, cast_like, derivative_from_output, masked
+from rntn_jax.ops import activate, cast_like, derivative_from_output, masked
 from rntn_jax.ops.checks import check
-from rntn_jax.recurrent.sweep import both_directions, dropped, sum_of_outer_products, sweep
+from rntn_jax.recurrent.sweep import after_the_sweep, both_directions, dropped, sweep
 from rntn_jax.shapes import shapes_repr
 
 __all__ = ["Cell", "birnn", "jacobian_norms", "rnn", "stacked_rnn"]
@@ -308,13 +308,8 @@ def _rnn_bwd(
 
     # Everything else is one contraction over all steps.
     before = jnp.concatenate([carry[None], states[:-1]]) if len(states) else states
-    d_cell = Cell(
-        h=sum_of_outer_products(dropped(before, None if drop is None else drop[None]), delta),
-        i=sum_of_outer_products(masked(x, mask), delta),
-        b=delta.sum((0, 1), dtype=accumulator(delta)),
-    )
-    d_drop = None if drop is None else (before * (delta @ h_t)).sum(0)
-    grads = d_cell, delta @ cell.i.T, d_carry, d_drop
+    d_cell, d_x, d_drop = after_the_sweep(cell, x, before, drop, mask, delta)
+    grads = d_cell, d_x, d_carry, d_drop
     d_cell, d_x, d_carry, d_drop = cast_like(grads, (cell, x, carry, drop))
     return d_cell, d_x, d_carry, None, d_drop
 

@@ -23,9 +23,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rntn_jax.ops import accumulator, cast_like, masked
+from rntn_jax.ops import cast_like, masked
 from rntn_jax.ops.checks import check
-from rntn_jax.recurrent.sweep import both_directions, dropped, sum_of_outer_products, sweep
+from rntn_jax.recurrent.sweep import after_the_sweep, both_directions, dropped, sweep
 from rntn_jax.shapes import shapes_repr
 
 __all__ = ["LSTMCell", "LSTMState", "bilstm", "lstm"]
@@ -228,13 +228,8 @@ def _lstm_bwd(res: _LSTMResiduals, cotangents) -> tuple[LSTMCell, jax.Array, LST
 
     # Everything else is one contraction over all steps.
     h_before = jnp.concatenate([carry.h[None], h])[:-1]
-    d_cell = LSTMCell(
-        h=sum_of_outer_products(dropped(h_before, None if drop is None else drop[None]), delta),
-        i=sum_of_outer_products(masked(x, mask), delta),
-        b=delta.sum((0, 1), dtype=accumulator(delta)),
-    )
-    d_drop = None if drop is None else (h_before * (delta @ h_t)).sum(0)
-    grads = d_cell, delta @ cell.i.T, d_carry, d_drop
+    d_cell, d_x, d_drop = after_the_sweep(cell, x, h_before, drop, mask, delta)
+    grads = d_cell, d_x, d_carry, d_drop
     d_cell, d_x, d_carry, d_drop = cast_like(grads, (cell, x, carry, drop))
     return d_cell, d_x, d_carry, None, d_drop
 

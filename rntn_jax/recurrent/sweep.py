@@ -13,7 +13,7 @@ from rntn_jax.ops import accumulator, masked
 from rntn_jax.ops.checks import check
 from rntn_jax.ops.varying import vary_like
 
-__all__ = ["both_directions", "dropped", "sum_of_outer_products", "sweep"]
+__all__ = ["after_the_sweep", "both_directions", "dropped", "sweep"]
 
 
 def sweep(
@@ -120,15 +120,32 @@ def dropped(state: jax.Array, drop: jax.Array | None) -> jax.Array:
     return state if drop is None else state * drop
 
 
-def sum_of_outer_products(left: jax.Array, right: jax.Array) -> jax.Array:
-    """``sum over t, b of left^T right``, of ``[T, B, I]`` and ``[T, B, J]``.
+def after_the_sweep(
+    cell: Any, x: jax.Array, before: jax.Array, drop: Any, mask: jax.Array, delta: jax.Array
+) -> tuple[Any, jax.Array, Any]:
+    """What a rule has left to do when the errors of all steps are known: one contraction each.
 
     Args:
-        left: what weights multiply, at all steps.
-        right: the errors of what comes out.
+        cell: weights ``h [D, G]``, ``i [E, G]`` and ``b [G]``.
+        x: ``[T, B, E]``.
+        before: the state before each step, ``[T, B, D]``.
+        drop: what multiplied it, ``[B, D]``, or None.
+        mask: ``[T, B]``.
+        delta: the errors of ``h_{t-1} H + x_t I + b``, ``[T, B, G]``, 0 where masked.
 
     Returns:
-        ``[I, J]``: the gradient of the weights, in the dtype that long sums are taken in.
+        The gradients of the cell, of ``x`` and of ``drop``.
     """
-    dtype = accumulator(left, right)
-    return jnp.einsum("tbi,tbj->ij", left, right, preferred_element_type=dtype)
+
+    def contract(left: jax.Array) -> jax.Array:
+        """``sum over t, b of left^T delta``."""
+        dtype = accumulator(left, delta)
+        return jnp.einsum("tbi,tbj->ij", left, delta, preferred_element_type=dtype)
+
+    d_cell = type(cell)(
+        h=contract(dropped(before, None if drop is None else drop[None])),
+        i=contract(masked(x, mask)),
+        b=delta.sum((0, 1), dtype=accumulator(delta)),
+    )
+    d_drop = None if drop is None else (before * (delta @ cell.h.T)).sum(0)
+    return d_cell, delta @ cell.i.T, d_drop
