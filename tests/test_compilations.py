@@ -81,6 +81,7 @@ NOTHING_TO_COMPILE = {
     sparse_crf.features,
     sparse_crf.padded_features,
     arc_standard.check_sentences,
+    encoder.check_cell,
     encoder.check_columns,
     encoder.check_columns_config,
     encoder.init_cells,
@@ -88,6 +89,7 @@ NOTHING_TO_COMPILE = {
     layers.check_config,
     layers.glorot,
     layers.linear,
+    layers.lstm_cell,
     layers.recurrent_cell,
     *(
         module.init

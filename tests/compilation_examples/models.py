@@ -63,6 +63,7 @@ LM = parameters(rnn_lm, V, embed_dim=E, hidden_dim=D, layers=2)
 WINDOW = parameters(window, V, window=2, embed_dim=D, hidden_dim=3, num_classes=C)
 ENCODER = encoder.Config((V, V), (2, 2), rnn_dim=D)
 READER = parameters(encoder, (V, V), (2, 2), rnn_dim=D)
+GATED = parameters(encoder, (V, V), (2, 2), rnn_dim=D, cell="lstm")
 TAGGER = parameters(tagger, (V, V), (2, 2), C, windows=(3,), rnn_layers=1, hidden_dim=D)
 SEGMENTER = parameters(segment_tagger, (V, V), (2, 2), C, 2, windows=(3,), hidden_dim=D)
 PARSER = parameters(parser, (V,), num_relations=C, embed_dims=D, hidden_dim=3)
@@ -196,6 +197,11 @@ MODELS = [
         {"unknown_rate": 0.2, **RATES},
         vmap=False,
         slow=True,
+    ),
+    Example(encoder.apply, args(GATED, ints(V, B, T, 2), LENGTH)),
+    Example(
+        encoder.states,
+        lambda rng: (READER(rng).cells[0], draw(B, T, 4)(rng), np.ones((B, T), bool)),
     ),
     Example(
         encoder.embed_columns,

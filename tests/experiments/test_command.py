@@ -208,7 +208,7 @@ def test_notebooks_have_help_and_no_stray_arguments(commands):
 
 
 @pytest.mark.parametrize(
-    "name", ["crf", "graphs", "parser", "rnn_lm", "rntn", "structures", "tagger"]
+    "name", ["crf", "graphs", "parser", "rnn_lm", "rntn", "structures", "tagger", "text"]
 )
 def test_every_benchmark_has_its_own_flags(name: str, commands):
     calls = [["--help"], ["--output=/none/x"], ["--rounds=0"], ["some word"]]
@@ -217,7 +217,7 @@ def test_every_benchmark_has_its_own_flags(name: str, commands):
     assert shown[1].count(f"  ./launch.sh benchmark {name}") == 3
     own = {"crf": "shape", "graphs": "shape", "tagger": "data_dir", "rntn": "dynet_python",
            "rnn_lm": "vocab_size", "parser": "udpipe_model",
-           "structures": "dynamax_python"}  # fmt: skip
+           "structures": "dynamax_python", "text": "udpipe_train"}  # fmt: skip
     defined = re.findall(r"^  --(?:\[no\])?(\w+): ", shown[1], re.M)
     assert {"systems", "threads", "output", own[name]} <= set(defined)
     assert not (set(own.values()) - {own[name], "data_dir", "shape"}) & set(defined)

@@ -23,7 +23,6 @@ COMMAND = Command(
     about=__doc__ or "",
     examples=(
         ("", "three sizes, and growth"),
-        ("--parts=speed --dims=200 --batch_sizes=20 --chunks=140", "one size"),
         ("--systems=ours,autodiff --threads=1", "two systems"),
         ("--parts=layers", "one gated layer: ours, autodiff, flax, PyTorch"),
     ),
