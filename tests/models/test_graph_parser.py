@@ -7,8 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rntn_jax.models import encoder, graph_parser
+from rntn_jax.annotate import (
+    DependencyParser,
+    load_dependency_parser,
+    save_dependency_parser,
+)
+from rntn_jax.data import Vocabulary
+from rntn_jax.models import encoder, graph_parser, tagger
 from rntn_jax.models.graph_parser import Batch, Config
+from rntn_jax.recurrent import LSTMCell
 from tests.crf.battery.dependency import trees
 
 RELATIONS, WORDS = 3, 4
@@ -116,3 +123,23 @@ def test_every_weight_learns_and_dropout_needs_a_key(params):
         graph_parser.decode(params, own, root=3)
     with pytest.raises(ValueError, match=r"batch\.relations must lie"):
         graph_parser.loss(params, own._replace(relations=LABELS + 1))
+
+
+@pytest.mark.parametrize("kind", [encoder.Config, tagger.Config])
+def test_cells_that_there_are_not(kind):
+    sizes = {"num_classes": 3} if kind is tagger.Config else {}
+    assert kind((9,), (3,), cell="lstm", **sizes).cell == "lstm"
+    with pytest.raises(ValueError, match="cell must be one of elman, lstm, got 'gru'"):
+        kind((9,), (3,), cell="gru", **sizes)
+
+
+def test_a_gated_parser_is_read_back(tmp_path):
+    sizes = Config(encoder.Config((4, 3), (3, 2), rnn_dim=4, cell="lstm"), num_relations=2)
+    words = Vocabulary.build(["a"]), Vocabulary(("<pad>", "<unk>"))
+    params = graph_parser.init(jax.random.key(0), sizes)
+    options = {"projective": False, "feats": False, "suffixes": False}
+    made = DependencyParser(params, words, ["obj", "root"], sizes, options)
+    save_dependency_parser(tmp_path / "model", made)
+    again = load_dependency_parser(tmp_path / "model")
+    assert again.config == sizes and isinstance(again.params.encoder.cells[0][0], LSTMCell)
+    jax.tree.map(np.testing.assert_array_equal, again.params, params)
